@@ -1,0 +1,90 @@
+"""What every manifest shares: the envelope (apiVersion, kind, metadata, spec), the rule about unknown fields, and typed references.
+
+A kind is one module beside this one: a `Spec`, and a `Manifest` subclass that names it. No I/O here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+API_VERSION = "snowcat/v1"
+
+
+class Model(BaseModel):
+    """Base of every part of a manifest: camelCase in YAML, unknown fields refused, immutable once read."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+
+
+class Scope(StrEnum):
+    """Where an object lives, and so how many parts its full name has."""
+
+    ACCOUNT = "account"
+    DATABASE = "database"
+    SCHEMA = "schema"
+
+
+@dataclass(frozen=True)
+class Ref:
+    """Marks a string field as the name of another object: `pool: Annotated[str, Ref("ComputePool")]`.
+
+    A name is looked up in the object's own schema first, then in the project; `db.schema.name` says it exactly. Objects that the project
+    does not declare may be referred to only if `snowcat.yaml` lists them under `existing`.
+    """
+
+    kind: str
+
+
+class ManagementPolicy(StrEnum):
+    FULL = "full"  # create, correct and delete
+    OBSERVE = "observe"  # report only
+    ORPHAN = "orphan"  # create and correct, never delete
+
+
+class DeletionPolicy(StrEnum):
+    DELETE = "delete"
+    ORPHAN = "orphan"
+
+
+class Metadata(Model):
+    """Who an object is and how it is treated, the same for all kinds."""
+
+    name: str
+    schema_: Annotated[str | None, Field(alias="schema")] = None  # `database.schema`, for kinds that live in one
+    database: str | None = None  # for a Schema
+    labels: dict[str, str] = {}
+    depends_on: list[str] = []  # `Kind/name`, beyond what the spec refers to
+    suspend: bool = False  # leave the object as it is, report only, until this is false again
+    management_policy: ManagementPolicy = ManagementPolicy.FULL
+    adopt: bool = False  # take over an object that exists and carries no mark of this project
+    deletion_policy: DeletionPolicy | None = None  # None: `orphan` for kinds that hold data, else `delete`
+    ignore: list[str] = []  # spec fields that others may change
+
+
+class Spec(Model):
+    """Base of the `spec` of a kind."""
+
+
+class Manifest(Model):
+    """One object as the user wants it. Subclasses set `kind` and `spec` and the three class facts below."""
+
+    api_version: Literal["snowcat/v1"]
+    kind: str
+    metadata: Metadata
+    spec: Any
+
+    scope: ClassVar[Scope]
+    holds_data: ClassVar[bool] = False  # dropping it loses what cannot be made again from the manifests
+    bare_name: ClassVar[bool] = False  # Snowflake takes only an unquoted name for it
+
+    @property
+    def deletion_policy(self) -> DeletionPolicy:
+        chosen = self.metadata.deletion_policy
+        if chosen is not None:
+            return chosen
+        return DeletionPolicy.ORPHAN if self.holds_data else DeletionPolicy.DELETE

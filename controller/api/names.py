@@ -1,0 +1,116 @@
+"""Snowflake identifiers as values, so that no other module compares or quotes names by hand.
+
+Snowflake stores unquoted identifiers in upper case and compares them so; quoted ones keep their case. Compute pools, services, image
+repositories and the databases and schemas that hold the latter two take unquoted names only.
+
+Source: docs.snowflake.com, sql-reference/identifiers-syntax; developer-guide/snowpark-container-services/working-with-services.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_BARE = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,254}")
+_MAX_LENGTH = 255
+
+
+class NameProblem(ValueError):
+    """A text that Snowflake cannot take as a name. The message says why and shows a name that would do."""
+
+
+@dataclass(frozen=True, order=True)
+class Identifier:
+    """One part of a name, as Snowflake stores it (`text`). Equality is Snowflake's own: `Identifier.parse("a") == Identifier.parse("A")`."""
+
+    text: str
+
+    @classmethod
+    def parse(cls, written: str) -> Identifier:
+        """Read a name as a person writes it: bare (case folds to upper) or in double quotes (case kept).
+
+        Raises:
+            NameProblem: empty, too long, or neither a bare name nor properly quoted.
+        """
+        if len(written) >= 2 and written.startswith('"') and written.endswith('"'):
+            inner = written[1:-1]
+            if not inner or '"' in inner.replace('""', ""):
+                raise NameProblem(f"{written} is not a quoted identifier: double an inner quote and leave none empty")
+            text = inner.replace('""', '"')
+        elif _BARE.fullmatch(written):
+            text = written.upper()
+        else:
+            hint = re.sub(r"[^A-Za-z0-9_$]", "_", written)[:_MAX_LENGTH] or "my_name"
+            if hint[0].isdigit() or hint[0] == "$":
+                hint = "_" + hint
+            raise NameProblem(
+                f"{written!r} is not a Snowflake identifier: letters, digits, '_' and '$', not starting with a digit; try {hint!r}"
+            )
+        if len(text) > _MAX_LENGTH:
+            raise NameProblem(f"{written[:20]!r}… is longer than {_MAX_LENGTH} characters")
+        return cls(text)
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether the name needs no quotes in SQL."""
+        return bool(_BARE.fullmatch(self.text)) and self.text == self.text.upper()
+
+    @property
+    def sql(self) -> str:
+        """The name as SQL text, quoted only where it must be."""
+        return self.text if self.is_bare else '"' + self.text.replace('"', '""') + '"'
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, order=True)
+class QualifiedName:
+    """A name with its database and schema, where it has them: 1 part (account level), 2 (a schema) or 3 (within a schema)."""
+
+    parts: tuple[Identifier, ...]
+
+    @classmethod
+    def parse(cls, written: str) -> QualifiedName:
+        """Read `a`, `db.a` or `db.schema.a`; dots inside quotes do not separate.
+
+        Raises:
+            NameProblem: as `Identifier.parse`, or more than three parts.
+        """
+        parts = tuple(Identifier.parse(part) for part in _split(written))
+        if len(parts) > 3:
+            raise NameProblem(f"{written!r} has {len(parts)} parts; at most database.schema.name")
+        return cls(parts)
+
+    @property
+    def name(self) -> Identifier:
+        return self.parts[-1]
+
+    @property
+    def parent(self) -> QualifiedName | None:
+        """The schema (of three parts), the database (of two), or None."""
+        return QualifiedName(self.parts[:-1]) if len(self.parts) > 1 else None
+
+    def child(self, name: Identifier) -> QualifiedName:
+        return QualifiedName((*self.parts, name))
+
+    @property
+    def sql(self) -> str:
+        return ".".join(part.sql for part in self.parts)
+
+    def __str__(self) -> str:
+        return ".".join(part.text for part in self.parts)
+
+
+def _split(written: str) -> list[str]:
+    """Split at dots outside double quotes."""
+    parts, current, quoted = [], "", False
+    for char in written:
+        if char == '"':
+            quoted = not quoted
+        if char == "." and not quoted:
+            parts.append(current)
+            current = ""
+        else:
+            current += char
+    return [*parts, current]
