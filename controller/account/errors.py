@@ -1,0 +1,61 @@
+"""Errors of an account, classed by what the loop should do about them.
+
+    AccountError
+    ├── Transient       back off and try again: connection lost, HTTP 429/5xx, session gone
+    ├── NotFound        2003, 2043: missing, or this role may not see it; no proof of absence
+    ├── AlreadyExists   2002, 1998, 3041
+    ├── Denied          3001, 3011, 3013: a privilege is missing; a person must grant it
+    ├── LoginFailed     wrong user, password, key, token or account; a person must mend the connection
+    ├── NoWarehouse     606, or a suspended one that may not resume
+    └── Rejected        anything else that the statement's text caused; the same text will fail again
+
+Codes: errors are compared by errno and sqlstate, never by text, since drivers add ids to it.
+"""
+
+from __future__ import annotations
+
+
+class AccountError(Exception):
+    """`message` is the account's own text, without secrets; `statement` the display text of what was sent."""
+
+    def __init__(self, message: str, *, errno: int | None = None, sqlstate: str | None = None, statement: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.errno = errno
+        self.sqlstate = sqlstate
+        self.statement = statement
+
+
+class Transient(AccountError): ...
+
+
+class NotFound(AccountError): ...
+
+
+class AlreadyExists(AccountError): ...
+
+
+class Denied(AccountError): ...
+
+
+class LoginFailed(AccountError): ...
+
+
+class NoWarehouse(AccountError): ...
+
+
+class Rejected(AccountError): ...
+
+
+_CLASSES: dict[int, type[AccountError]] = {
+    **dict.fromkeys((2003, 2043), NotFound),
+    **dict.fromkeys((2002, 1998, 3041), AlreadyExists),
+    **dict.fromkeys((3001, 3011, 3013), Denied),
+    **dict.fromkeys((390112, 390114, 390111, 604, 630, 250001, 250002), Transient),
+    606: NoWarehouse,
+}
+
+
+def class_of(errno: int | None) -> type[AccountError]:
+    """The class for a server or driver error number; unknown numbers are `Rejected`."""
+    return _CLASSES.get(errno or 0, Rejected)

@@ -1,0 +1,256 @@
+"""The contract between a kind and the loop: four verbs, and the values that pass between them.
+
+A kind knows both sides, the manifest and the account, and nothing of order, retries, ownership or threads: those are written once, in
+`controller.reconcile`. All verbs are pure. What must touch files, the network or the account becomes a `Step` that the loop carries out,
+or a fact gathered before planning.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from controller.account.snapshot import Describe, Show, Snapshot
+from controller.api.base import Manifest
+from controller.api.objects import DesiredObject, Graph, ObjectKey
+from controller.kinds.mark import Mark
+
+
+class Health(StrEnum):
+    HEALTHY = "Healthy"
+    PROGRESSING = "Progressing"
+    DEGRADED = "Degraded"
+    SUSPENDED = "Suspended"
+    MISSING = "Missing"
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """A value that only a later step can know; printed as such in a plan: `Unknown("after Image/trainer")`."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"({self.reason})"
+
+
+@dataclass(frozen=True)
+class FieldChange:
+    """One field that differs. `before` is what the account has, `after` what the manifest says. Secrets never appear in either."""
+
+    path: str
+    before: Any
+    after: Any
+    immutable: bool = False  # Snowflake cannot change it in place
+    way_out: str = ""  # for an immutable field: what a person can do
+
+
+# ---- steps: what a change is made of -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sql:
+    """One statement. `display` is the text for people, with secrets redacted; None when `text` holds none."""
+
+    text: str
+    display: str | None = None
+    tolerate: frozenset[int] = frozenset()  # errnos that mean 'already so'
+
+    def __str__(self) -> str:
+        return self.display if self.display is not None else self.text
+
+
+class Effect(ABC):
+    """A step that is not one statement: build and push an image, upload files, load a table. Subclasses are frozen data classes."""
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """One line for the plan: `build image trainer (12 files, 84 kB)`."""
+
+    @abstractmethod
+    def run(self, context: EffectContext) -> None:
+        """Do it. Idempotent: after a crash half-way it runs again from the start.
+
+        Raises:
+            KindError: a person must act (`Stalled`) or something must happen first (`Waiting`).
+            AccountError: as the account answered.
+        """
+
+
+Step = Sql | Effect
+
+
+class EffectContext(Protocol):
+    """What an effect may use. Implemented by `controller.reconcile.execute`."""
+
+    @property
+    def session(self) -> Any:
+        """`controller.account.session.Session`, for this worker alone."""
+
+    @property
+    def workdir(self) -> Path:
+        """A private folder, removed afterwards."""
+
+    def progress(self, message: str) -> None:
+        """Say on the object's status what is being done."""
+
+
+# ---- errors a kind may raise ---------------------------------------------------------------------------------------------------------
+
+
+class KindError(Exception):
+    """Base. The message goes into the object's condition: what is wrong, where, and what to do."""
+
+
+class Waiting(KindError):
+    """Something outside must happen first; no error, looked at again on the next cycle."""
+
+
+class Stalled(KindError):
+    """A person must act; not retried until the manifest, its files or the account changes, or `snowcat reconcile` is called."""
+
+    def __init__(self, message: str, reason: str = "Stalled") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+# ---- what a kind sees and says --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Project:
+    """Settings of `snowcat.yaml` that kinds need."""
+
+    name: str
+    root: Path  # the folder of snowcat.yaml; relative paths in manifests are relative to their own file
+    warehouse: str | None = None  # QUERY_WAREHOUSE for jobs and services, and for the few statements that need one
+    local: bool = False  # the embedded account: images may be built without an engine
+
+
+@dataclass(frozen=True)
+class View:
+    """All that planning may look at."""
+
+    project: Project
+    graph: Graph
+    snapshot: Snapshot
+    facts: Mapping[ObjectKey, Any] = field(default_factory=dict)
+
+    def fact(self, key: ObjectKey) -> Any:
+        """The gathered fact of an object.
+
+        Raises:
+            KindError: gathering it failed; the message says why.
+        """
+        value = self.facts.get(key)
+        if isinstance(value, KindError):
+            raise value
+        return value
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One object as the account shows it now.
+
+    `drift` lists the fields that differ from the manifest; empty with `exists` means in sync. `mark` is the ownership mark found, None when
+    there is none. `markable` is false for what carries no comment (grants). `progress` is 0..1 for jobs, with `details` for the live view.
+    """
+
+    exists: bool
+    health: Health = Health.HEALTHY
+    message: str = ""
+    reason: str = ""  # CamelCase, for the Ready condition
+    drift: tuple[FieldChange, ...] = ()
+    mark: Mark | None = None
+    markable: bool = True
+    owner: str | None = None
+    observed: Mapping[str, Any] = field(default_factory=dict)
+    conditions: Mapping[str, tuple[bool, str, str]] = field(default_factory=dict)  # extra: type → (status, reason, message)
+    progress: float | None = None
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """An object of this project found in the account by its mark, for pruning: it may be in no manifest any more."""
+
+    key: ObjectKey
+    mark: Mark
+
+
+class Gatherer(Protocol):
+    """I/O that a kind may ask for before planning. Implemented by `controller.reconcile.facts`, with caches."""
+
+    project: Project
+
+    def hash_files(self, paths: Iterable[Path]) -> str:
+        """sha256 over names (relative to their common root), modes and contents; cached by size and mtime."""
+
+    def remember(self, key: str, value: Any) -> None:
+        """Keep a JSON value in the project's state file (a cache: losing it costs a re-read)."""
+
+    def recall(self, key: str) -> Any | None: ...
+
+    def read_stage_file(self, stage: str, path: str) -> bytes | None:
+        """GET one file of a stage; None when it does not exist, or offline."""
+
+    def show(self, read: Show) -> tuple[Mapping[str, Any], ...]:
+        """A SHOW before planning, cached for the cycle (its answer joins the snapshot); none offline."""
+
+    @property
+    def offline(self) -> bool: ...
+
+
+class Kind(ABC):
+    """One kind. Subclasses are stateless and registered in `controller.kinds.registry`."""
+
+    name: ClassVar[str]
+    manifest: ClassVar[type[Manifest]]
+
+    def gather(self, obj: DesiredObject, graph: Graph, gatherer: Gatherer) -> Any:
+        """Facts from the user's files and, rarely, the account: hashes, fingerprints, values of secrets, finished runs. Default: none.
+
+        Raises:
+            KindError: the object cannot be planned; others go on.
+        """
+        return None
+
+    @abstractmethod
+    def reads(self, obj: DesiredObject, graph: Graph) -> Iterable[Show]:
+        """The SHOWs that `observe` will look at. One per kind and scope: never one per object where a scope will do."""
+
+    def deep_reads(self, obj: DesiredObject, view: View) -> Iterable[Describe]:
+        """DESCRIBEs wanted for what SHOW does not tell, most urgent first; the loop grants them within `deepReads`. Default: none."""
+        return ()
+
+    def expand(self, obj: DesiredObject, view: View) -> Sequence[DesiredObject]:
+        """A composite kind's children as simple objects (each with `parent=obj.key`); default: none. A composite observes its children's status.
+
+        Raises:
+            Waiting, Stalled: the children cannot be known yet; those that exist are left as they are.
+        """
+        return ()
+
+    @abstractmethod
+    def observe(self, obj: DesiredObject, view: View) -> Observation: ...
+
+    @abstractmethod
+    def create(self, obj: DesiredObject, view: View) -> Sequence[Step]: ...
+
+    @abstractmethod
+    def update(self, obj: DesiredObject, seen: Observation, view: View) -> Sequence[Step]: ...
+
+    @abstractmethod
+    def delete(self, key: ObjectKey, view: View) -> Sequence[Step]:
+        """Statements that remove the object. `view.graph` may no longer hold it."""
+
+    def inventory(self, view: View) -> Iterable[Inventory]:
+        """Objects of this kind that carry this project's mark, from the rows of the snapshot. Default: none (kinds without a comment)."""
+        return ()
+
+    def foreign_inside(self, key: ObjectKey, view: View) -> Iterable[str]:
+        """For containers (Database, Schema): names inside that this project did not make; a drop is refused while there are any."""
+        return ()
