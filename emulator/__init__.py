@@ -1,0 +1,1 @@
+"""The embedded local account: a Snowflake-compatible server for one machine, reached only over the wire."""

@@ -1,0 +1,1 @@
+"""What exists in the account: objects, users, roles, grants. One SQLite file."""

@@ -1,0 +1,129 @@
+"""Dispatch tables: which function runs which statement, SYSTEM$ function or table function.
+
+    @command("CREATE", "STAGE")
+    def create_stage(ctx: CommandContext, cursor: Cursor) -> ResultSet: ...
+
+The words before the object kind (OR REPLACE, TEMPORARY …) and IF [NOT] EXISTS after it are read here and given in
+`ctx.modifiers`; the cursor then stands on the name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from emulator.results import ResultSet
+from emulator.sql.parser import Cursor
+
+if TYPE_CHECKING:
+    from emulator.commands.context import CommandContext
+
+Handler = Callable[["CommandContext", Cursor], ResultSet]
+SystemFunction = Callable[["CommandContext", list[Any]], Any]
+
+_ADJECTIVES = ("TEMPORARY", "TEMP", "TRANSIENT", "VOLATILE", "LOCAL", "GLOBAL", "SECURE", "RECURSIVE")
+_commands: dict[tuple[str, ...], Handler] = {}
+_system_functions: dict[str, SystemFunction] = {}
+_table_functions: dict[str, Callable[["CommandContext", list[Any]], ResultSet]] = {}
+
+
+@dataclass(frozen=True)
+class Modifiers:
+    """What stands around the kind in CREATE, ALTER and DROP."""
+
+    or_replace: bool = False
+    if_not_exists: bool = False
+    if_exists: bool = False
+    temporary: bool = False
+    terse: bool = False
+
+
+def command(*words: str) -> Callable[[Handler], Handler]:
+    """Registers a statement by its leading keywords (`DESCRIBE` also serves `DESC`). The longest match wins."""
+
+    def register(handler: Handler) -> Handler:
+        if words in _commands:
+            raise ValueError(f"two handlers for {' '.join(words)}")
+        _commands[words] = handler
+        return handler
+
+    return register
+
+
+def system_function(name: str) -> Callable[[SystemFunction], SystemFunction]:
+    """Registers `SYSTEM$…` for CALL and for SELECT with constant arguments (given as plain values)."""
+
+    def register(function: SystemFunction) -> SystemFunction:
+        _system_functions[name.upper()] = function
+        return function
+
+    return register
+
+
+def table_function(
+    name: str,
+) -> Callable[
+    [Callable[["CommandContext", list[Any]], ResultSet]], Callable[["CommandContext", list[Any]], ResultSet]
+]:
+    """Registers a function for `TABLE(name(…))`. A method of an object is registered with its `!`: `!SPCS_GET_LOGS` gets the
+    object's name as first argument; `INFORMATION_SCHEMA.X` is registered as `X`."""
+
+    def register(
+        function: Callable[["CommandContext", list[Any]], ResultSet],
+    ) -> Callable[["CommandContext", list[Any]], ResultSet]:
+        _table_functions[name.upper()] = function
+        return function
+
+    return register
+
+
+def find_system_function(name: str) -> SystemFunction | None:
+    return _system_functions.get(name.upper())
+
+
+def find_table_function(name: str) -> Callable[["CommandContext", list[Any]], ResultSet] | None:
+    return _table_functions.get(name.upper())
+
+
+def find_command(cursor: Cursor) -> tuple[Handler, Modifiers] | None:
+    """Finds the statement's handler and moves the cursor behind its keywords; None (cursor unmoved) if there is none."""
+    start = cursor.index
+    first = cursor.peek()
+    if first.kind != "word":
+        return None
+    verb = "DESCRIBE" if first.value == "DESC" else first.value
+    cursor.next()
+    or_replace = temporary = terse = False
+    if verb == "CREATE":
+        if cursor.accept("OR"):
+            if not (cursor.accept("REPLACE") or cursor.accept("ALTER")):
+                raise cursor.error()
+            or_replace = True
+        while cursor.peek().is_word(*_ADJECTIVES):
+            temporary = cursor.next().value in ("TEMPORARY", "TEMP", "VOLATILE") or temporary
+    elif verb == "SHOW":
+        terse = cursor.accept("TERSE")
+    handler = _longest(verb, cursor)
+    if handler is None:
+        cursor.index = start
+        return None
+    if_not_exists = verb == "CREATE" and cursor.accept("IF", "NOT", "EXISTS")
+    if_exists = verb in ("ALTER", "DROP", "COMMENT") and cursor.accept("IF", "EXISTS")
+    if or_replace and if_not_exists:
+        raise cursor.error(cursor.peek(-3))
+    return handler, Modifiers(or_replace, if_not_exists, if_exists, temporary, terse)
+
+
+def _longest(verb: str, cursor: Cursor) -> Handler | None:
+    best: Handler | None = _commands.get((verb,))
+    length = 0
+    words = [verb]
+    ahead = 0
+    while ahead < 4 and cursor.peek(ahead).kind == "word":
+        words.append(cursor.peek(ahead).value)
+        ahead += 1
+        if tuple(words) in _commands:
+            best, length = _commands[tuple(words)], ahead
+    cursor.index += length
+    return best
