@@ -200,6 +200,9 @@ class Gatherer(Protocol):
     def show(self, read: Show) -> tuple[Mapping[str, Any], ...]:
         """A SHOW before planning, cached for the cycle (its answer joins the snapshot); none offline."""
 
+    def service_logs(self, service: str, instance: int, container: str, lines: int) -> str | None:
+        """The last lines that a container wrote (`service` as SQL text); None when there are none (yet) or they may not be read, or offline."""
+
     @property
     def offline(self) -> bool: ...
 
