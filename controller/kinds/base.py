@@ -250,10 +250,28 @@ class Kind(ABC):
     def delete(self, key: ObjectKey, view: View) -> Sequence[Step]:
         """Statements that remove the object. `view.graph` may no longer hold it."""
 
+    def inventory_reads(self) -> Iterable[Show]:
+        """The account-wide SHOWs that `inventory` looks at (`Show("SERVICES", "ACCOUNT")`), so that objects whose manifests are gone are found.
+
+        Asked on a full pass only, not while a change is being waited for. Default: none.
+        """
+        return ()
+
     def inventory(self, view: View) -> Iterable[Inventory]:
-        """Objects of this kind that carry this project's mark, from the rows of the snapshot. Default: none (kinds without a comment)."""
+        """Objects of this kind that carry this project's mark, from all rows of the snapshot. Default: none (kinds without a comment).
+
+        `key` is the key that the manifest has (or had), so that an object that is still desired is never taken for a leftover.
+        """
+        return ()
+
+    def drop_reads(self, key: ObjectKey) -> Iterable[Show]:
+        """For containers: the SHOWs that `foreign_inside` looks at; asked only when the object is to be dropped."""
         return ()
 
     def foreign_inside(self, key: ObjectKey, view: View) -> Iterable[str]:
         """For containers (Database, Schema): names inside that this project did not make; a drop is refused while there are any."""
         return ()
+
+    def cost(self, obj: DesiredObject, seen: Observation, view: View) -> tuple[float | None, float | None] | None:
+        """Credits per hour before and after, at the smallest size that is kept running; None for what costs nothing or is not known."""
+        return None
