@@ -251,7 +251,7 @@ class Kind(ABC):
         """Statements that remove the object. `view.graph` may no longer hold it."""
 
     def inventory_reads(self) -> Iterable[Show]:
-        """The account-wide SHOWs that `inventory` looks at (`Show("SERVICES", "ACCOUNT")`), so that objects whose manifests are gone are found.
+        """The account-wide SHOWs that `inventory` looks at (`Show("SERVICES", "ACCOUNT")`): they find objects whose manifests are gone.
 
         Asked on a full pass only, not while a change is being waited for. Default: none.
         """
