@@ -51,11 +51,20 @@ _CLASSES: dict[int, type[AccountError]] = {
     **dict.fromkeys((2003, 2043), NotFound),
     **dict.fromkeys((2002, 1998, 3041), AlreadyExists),
     **dict.fromkeys((3001, 3011, 3013), Denied),
-    **dict.fromkeys((390112, 390114, 390111, 604, 630, 250001, 250002), Transient),
+    **dict.fromkeys((390112, 390113, 390114, 390115, 390111, 604, 630, 250001, 250002, 250003, 251011), Transient),
     606: NoWarehouse,
 }
+_LOGIN = range(390100, 390500)  # credentials, tokens, roles named at login
+_HTTP = range(290400, 290600)  # the driver's own numbers: 290000 + HTTP status
 
 
 def class_of(errno: int | None) -> type[AccountError]:
     """The class for a server or driver error number; unknown numbers are `Rejected`."""
-    return _CLASSES.get(errno or 0, Rejected)
+    number = errno or 0
+    if number in _CLASSES:
+        return _CLASSES[number]
+    if number in _LOGIN:
+        return LoginFailed
+    if number in _HTTP:
+        return Transient if number in {290408, 290429} or number >= 290500 else Rejected
+    return Rejected

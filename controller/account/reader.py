@@ -1,0 +1,52 @@
+"""Asks many SHOW and DESCRIBE questions side by side and hands back the answers, for `controller.account.snapshot`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+import structlog
+
+from controller.account.errors import Denied, NotFound
+from controller.account.session import SessionPool
+from controller.account.snapshot import Missing, Read, Row
+
+log = structlog.get_logger("snowcat.account")
+
+SHOW_LIMIT = 10_000
+"""Snowflake cuts every SHOW here, before filters (docs: sql-reference/sql/show-services)."""
+
+
+def read(pool: SessionPool, reads: Iterable[Read]) -> dict[Read, tuple[Row, ...] | Missing]:
+    """The answer to each question. What is missing or may not be seen by this role answers `Missing`.
+
+    Raises:
+        AccountError: any other answer; of several, the first in the order of the questions. None is half an answer: the caller tries again.
+    """
+    wanted = list(dict.fromkeys(reads))
+    if not wanted:
+        return {}
+    with ThreadPoolExecutor(max_workers=min(pool.size, len(wanted)), thread_name_prefix="read") as workers:
+        answers = list(workers.map(lambda question: _ask(pool, question), wanted))
+    return dict(zip(wanted, answers, strict=True))
+
+
+def _ask(pool: SessionPool, question: Read) -> tuple[Row, ...] | Missing:
+    try:
+        with pool.session() as session:
+            rows = session.execute(question.sql).rows
+    except (NotFound, Denied) as error:
+        return Missing(error.message)
+    if len(rows) >= SHOW_LIMIT:
+        log.warning("answer cut by the account", statement=question.sql, rows=len(rows))
+    return rows
+
+
+def current_role(pool: SessionPool) -> str:
+    """The role that the pool's sessions work as.
+
+    Raises:
+        AccountError: as `SessionPool.session`.
+    """
+    with pool.session() as session:
+        return session.role

@@ -1,0 +1,251 @@
+"""One session with an account: statements in, rows out, errors classed, secrets redacted, every statement counted.
+
+Written against what the driver's 4.x and 5.x lines share: `connect`, `cursor`, and the common `errors.Error` with `errno` and `sqlstate`.
+A session works for one thread at a time; `SessionPool` lends them out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import snowflake.connector
+import structlog
+from snowflake.connector.errors import Error as DriverError
+
+from controller.account import statements
+from controller.account.connections import Connection
+from controller.account.counters import Counters
+from controller.account.driver_errors import from_driver
+from controller.account.errors import AccountError, NotFound, Transient
+from controller.account.redact import redact
+from controller.account.snapshot import Row
+from controller.api.names import Identifier, NameProblem, QualifiedName
+
+log = structlog.get_logger("snowcat.account")
+
+SESSION_PARAMETERS: Mapping[str, str | int | bool] = {
+    "QUERY_TAG": "snowcat",
+    "CLIENT_TELEMETRY_ENABLED": False,
+    "TIMEZONE": "UTC",  # so that the time stamps of two reads compare
+    "ABORT_DETACHED_QUERY": False,
+}
+_GONE = frozenset({390111, 390112, 390113, 390114, 390115, 250001, 250002})  # the session cannot be used again
+
+
+class Statement(Protocol):
+    """What `execute` takes beside plain text: `controller.kinds.base.Sql`."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def display(self) -> str | None: ...
+    @property
+    def tolerate(self) -> frozenset[int]: ...
+
+
+@dataclass(frozen=True)
+class Result:
+    """`rows` have lower-case column names, in the order of `columns`. `tolerated` is the error number that was taken as 'already so'."""
+
+    columns: tuple[str, ...] = ()
+    rows: tuple[Row, ...] = ()
+    query_id: str = ""
+    rowcount: int | None = None
+    tolerated: int | None = None
+
+    @property
+    def scalar(self) -> Any:
+        """The first column of the first row, or None when there is no row."""
+        return next(iter(self.rows[0].values()), None) if self.rows else None
+
+
+@dataclass
+class Session:
+    """One open connection. Made by `open_session` or lent by a `SessionPool`."""
+
+    driver: Any
+    counters: Counters = field(default_factory=Counters)
+    alive: bool = True
+
+    @property
+    def role(self) -> str:
+        """The current role as stored, '' when the account did not say."""
+        return str(getattr(self.driver, "role", None) or "").strip('"')
+
+    @property
+    def id(self) -> str:
+        return str(getattr(self.driver, "session_id", ""))
+
+    def execute(self, statement: Statement | str, parameters: Sequence[Any] | None = None) -> Result:
+        """Run one statement and fetch all its rows.
+
+        Raises:
+            AccountError: its subclass says what to do; message and statement hold no secret.
+        """
+        text, display, tolerate = (
+            (statement, None, frozenset()) if isinstance(statement, str) else (statement.text, statement.display, statement.tolerate)
+        )
+        shown = redact(display if display is not None else text)
+        self.counters.add(text)
+        try:
+            with contextlib.closing(self.driver.cursor(snowflake.connector.DictCursor)) as cursor:
+                cursor.execute(text, parameters)
+                columns = tuple(str(column[0]).lower() for column in cursor.description or ())
+                rows = tuple({str(key).lower(): value for key, value in row.items()} for row in cursor.fetchall()) if columns else ()
+                return Result(columns, rows, str(cursor.sfqid or ""), cursor.rowcount)
+        except DriverError as error:
+            if error.errno in tolerate:
+                return Result(tolerated=error.errno)
+            raise self._classed(error, shown) from None
+
+    def _classed(self, error: DriverError, shown: str) -> AccountError:
+        classed = from_driver(error, shown)
+        if classed.errno in _GONE:
+            self.alive = False
+        return classed
+
+    @contextlib.contextmanager
+    def warehouse(self, name: str) -> Iterator[None]:
+        """A warehouse for the statements inside. Nothing else in the controller sets one.
+
+        Raises:
+            AccountError: the warehouse is missing or this role may not use it.
+        """
+        self.execute(statements.use("WAREHOUSE", QualifiedName.parse(name)))
+        self.counters.with_warehouse = True
+        try:
+            yield
+        finally:
+            self.counters.with_warehouse = False
+
+    # ---- files of stages ---------------------------------------------------------------------------------------------------------------
+
+    def put_file(self, local: Path, stage: QualifiedName, folder: str = "", *, compress: bool = False) -> None:
+        """Copy one local file into a folder of a stage; a file of that name there is replaced.
+
+        Raises:
+            AccountError: the stage is missing, full, or not writable.
+            FileNotFoundError: the local file is missing.
+        """
+        if not local.is_file():
+            raise FileNotFoundError(f"{local} is not a file")
+        for row in self.execute(statements.put(str(local.resolve()), stage, folder, compress=compress)).rows:
+            if str(row.get("status", "")).upper() not in {"UPLOADED", "SKIPPED"}:
+                raise Transient(f"{local.name} was not stored on @{stage.sql}: {redact(str(row.get('message') or row.get('status')))}")
+
+    def get_file(self, stage: QualifiedName, path: str) -> bytes | None:
+        """The content of one file of a stage; None when stage or file does not exist.
+
+        Raises:
+            AccountError: anything but absence.
+        """
+        try:
+            listed = self.execute(statements.list_stage(stage, path)).rows
+        except NotFound:
+            return None
+        ends = "/" + path.strip("/").lower()
+        if not any(("/" + str(row.get("name", "")).lower()).endswith(ends) for row in listed):
+            return None
+        with tempfile.TemporaryDirectory(prefix="snowcat-get-") as folder:
+            self.execute(statements.get(stage, path, folder))
+            local = Path(folder) / Path(path).name
+            return local.read_bytes() if local.is_file() else None
+
+    def close(self) -> None:
+        self.alive = False
+        with contextlib.suppress(DriverError, OSError):
+            self.driver.close()
+
+
+def open_session(connection: Connection, *, role: str | None = None, counters: Counters | None = None) -> Session:
+    """Log in, as the connection's own role or as `role`, with no secondary roles.
+
+    Raises:
+        LoginFailed: the account refused; the message says what to check.
+        Transient: the account could not be reached in the connection's login time-out.
+    """
+    arguments = connection.driver_arguments()
+    if role is not None:
+        arguments["role"] = _as_login_name(role)
+    redact.learn(connection.secrets())
+    try:
+        driver = snowflake.connector.connect(**arguments, session_parameters=dict(SESSION_PARAMETERS))
+    except DriverError as error:
+        raise connection.explain(error, role=role) from None
+    except (OSError, ValueError, TypeError) as error:  # key files, certificates, sockets: raised as they are by the driver
+        raise connection.explain(error, role=role) from None
+    session = Session(driver, counters or Counters())
+    with contextlib.suppress(AccountError):  # accounts whose policy forbids the command have none active either
+        session.execute("USE SECONDARY ROLES NONE")
+    return session
+
+
+def _as_login_name(role: str) -> str:
+    """A role for the login request, which takes the name as SQL writes it."""
+    try:
+        return Identifier.parse(role).sql
+    except NameProblem:
+        return Identifier(role).sql
+
+
+class SessionPool:
+    """At most `size` sessions, opened when first wanted. A session that the account closed is replaced by a fresh one."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        size: int = 4,
+        *,
+        role: str | None = None,
+        opener: Callable[..., Session] = open_session,
+    ) -> None:
+        self.connection = connection
+        self.size = size
+        self.role = role
+        self.counters = Counters()
+        self._opener = opener
+        self._idle: queue.LifoQueue[Session | None] = queue.LifoQueue()
+        self._open: set[int] = set()
+        self._lock = threading.Lock()
+        self._closed = False
+        for _ in range(size):
+            self._idle.put(None)
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[Session]:
+        """Borrow a session; waits while all are lent.
+
+        Raises:
+            AccountError: as `open_session`.
+        """
+        if self._closed:
+            raise Transient("the pool of sessions is closed")
+        slot = self._idle.get()
+        try:
+            if slot is None or not slot.alive:
+                slot = None
+                slot = self._opener(self.connection, role=self.role, counters=self.counters.child())
+            yield slot
+        finally:
+            if slot is not None and (not slot.alive or self._closed):
+                slot.close()
+                slot = None
+            self._idle.put(slot)
+
+    def close(self) -> None:
+        """Close the idle sessions now and each lent one as it comes back."""
+        self._closed = True
+        for _ in range(self.size):
+            try:
+                slot = self._idle.get_nowait()
+            except queue.Empty:
+                return
+            if slot is not None:
+                slot.close()
