@@ -11,7 +11,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-_MARK = re.compile(r"\s*\[snowcat (?P<project>[^/\s\]]+)/(?P<kind>[A-Za-z]+)/(?P<name>[^\s\]]+)(?P<attributes>(?: [A-Za-z]+=[^\s\]]*)*)\]\s*$")
+_MARK = re.compile(
+    r"\s*\[snowcat (?P<project>[^/\s\]]+)/(?P<kind>[A-Za-z]+)/(?P<name>[^\s\]]+)(?P<attributes>(?: [A-Za-z]+=[^\s\]]*)*)\]\s*$"
+)
 
 
 @dataclass(frozen=True)
