@@ -5,6 +5,7 @@ A kind is one module beside this one: a `Spec`, and a `Manifest` subclass that n
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal
@@ -19,6 +20,9 @@ class Model(BaseModel):
     """Base of every part of a manifest: camelCase in YAML, unknown fields refused, immutable once read."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """Names that a field had elsewhere or earlier → what to write today, for the message about an unknown field."""
 
 
 class Scope(StrEnum):
@@ -35,9 +39,22 @@ class Ref:
 
     A name is looked up in the object's own schema first, then in the project; `db.schema.name` says it exactly. Objects that the project
     does not declare may be referred to only if `snowcat.yaml` lists them under `existing`.
+
+    `kind` is `SIBLING` where the field `kind` beside it names the kind. An image written as a path (`/db/schema/repo/image:tag`) is not a
+    reference.
     """
 
     kind: str
+
+
+SIBLING = "*"
+
+
+@dataclass(frozen=True)
+class LocalPath:
+    """Marks a string field as a file or folder, relative to the manifest's own file; with `glob` a pattern that must match."""
+
+    glob: bool = False
 
 
 class ManagementPolicy(StrEnum):

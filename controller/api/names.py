@@ -21,7 +21,7 @@ class NameProblem(ValueError):
 
 @dataclass(frozen=True, order=True)
 class Identifier:
-    """One part of a name, as Snowflake stores it (`text`). Equality is Snowflake's own: `Identifier.parse("a") == Identifier.parse("A")`."""
+    """One part of a name, as Snowflake stores it (`text`). Equality is Snowflake's own: `parse("a") == parse("A")`."""
 
     text: str
 

@@ -1,0 +1,75 @@
+"""A model as a service with SQL functions."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from controller.api.base import Manifest, Model, Ref, Scope, Spec
+from controller.api.parts import Environment, ImageName, Instances, Name, Resources
+from training.config import Prompt
+
+
+class DeployedModel(Model):
+    """What is served: exactly one of these. A plain name is a BaseModel."""
+
+    base: Annotated[str | None, Ref("BaseModel")] = None
+    from_job: Annotated[str | None, Ref("FineTuneJob")] = Field(default=None, description="The last finished run of a fine-tune.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain_name(cls, value: object) -> object:
+        return {"base": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.base is None) == (self.from_job is None):
+            raise ValueError("exactly one of base and fromJob is needed")
+        return self
+
+
+class MetricGate(Model):
+    metric: str = Field(description="A metric of the job's evaluation: `field_f1` …")
+    at_least: float
+
+
+class Promote(Model):
+    when: MetricGate = Field(description="A run that does not reach this stays back; the last one that did is served on.")
+
+
+class SqlFunction(Model):
+    name: Name = Field(description="`<name>(prompt)` gives the answer, `<name>_detail(prompt)` an object with more.")
+    max_batch_rows: int = Field(default=100, ge=1, description="Rows that Snowflake sends at once.")
+
+
+class ModelDeploymentSpec(Spec):
+    model: DeployedModel = Field(description="`{fromJob: …}`, `{base: …}`, or the plain name of a BaseModel.")
+    promote: Promote | None = Field(default=None, description="Only for `fromJob`.")
+    engine: Literal["auto", "vllm", "transformers"] = Field(default="auto", description="auto: vllm on a GPU family, else transformers.")
+    compute_pool: Annotated[str, Ref("ComputePool")] = Field(description="Where it runs.")
+    image: ImageName = Field(description="The server's image.")
+    instances: Instances = Instances()
+    function: SqlFunction = Field(description="The SQL functions in front of it.")
+    prompt: Prompt | None = Field(default=None, description="How a bare prompt becomes the model's input; the job's own for `fromJob`.")
+    max_new_tokens: int | None = Field(default=None, ge=1, description="Longest answer.")
+    public: bool = Field(default=True, description="Whether the HTTP endpoint has a URL outside the account.")
+    usage: list[Annotated[str, Ref("Role")]] = Field(default=[], description="Roles that may call the functions and the endpoint.")
+    resources: Resources | None = None
+    env: Environment = Field(default={}, description="More environment variables.")
+    external_access: list[Annotated[str, Ref("ExternalAccessIntegration")]] = Field(default=[], description="Ways out of the account.")
+
+    @model_validator(mode="after")
+    def _gate_needs_a_job(self) -> Self:
+        if self.promote is not None and self.model.from_job is None:
+            raise ValueError("promote goes with model.fromJob: a base model has no metrics")
+        return self
+
+
+class ModelDeployment(Manifest):
+    """A base or fine-tuned model as a service, with two SQL functions and an OpenAI-compatible endpoint."""
+
+    kind: Literal["ModelDeployment"]
+    spec: ModelDeploymentSpec
+    scope: ClassVar[Scope] = Scope.SCHEMA
+    bare_name: ClassVar[bool] = True

@@ -1,0 +1,53 @@
+"""The project file `snowcat.yaml`: what the folder of manifests is called, whose role it uses, and the values of each account."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from controller.api.base import Model
+from controller.api.names import QualifiedName
+from controller.api.parts import Name, Seconds
+
+PROJECT_FILE = "snowcat.yaml"
+
+ValueName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
+def _two_parts(value: str) -> str:
+    if len(QualifiedName.parse(value).parts) != 2:
+        raise ValueError(f"{value!r} must be database.schema")
+    return value
+
+
+class AccountSettings(Model):
+    """One account that the same manifests serve."""
+
+    connection: str | None = Field(default=None, description="Connection of connections.toml; `-c` with it chooses this account.")
+    values: dict[ValueName, Any] = Field(default={}, description="Values of this account, over the project's.")
+
+
+class ProjectSettings(Model):
+    """`snowcat.yaml`."""
+
+    api_version: Literal["snowcat/v1"]
+    kind: Literal["Project"]
+    project: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")] = Field(
+        description="Name in the ownership marks: lower-case letters, digits, '-' and '_'. Never change it while objects exist."
+    )
+    role: Name = Field(description="Role that Snowcat works as; not ACCOUNTADMIN.")
+    home: Annotated[str, AfterValidator(_two_parts)] = Field(
+        default="snowcat.control", description="A schema that exists before the project's own database; made by bootstrap."
+    )
+    warehouse: Name | None = Field(
+        default=None, description="QUERY_WAREHOUSE of jobs and services, and for the few statements that need one."
+    )
+    existing: list[str] = Field(
+        default=[], description="Objects of others that manifests may refer to: `Role/SYSADMIN`, `Schema/raw.public`."
+    )
+    users: list[Name] = Field(default=[], description="Users who get the project's role by bootstrap.")
+    deep_reads: int = Field(default=20, ge=1, description="DESCRIBEs a cycle at most.")
+    resync: Seconds = Field(default=30.0, ge=1, description="Longest time between two looks at the account.")
+    values: dict[ValueName, Any] = Field(default={}, description="What `${name}` stands for; an account's own values go first.")
+    accounts: dict[str, AccountSettings] = Field(default={}, description="`local` is chosen by --local, others by -c or --account.")
