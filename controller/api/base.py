@@ -68,6 +68,11 @@ class DeletionPolicy(StrEnum):
     ORPHAN = "orphan"
 
 
+class Replace(StrEnum):
+    NEVER = "never"
+    ALLOWED = "allowed"
+
+
 class Metadata(Model):
     """Who an object is and how it is treated, the same for all kinds."""
 
@@ -80,6 +85,7 @@ class Metadata(Model):
     management_policy: ManagementPolicy = ManagementPolicy.FULL
     adopt: bool = False  # take over an object that exists and carries no mark of this project
     deletion_policy: DeletionPolicy | None = None  # None: `orphan` for kinds that hold data, else `delete`
+    replace: Replace = Replace.NEVER  # may it be dropped and made again where Snowflake cannot change a field in place
     ignore: list[str] = []  # spec fields that others may change
 
 

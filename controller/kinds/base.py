@@ -201,7 +201,7 @@ class Gatherer(Protocol):
         """A SHOW before planning, cached for the cycle (its answer joins the snapshot); none offline."""
 
     def service_logs(self, service: str, instance: int, container: str, lines: int) -> str | None:
-        """The last lines that a container wrote (`service` as SQL text); None when there are none (yet) or they may not be read, or offline."""
+        """The last lines that a container wrote (`service` as SQL text); None when there are none, they may not be read, or offline."""
 
     @property
     def offline(self) -> bool: ...
@@ -230,7 +230,7 @@ class Kind(ABC):
         return ()
 
     def expand(self, obj: DesiredObject, view: View) -> Sequence[DesiredObject]:
-        """A composite kind's children as simple objects (each with `parent=obj.key`); default: none. A composite observes its children's status.
+        """A composite kind's children as simple objects (each with `parent=obj.key`); default: none. A composite's status includes theirs.
 
         Raises:
             Waiting, Stalled: the children cannot be known yet; those that exist are left as they are.
