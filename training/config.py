@@ -110,17 +110,14 @@ class Prompt(Section):
         description="instruction, chat, completion, or a text of your own with {{column}} placeholders.",
     )
     loss: Literal["answer", "all"] = Field(default="answer", description="Which tokens the model learns from.")
-    instruction: str | None = Field(
-        default=None, description="One instruction for all rows, in place of the instruction column."
-    )
+    instruction: str | None = Field(default=None, description="One instruction for all rows, in place of the instruction column.")
 
     @model_validator(mode="after")
     def _template_is_known(self) -> Self:
         if self.template in TEMPLATES or re.search(PLACEHOLDER, self.template):
             return self
         raise ValueError(
-            f"template {self.template[:40]!r} is neither one of {', '.join(TEMPLATES)} "
-            "nor a text with a {{column}} placeholder"
+            f"template {self.template[:40]!r} is neither one of {', '.join(TEMPLATES)} nor a text with a {{{{column}}}} placeholder"
         )
 
 
@@ -194,9 +191,7 @@ class Training(Section):
     max_length: Literal["auto"] | Positive = Field(
         default="auto", description="Rows with more tokens are left out and counted; auto: the model's context."
     )
-    dtype: Dtype = Field(
-        default="auto", description="Number format of the weights; auto: bfloat16 where the hardware computes in it."
-    )
+    dtype: Dtype = Field(default="auto", description="Number format of the weights; auto: bfloat16 where the hardware computes in it.")
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")

@@ -1,0 +1,108 @@
+"""DeepSpeed around a model: the one place that knows its configuration and its habits on a CPU.
+
+Facts found by experiment (DeepSpeed 0.19): with one rank it would look for MPI unless the rendezvous variables are
+set; on a CPU it would compile a C++ operator at start-up (a minute, or a crash without a compiler) unless that operator
+is marked unavailable; an AdamW of its own would compile another one, so torch's is handed in.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from training.config import TrainingConfig
+from training.errors import BadInputError
+from training.model import choose_dtype
+
+BETAS = (0.9, 0.98)
+RENDEZVOUS = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29611"}
+
+
+@dataclass(frozen=True)
+class ZeroChoice:
+    """A ZeRO stage and why it was taken."""
+
+    stage: int
+    reason: str
+
+
+def choose_stage(config: TrainingConfig) -> ZeroChoice:
+    """Resolve `deepspeed.zero`. Raises BadInputError for what this machine cannot do."""
+    wanted = config.deepspeed.zero
+    if config.deepspeed.offload != "none" and not torch.cuda.is_available():
+        raise BadInputError("deepspeed.offload moves memory from a GPU to the host; here is no GPU: use offload: none")
+    if wanted != "auto":
+        return ZeroChoice(wanted, "as the manifest says")
+    if config.deepspeed.offload == "parameters":
+        return ZeroChoice(3, "only stage 3 can keep weights in host memory")
+    if config.method.full and torch.cuda.is_available():
+        return ZeroChoice(2, "all weights are trained: gradients and optimizer state are worth spreading")
+    return ZeroChoice(1, "optimizer state is spread; gathering weights or gradients would cost more than it saves")
+
+
+def prepare_environment() -> None:
+    """Set what DeepSpeed reads from the environment, and join the process group.
+
+    Must run before anything imports deepspeed.
+    """
+    for name, value in RENDEZVOUS.items():
+        os.environ.setdefault(name, value)
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    else:
+        os.environ["DS_ACCELERATOR"] = "cpu"
+    import deepspeed
+    import deepspeed.ops
+
+    if not on_gpu:
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    if not dist.is_initialized():
+        deepspeed.init_distributed(dist_backend="nccl" if on_gpu else "gloo", timeout=timedelta(minutes=30), verbose=False)
+
+
+def start(model: Any, config: TrainingConfig, stage: int, accumulation: int) -> Any:
+    """Give the model to DeepSpeed; the engine's `backward` and `step` do the rest.
+
+    `accumulation` is the number of micro-batches per step, the same on all ranks.
+    """
+    import deepspeed
+
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=config.training.learning_rate, betas=BETAS, weight_decay=config.training.weight_decay)
+    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=deepspeed_config(config, stage, accumulation))
+    return engine
+
+
+def deepspeed_config(config: TrainingConfig, stage: int, accumulation: int) -> dict[str, Any]:
+    """DeepSpeed's own configuration document."""
+    zero: dict[str, Any] = {"stage": stage}
+    if config.deepspeed.offload != "none":
+        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": True}
+    if config.deepspeed.offload == "parameters":
+        zero["offload_param"] = {"device": "cpu", "pin_memory": True}
+    return {
+        "train_micro_batch_size_per_gpu": 1,  # only used for DeepSpeed's own counting; rows vary in length here
+        "gradient_accumulation_steps": accumulation,
+        "gradient_clipping": config.training.clip,
+        "zero_optimization": zero,
+        "bf16": {"enabled": choose_dtype(config.training.dtype) == torch.bfloat16},
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+        "steps_per_print": 10**9,
+    }
+
+
+def trained_weights(engine: Any) -> dict[str, torch.Tensor]:
+    """Copies of the trained parameters by name, whole on every rank, on the CPU."""
+    import deepspeed
+
+    named = [(name, p) for name, p in engine.module.named_parameters() if p.requires_grad]
+    sharded = any(hasattr(p, "ds_id") for _, p in named)
+    with deepspeed.zero.GatheredParameters([p for _, p in named], enabled=sharded):
+        return {name: p.detach().to("cpu", copy=True) for name, p in named}

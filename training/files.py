@@ -1,0 +1,77 @@
+"""Files with sizes and hashes, and copies that a stage mount can take.
+
+A stage mount accepts whole files written from start to end; it has no append, rename or random write. So everything is
+made on a local disk and copied, and a document that lists all files with their hashes is copied last. A folder without
+that document does not exist for its readers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file below a folder; `path` is relative, with forward slashes."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+    def document(self) -> dict[str, Any]:
+        """The JSON form."""
+        return asdict(self)
+
+
+def describe(folder: Path) -> list[FileEntry]:
+    """All files below `folder`, sorted by path."""
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [FileEntry(path.relative_to(folder).as_posix(), path.stat().st_size, sha256(path)) for path in found]
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file's content, as hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def problems(folder: Path, files: Iterable[FileEntry], *, hashes: bool) -> list[str]:
+    """What is wrong with `folder` compared with the list: missing files, sizes, and hashes if asked for."""
+    found: list[str] = []
+    for entry in files:
+        path = folder / entry.path
+        if not path.is_file():
+            found.append(f"{entry.path} is missing")
+        elif path.stat().st_size != entry.bytes:
+            found.append(f"{entry.path} has {path.stat().st_size} bytes instead of {entry.bytes}")
+        elif hashes and sha256(path) != entry.sha256:
+            found.append(f"{entry.path} has another content than listed (sha256)")
+    return found
+
+
+def copy_files(source: Path, target: Path, files: Iterable[FileEntry]) -> None:
+    """Copy the listed files one after the other, each written from start to end."""
+    for entry in files:
+        destination = target / entry.path
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        with (source / entry.path).open("rb") as reader, destination.open("wb") as writer:
+            shutil.copyfileobj(reader, writer, CHUNK)
+
+
+def write_json(path: Path, document: dict[str, Any]) -> None:
+    """Write a document as indented JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_entries(document: dict[str, Any]) -> list[FileEntry]:
+    """The `files` list of a document."""
+    return [FileEntry(str(f["path"]), int(f["bytes"]), str(f["sha256"])) for f in document["files"]]

@@ -1,0 +1,150 @@
+"""Load the base model, put adapters on it, and take the trained weights out again.
+
+Only safetensors are read: a pickle can run code. The model's own file decides what is stored; what is computed in is
+chosen here, bfloat16 only where the hardware multiplies in it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoModelForCausalLM
+
+from training.config import Dtype, Method
+from training.errors import BadInputError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+BF16_CPU_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+
+
+@dataclass(frozen=True)
+class BaseIdentity:
+    """Where a base model comes from, as its `model.json` says; empty strings when the folder has none."""
+
+    id: str
+    sha256: str
+
+    @classmethod
+    def read(cls, folder: Path) -> BaseIdentity:
+        """Read `model.json` of a base model folder."""
+        path = folder / "model.json"
+        if not path.is_file():
+            return cls("", "")
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return cls(str(document.get("identity", "")), str(document.get("sha256", "")))
+
+
+def computes_in_bfloat16() -> bool:
+    """Whether bfloat16 is faster than float32 here: a GPU that has it, or a CPU with AVX512-BF16 or AMX."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    flags = next((line for line in text.splitlines() if line.startswith("flags")), "")
+    return not BF16_CPU_FLAGS.isdisjoint(flags.split())
+
+
+def choose_dtype(wanted: Dtype) -> torch.dtype:
+    """The number format to compute in."""
+    if wanted == "auto":
+        return torch.bfloat16 if computes_in_bfloat16() else torch.float32
+    return DTYPES[wanted]
+
+
+def device() -> torch.device:
+    """The GPU of this rank when there is one, else the CPU."""
+    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def check_folder(folder: Path) -> None:
+    """Raise BadInputError unless the folder holds a model in safetensors form."""
+    if not (folder / "config.json").is_file():
+        raise BadInputError(f"no model in {folder}: config.json is missing")
+    if not any(folder.glob("*.safetensors")):
+        others = sorted(path.name for path in folder.glob("*.bin")) or sorted(path.name for path in folder.glob("*.pt"))
+        found = f"only {', '.join(others)} (pickles are refused, they can run code)" if others else "no weights"
+        raise BadInputError(f"{folder} has {found}; model.safetensors is needed")
+
+
+def load_model(folder: Path, dtype: torch.dtype, *, attention: str = "sdpa") -> Any:
+    """A causal language model from a local folder, in evaluation mode, on this rank's device."""
+    check_folder(folder)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            str(folder),
+            dtype=dtype,
+            attn_implementation=attention,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise BadInputError(f"cannot load the model in {folder}: {error}") from error
+    return model.to(device()).eval()
+
+
+def stored_dtype(folder: Path) -> torch.dtype:
+    """The number format that the folder's config.json names; float32 when it names none."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return DTYPES.get(str(config.get("dtype") or config.get("torch_dtype")), torch.float32)
+
+
+def context_length(folder: Path) -> int:
+    """Tokens that the model in the folder was made for."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return int(config.get("max_position_embeddings") or 2048)
+
+
+def prepare(model: Any, method: Method) -> Any:
+    """Make the model trainable by the method: adapters on frozen weights, or all weights.
+
+    Adapters take the dtype of the weights (DeepSpeed keeps a float32 master copy when that is bfloat16): with float32
+    adapters every layer would cast its input, which cost a fifth of the speed when measured on a CPU.
+    """
+    if method.lora is None:
+        return model.train()
+    lora = method.lora
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.targets,
+        task_type="CAUSAL_LM",
+    )
+    try:
+        return get_peft_model(model, config, autocast_adapter_dtype=False).train()
+    except ValueError as error:
+        raise BadInputError(f"method.lora.targets does not fit the model: {error}") from error
+
+
+def parameter_counts(model: Any) -> tuple[int, int]:
+    """(trained, all) parameters; ZeRO-3 keeps the true size beside its shards."""
+    sizes = [(getattr(p, "ds_numel", p.numel()), p.requires_grad) for p in model.parameters()]
+    return sum(size for size, trained in sizes if trained), sum(size for size, _ in sizes)
+
+
+def tuned_model(folder: Path, method: Method, trained: Mapping[str, torch.Tensor], dtype: torch.dtype) -> Any:
+    """The base model with the trained weights put in; with LoRA still a PeftModel.
+
+    It starts from the file again, so it holds exactly what will be served, whatever shape the training engine kept
+    its weights in.
+    """
+    model = prepare(load_model(folder, dtype), method)
+    unknown = set(trained) - {name for name, p in model.named_parameters() if p.requires_grad}
+    if unknown:
+        raise ValueError(f"trained weights that the model does not have: {sorted(unknown)[:3]}")
+    model.load_state_dict(dict(trained), strict=False)
+    return model.eval()
+
+
+def merge(model: Any) -> Any:
+    """Fold the adapters into the weights; a model without adapters comes back as it is."""
+    return model.merge_and_unload().eval() if isinstance(model, PeftModel) else model

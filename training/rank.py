@@ -1,0 +1,92 @@
+"""Entry point of one rank: `python -m training.rank CONFIG ROWS BASE WORK`.
+
+The launcher (torchrun) sees only that a rank failed; so a rank that knows why leaves `outcome.json` in the work folder,
+with the exit code that means something to the controller.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent() -> None:
+    """Ask Linux to kill this process when its parent ends, so that no rank trains on after its job was killed."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def main(arguments: list[str]) -> int:
+    """Run this rank's share of the job; returns the exit code."""
+    config_path, rows, base, work = (Path(argument) for argument in arguments)
+    quiet_libraries()
+    from training.config import TrainingConfig
+    from training.errors import OutOfMemoryError, TrainingError
+    from training.job import Folders, Job
+    from training.loop import StopFlag
+
+    stop = StopFlag()
+    stop.install()
+    config = TrainingConfig.model_validate_json(config_path.read_text(encoding="utf-8"))
+    failure: TrainingError
+    try:
+        Job(config, Folders(base, rows, work, Path(config.output.path)), stop).run()
+    except TrainingError as error:
+        failure = error
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        failure = OutOfMemoryError(
+            f"out of memory: {str(error)[:200]}; make training.maxLength, training.microBatchTokens or "
+            "evaluation.batchRows smaller, take method: lora, or a larger instance family"
+        )
+    else:
+        return 0
+    write_outcome(work, failure.exit_code, str(failure))
+    return failure.exit_code
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether this is an allocation that failed, on a GPU or on the host."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
+
+
+def write_outcome(work: Path, code: int, message: str) -> None:
+    """Leave the reason of a failure for the launcher; the first rank to fail wins."""
+    try:
+        with (work / "outcome.json").open("x", encoding="utf-8") as stream:
+            json.dump({"exitCode": code, "message": message}, stream)
+    except FileExistsError:
+        pass
+
+
+def quiet_libraries() -> None:
+    """Keep the log for what concerns this run."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("DS_LOG_LEVEL", "warning")
+    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+
+
+if __name__ == "__main__":
+    die_with_parent()
+    try:
+        code = main(sys.argv[1:])
+    except Exception:  # noqa: BLE001 - the last stop of this process: the trace goes to the log, the code to the launcher
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # a rank that waits for a dead peer at interpreter shutdown would hang
