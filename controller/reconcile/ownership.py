@@ -1,0 +1,81 @@
+"""Whose is it? The mark in an object's comment decides, and nothing is changed or dropped without a yes from here.
+
+An object with no mark belongs to somebody else until its manifest says `adopt: true`; another project's mark is never touched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from controller.api.base import ManagementPolicy
+from controller.api.objects import DesiredObject
+from controller.kinds.base import Observation
+from controller.kinds.mark import Mark
+
+
+class Owner(StrEnum):
+    NOBODY = "nobody"  # it does not exist
+    OURS = "ours"
+    ADOPTABLE = "adoptable"  # no mark, and the manifest takes it over
+    UNMARKED = "unmarked"  # no mark, and the manifest does not say so
+    OTHER_PROJECT = "other project"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Whose an object is; for a refusal, why and what to do."""
+
+    owner: Owner
+    message: str = ""
+    reason: str = ""  # CamelCase
+
+    @property
+    def refused(self) -> bool:
+        return self.owner in (Owner.UNMARKED, Owner.OTHER_PROJECT)
+
+
+def claim(obj: DesiredObject, seen: Observation, project: str) -> Claim:
+    """Whether this project may change the object that was found under the manifest's name."""
+    if not seen.exists:
+        return Claim(Owner.NOBODY)
+    if not seen.markable:
+        return Claim(Owner.OURS)
+    if seen.mark is None:
+        if obj.manifest.metadata.adopt:
+            return Claim(Owner.ADOPTABLE)
+        owner = f" (owner {seen.owner})" if seen.owner else ""
+        return Claim(
+            Owner.UNMARKED,
+            f"{obj.key} exists{owner} and was not made by Snowcat; set metadata.adopt: true to take it over, or choose another name",
+            "NotOwned",
+        )
+    if seen.mark.project != project:
+        return Claim(
+            Owner.OTHER_PROJECT,
+            f"{obj.key} belongs to project {seen.mark.project!r} (its comment says so); if this project was renamed, "
+            "put the old name back in snowcat.yaml, else choose another name",
+            "OwnedByOtherProject",
+        )
+    return Claim(Owner.OURS)
+
+
+def may_drop(mark: Mark | None, project: str) -> bool:
+    """Whether a leftover may be pruned: our mark, and the permission that its last manifest gave."""
+    return mark is not None and mark.project == project and mark.attributes.get("delete") == "yes"
+
+
+def kept_because(obj: DesiredObject) -> str:
+    """Why `destroy` leaves an object that a manifest declares; '' when it may go."""
+    if obj.manifest.metadata.management_policy is not ManagementPolicy.FULL:
+        return f"managementPolicy is {obj.manifest.metadata.management_policy}"
+    if obj.manifest.deletion_policy != "delete":
+        return "deletionPolicy is orphan" + ("" if obj.manifest.metadata.deletion_policy else ", the default for what holds data")
+    if obj.manifest.metadata.suspend:
+        return "it is suspended in its manifest"
+    return ""
+
+
+def parent_of(mark: Mark | None) -> str | None:
+    """The composite that an object was expanded from, as `Kind/name`."""
+    return mark.attributes.get("parent") if mark else None

@@ -1,0 +1,265 @@
+"""The project's local memory: events, transition times, generations, last good manifests, failures and caches, in one SQLite file.
+
+Nothing here is needed to converge: marks in the account and `run.json` on stages are. Losing the file loses history and costs re-reads, so a
+damaged one is moved aside and a new one begun. One daemon writes while commands read (write-ahead log).
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from controller.account.redact import redact
+from controller.api.objects import ObjectKey
+from controller.reconcile.backoff import Failure, FailureClass
+from controller.reconcile.events import Event, Reason, type_of
+from controller.reconcile.report import Condition, ObjectStatus
+
+log = structlog.get_logger("snowcat.state")
+
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS events (
+  id INTEGER PRIMARY KEY, first REAL, last REAL, object TEXT, type TEXT, reason TEXT, message TEXT, count INTEGER, generation INTEGER,
+  statement_id TEXT);
+CREATE INDEX IF NOT EXISTS events_by_object ON events (object, last);
+CREATE TABLE IF NOT EXISTS conditions (
+  object TEXT, type TEXT, status TEXT, reason TEXT, message TEXT, generation INTEGER, transition REAL, PRIMARY KEY (object, type));
+CREATE TABLE IF NOT EXISTS generations (object TEXT PRIMARY KEY, generation INTEGER, hash TEXT);
+CREATE TABLE IF NOT EXISTS failures (object TEXT PRIMARY KEY, kind TEXT, reason TEXT, message TEXT, fingerprint TEXT, count INTEGER);
+CREATE TABLE IF NOT EXISTS manifests (file TEXT PRIMARY KEY, text TEXT);
+CREATE TABLE IF NOT EXISTS cache (key TEXT PRIMARY KEY, value TEXT);
+CREATE TABLE IF NOT EXISTS pokes (id INTEGER PRIMARY KEY, object TEXT);
+"""
+_KEPT_EVENTS = 5000
+_DEDUPE = 3600.0  # seconds within which an equal event counts up
+
+
+def identity(key: ObjectKey) -> str:
+    """A key with its full name, as the state file knows it."""
+    return f"{key.kind}/{key.name}"
+
+
+class State:
+    """Opens or creates the file. Safe for use from several threads; several processes may read and write at once."""
+
+    def __init__(self, path: Path | None, *, wall: Callable[[], float] = time.time) -> None:
+        """`path` None keeps everything in memory (offline planning, tests)."""
+        self.path = path
+        self._wall = wall
+        self._lock = threading.RLock()
+        self._fresh: list[Event] = []
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._db = self._open()
+        except sqlite3.DatabaseError as error:
+            if path is None or isinstance(error, sqlite3.OperationalError):
+                raise
+            aside = path.with_name(f"{path.name}.damaged-{int(wall())}")
+            path.replace(aside)
+            for tail in ("-wal", "-shm"):
+                path.with_name(path.name + tail).unlink(missing_ok=True)
+            log.warning(
+                "state file was damaged and is moved aside; history starts anew", file=str(path), moved_to=str(aside), error=str(error)
+            )
+            self._db = self._open()
+
+    def _open(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self.path or ":memory:", timeout=10, check_same_thread=False, isolation_level=None)
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=NORMAL")
+            found = db.execute("PRAGMA user_version").fetchone()[0]
+            if found not in (0, _VERSION):
+                raise sqlite3.DatabaseError(f"written by another version of snowcat ({found})")
+            db.executescript(_SCHEMA)
+            db.execute(f"PRAGMA user_version={_VERSION}")
+            if db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+                raise sqlite3.DatabaseError("failed its integrity check")
+        except sqlite3.DatabaseError:
+            db.close()
+            raise
+        return db
+
+    @contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        """One transaction; a failure to write history is logged, never an error of the loop."""
+        with self._lock:
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                yield self._db
+                self._db.execute("COMMIT")
+            except sqlite3.Error as error:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                log.warning("state file could not be written", file=str(self.path), error=str(error))
+
+    def _rows(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        with self._lock:
+            return self._db.execute(sql, parameters).fetchall()
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    # ---- events ----------------------------------------------------------------------------------------------------------------------
+
+    def event(self, target: ObjectKey | str, reason: Reason, message: str, *, generation: int = 0, statement_id: str = "") -> Event:
+        """Write one event; an equal one in the last hour counts up instead."""
+        name = target if isinstance(target, str) else identity(target)
+        now, text = self._wall(), redact(message)
+        count, first = 1, now
+        with self._write() as db:
+            last = db.execute(
+                "SELECT id, first, count FROM events WHERE object=? AND reason=? AND message=? AND generation=? AND last>? ORDER BY last DESC",
+                (name, reason, text, generation, now - _DEDUPE),
+            ).fetchone()
+            if last:
+                count, first = last[2] + 1, last[1]
+                db.execute("UPDATE events SET last=?, count=?, statement_id=? WHERE id=?", (now, count, statement_id, last[0]))
+            else:
+                db.execute(
+                    "INSERT INTO events (first, last, object, type, reason, message, count, generation, statement_id) VALUES (?,?,?,?,?,?,1,?,?)",
+                    (now, now, name, type_of(reason), reason, text, generation, statement_id),
+                )
+                db.execute("DELETE FROM events WHERE id <= (SELECT max(id) FROM events) - ?", (_KEPT_EVENTS,))
+        event = Event(_time(now), _time(first), name, type_of(reason), reason, text, count, generation, statement_id)
+        with self._lock:
+            self._fresh.append(event)
+        return event
+
+    def fresh_events(self) -> tuple[Event, ...]:
+        """Those written by this process since the last call."""
+        with self._lock:
+            fresh, self._fresh = tuple(self._fresh), []
+        return fresh
+
+    def events(self, target: ObjectKey | None = None, limit: int = 200) -> list[Event]:
+        """The newest events, oldest of them first; of one object, or of all."""
+        where, parameters = ("WHERE object=?", (identity(target),)) if target else ("", ())
+        rows = self._rows(
+            "SELECT last, first, object, type, reason, message, count, generation, statement_id "  # noqa: S608 - `where` is one of two constants
+            f"FROM events {where} ORDER BY last DESC, id DESC LIMIT ?",
+            *parameters,
+            limit,
+        )
+        return [Event(_time(r[0]), _time(r[1]), *r[2:]) for r in reversed(rows)]
+
+    # ---- conditions, generations, failures ----------------------------------------------------------------------------------------------
+
+    def generations(self, hashes: Mapping[ObjectKey, str], *, keep: bool = True) -> dict[ObjectKey, int]:
+        """The generation of each object: counts the changes of its specification's hash. `keep` false only looks."""
+        known = {r[0]: (r[1], r[2]) for r in self._rows("SELECT object, generation, hash FROM generations")}
+        result: dict[ObjectKey, int] = {}
+        moved: list[tuple[str, int, str]] = []
+        for key, digest in hashes.items():
+            generation, old = known.get(identity(key), (0, ""))
+            if digest != old:
+                generation += 1
+                moved.append((identity(key), generation, digest))
+            result[key] = generation
+        if moved and keep:
+            with self._write() as db:
+                db.executemany("INSERT OR REPLACE INTO generations VALUES (?,?,?)", moved)
+        return result
+
+    def transitions(self, statuses: Iterable[ObjectStatus], *, keep: bool = True) -> list[ObjectStatus]:
+        """The statuses with the time at which each condition last changed its status; `keep` remembers them."""
+        now = self._wall()
+        known = {
+            (r[0], r[1]): r[2:] for r in self._rows("SELECT object, type, status, transition, reason, message, generation FROM conditions")
+        }
+        result, changed = [], []
+        for status in statuses:
+            conditions: list[Condition] = []
+            for condition in status.conditions:
+                old = known.get((identity(status.key), condition.type))
+                since = old[1] if old and old[0] == condition.status else now
+                conditions.append(replace(condition, last_transition=_time(since)))
+                row = (condition.status, since, condition.reason, condition.message, condition.observed_generation)
+                if row != old:
+                    changed.append((identity(status.key), condition.type, *row))
+            result.append(status.with_conditions(tuple(conditions)))
+        if changed and keep:
+            with self._write() as db:
+                db.executemany(
+                    "INSERT OR REPLACE INTO conditions (object, type, status, transition, reason, message, generation) VALUES (?,?,?,?,?,?,?)",
+                    changed,
+                )
+        return result
+
+    def condition(self, key: ObjectKey, kind: str) -> tuple[str, str, int] | None:
+        """Status, reason and generation of a condition as last remembered."""
+        rows = self._rows("SELECT status, reason, generation FROM conditions WHERE object=? AND type=?", identity(key), kind)
+        return rows[0] if rows else None  # type: ignore[return-value]
+
+    def forget(self, key: ObjectKey) -> None:
+        """An object is gone: its conditions, generation and failure go too; its events stay."""
+        with self._write() as db:
+            for table in ("conditions", "generations", "failures"):
+                db.execute(f"DELETE FROM {table} WHERE object=?", (identity(key),))  # noqa: S608 - constants
+
+    def keep_failure(self, key: ObjectKey, failure: Failure | None) -> None:
+        with self._write() as db:
+            if failure is None:
+                db.execute("DELETE FROM failures WHERE object=?", (identity(key),))
+            else:
+                row = (identity(key), failure.kind, failure.reason, redact(failure.message), failure.fingerprint, failure.count)
+                db.execute("INSERT OR REPLACE INTO failures VALUES (?,?,?,?,?,?)", row)
+
+    def failures(self, keys: Iterable[ObjectKey]) -> dict[ObjectKey, Failure]:
+        """The last failure of each object, for commands that run beside the daemon."""
+        known = {r[0]: Failure(FailureClass(r[1]), *r[2:]) for r in self._rows("SELECT * FROM failures")}
+        return {key: known[identity(key)] for key in keys if identity(key) in known}
+
+    # ---- manifests, cache, pokes ---------------------------------------------------------------------------------------------------------
+
+    def last_good(self) -> dict[Path, str]:
+        """The text of each file when it last loaded without a problem."""
+        return {Path(r[0]): r[1] for r in self._rows("SELECT file, text FROM manifests")}
+
+    def keep_good(self, texts: Mapping[Path, str], gone: Iterable[Path] = ()) -> None:
+        known = self.last_good()
+        changed = [(str(file), text) for file, text in texts.items() if known.get(file) != text]
+        dropped = [(str(file),) for file in gone if file in known]
+        if changed or dropped:
+            with self._write() as db:
+                db.executemany("INSERT OR REPLACE INTO manifests VALUES (?,?)", changed)
+                db.executemany("DELETE FROM manifests WHERE file=?", dropped)
+
+    def remember(self, key: str, value: Any) -> None:
+        with self._write() as db:
+            db.execute("INSERT OR REPLACE INTO cache VALUES (?,?)", (key, json.dumps(value)))
+
+    def recall(self, key: str) -> Any | None:
+        rows = self._rows("SELECT value FROM cache WHERE key=?", key)
+        return json.loads(rows[0][0]) if rows else None
+
+    def poke(self, target: str = "") -> None:
+        """Ask the daemon to look now: at one object (`Kind/name`), or at everything."""
+        with self._write() as db:
+            db.execute("INSERT INTO pokes (object) VALUES (?)", (target,))
+
+    def take_pokes(self) -> list[str]:
+        """What was asked since the last call; each is handed out once."""
+        if not self._rows("SELECT 1 FROM pokes LIMIT 1"):
+            return []
+        with self._write() as db:
+            taken = db.execute("DELETE FROM pokes RETURNING object").fetchall()
+            return [row[0] for row in taken]
+        return []
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
