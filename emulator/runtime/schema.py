@@ -1,0 +1,253 @@
+"""What a service specification may hold: one declarative table, walked by one small checker.
+
+Messages take the form of the service's own (`unknown option 'x' for 'containers[0]'`). The order of fields here is also the order in
+which DESCRIBE SERVICE prints them. Source: specification reference, 2026.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from emulator.runtime.units import parse_cpu, parse_memory
+
+_NAME = re.compile(r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$")
+_PORT_RANGE = re.compile(r"^\d{1,5}-\d{1,5}$")
+
+
+class SpecError(ValueError):
+    """The specification is not acceptable; the text goes behind `Invalid spec: `."""
+
+
+Check = Callable[[Any, str, str], Any]  # (value, option, where) → normalised value
+
+
+@dataclass(frozen=True)
+class Fields:
+    """A mapping with known keys. `hints` name what to write instead of an outdated key."""
+
+    fields: dict[str, Any]
+    required: tuple[str, ...] = ()
+    hints: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Items:
+    """A list of one kind of thing; an empty list is an error, as the service says."""
+
+    item: Any
+    maximum: int = 1000
+
+
+def check(schema: Any, value: Any, option: str, where: str) -> Any:
+    """`value` in normalised form. Raises SpecError."""
+    if isinstance(schema, Fields):
+        return _check_fields(schema, value, option)
+    if isinstance(schema, Items):
+        return _check_items(schema, value, option)
+    return schema(value, option, where)
+
+
+def _check_fields(schema: Fields, value: Any, option: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise SpecError(f"invalid '{option}'. Expected a mapping, got {_kind(value)}")
+    hints = dict(schema.hints)
+    for key in value:
+        if key not in schema.fields:
+            hint = f" (write '{hints[key]}')" if key in hints else ""
+            raise SpecError(f"unknown option '{key}' for '{option}'{hint}")
+    for key in schema.required:
+        if value.get(key) is None:
+            raise SpecError(f"missing '{key}' for '{option}'")
+    present = ((key, inner) for key, inner in schema.fields.items() if value.get(key) is not None)
+    return {key: check(inner, value[key], key, option) for key, inner in present}
+
+
+def _check_items(schema: Items, value: Any, option: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise SpecError(f"invalid '{option}'. Expected a list, got {_kind(value)}")
+    if not value:
+        raise SpecError(f"invalid '{option}'. Value is empty")
+    if len(value) > schema.maximum:
+        raise SpecError(f"invalid '{option}'. At most {schema.maximum} entries are allowed")
+    return [check(schema.item, item, f"{option}[{index}]", option) for index, item in enumerate(value)]
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "a mapping", list: "a list", str: "text", bool: "a boolean", int: "a number", float: "a number"}
+    return names.get(type(value), "nothing")
+
+
+def text(value: Any, option: str, where: str) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (str, int, float)):
+        return str(value)
+    raise SpecError(f"invalid '{option}' for '{where}'. Expected text, got {_kind(value)}")
+
+
+def name(value: Any, option: str, where: str) -> str:
+    if not isinstance(value, str) or not _NAME.match(value):
+        rule = "Use at most 63 lower-case letters, digits and '-', starting with a letter and ending with a letter or digit"
+        raise SpecError(f"invalid '{option}' for '{where}': '{value}'. {rule}")
+    return value
+
+
+def boolean(value: Any, option: str, where: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise SpecError(f"invalid '{option}' for '{where}'. Expected true or false, got '{value}'")
+
+
+def integer(value: Any, option: str, where: str) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.isdigit():
+        return int(value)
+    raise SpecError(f"invalid '{option}' for '{where}'. Expected a whole number, got '{value}'")
+
+
+def port(value: Any, option: str, where: str) -> int:
+    number = integer(value, option, where)
+    if not 0 < number < 65536:
+        raise SpecError(f"invalid '{option}' for '{where}': {number} is not a port (1 to 65535)")
+    return number
+
+
+def port_range(value: Any, option: str, where: str) -> str:
+    if not isinstance(value, str) or not _PORT_RANGE.match(value):
+        raise SpecError(f"invalid '{option}' for '{where}'. Expected first-last, got '{value}'")
+    return value
+
+
+def environment(value: Any, option: str, where: str) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise SpecError(f"invalid '{option}'. Expected a mapping, got {_kind(value)}")
+    return {str(key): text(inner, str(key), option) for key, inner in value.items()}
+
+
+def memory(value: Any, option: str, where: str) -> str:
+    try:
+        parse_memory(value)
+    except ValueError as error:
+        raise SpecError(f"invalid '{option}' for '{where}': {error}") from None
+    return str(value)
+
+
+def cpu(value: Any, option: str, where: str) -> str:
+    try:
+        parse_cpu(value)
+    except ValueError as error:
+        raise SpecError(f"invalid '{option}' for '{where}': {error}") from None
+    return str(value)
+
+
+def absolute_path(value: Any, option: str, where: str) -> str:
+    if not isinstance(value, str) or not value.startswith("/"):
+        raise SpecError(f"invalid '{option}' for '{where}'. Expected an absolute path, got '{value}'")
+    return value
+
+
+def one_of(*allowed: str) -> Check:
+    def _one_of(value: Any, option: str, where: str) -> str:
+        if str(value) not in allowed:
+            raise SpecError(f"invalid '{option}' for '{where}': '{value}'. Allowed: {', '.join(allowed)}")
+        return str(value)
+
+    return _one_of
+
+
+def anything(value: Any, option: str, where: str) -> Any:
+    return value
+
+
+def secret_reference(value: Any, option: str, where: str) -> dict[str, str]:
+    if isinstance(value, str):
+        return {"objectName": value}
+    fields: dict[str, str] = check(Fields({"objectName": text, "objectReference": text}), value, option, where)
+    if len(fields) != 1:
+        raise SpecError(f"invalid '{option}' for '{where}'. Give objectName or objectReference")
+    return fields
+
+
+_PROBE = {"port": port, "path": text, "periodSeconds": integer, "failureThreshold": integer}
+_QUANTITIES = Fields({"memory": memory, "cpu": cpu, "nvidia.com/gpu": integer})
+_CONTAINER = Fields(
+    {
+        "name": name,
+        "image": text,
+        "command": Items(text),
+        "args": Items(text),
+        "env": environment,
+        "readinessProbe": Fields(_PROBE, ("port", "path")),
+        "livenessProbe": Fields(_PROBE, ("port", "path")),
+        "volumeMounts": Items(Fields({"name": name, "mountPath": absolute_path}, ("name", "mountPath"))),
+        "resources": Fields({"limits": _QUANTITIES, "requests": _QUANTITIES}),
+        "mountSessionToken": boolean,
+        "sessionTokenConfig": Fields({"path": absolute_path, "permission": text, "mountConnectionConfig": boolean}),
+        "secrets": Items(
+            Fields(
+                {
+                    "snowflakeSecret": secret_reference,
+                    "directoryPath": absolute_path,
+                    "envVarName": text,
+                    "secretKeyRef": one_of("username", "password", "secret_string"),
+                },
+                ("snowflakeSecret",),
+            ),
+            50,
+        ),
+    },
+    ("name", "image"),
+)
+_ENDPOINT = Fields(
+    {
+        "name": name,
+        "port": port,
+        "portRange": port_range,
+        "protocol": one_of("HTTP", "HTTPS", "TCP"),
+        "public": boolean,
+        "corsSettings": anything,
+    },
+    ("name",),
+)
+_VOLUME = Fields(
+    {
+        "name": name,
+        "source": text,
+        "size": text,
+        "uid": integer,
+        "gid": integer,
+        "blockConfig": anything,
+        "stageConfig": Fields({"name": text, "metadataCache": text, "resources": anything}, ("name",)),
+    },
+    ("name", "source"),
+)
+DOCUMENT = Fields(
+    {
+        "spec": Fields(
+            {
+                "containers": Items(_CONTAINER, 20),
+                "endpoints": Items(_ENDPOINT, 100),
+                "volumes": Items(_VOLUME, 20),
+                "logExporters": anything,
+                "platformMonitor": anything,
+                "resourceManagement": anything,
+            },
+            ("containers",),
+            (
+                ("container", "containers"),
+                ("endpoint", "endpoints"),
+                ("volume", "volumes"),
+                ("networkPolicyConfig", "EXTERNAL_ACCESS_INTEGRATIONS of the service"),
+            ),
+        ),
+        "capabilities": Fields(
+            {"securityContext": Fields({"executeAsCaller": boolean, "enableCustomCredentials": boolean})}
+        ),
+        "serviceRoles": Items(Fields({"name": text, "endpoints": Items(text)}, ("name", "endpoints"))),
+    },
+    ("spec",),
+)
