@@ -94,7 +94,7 @@ class Spec(Model):
 
 
 class Manifest(Model):
-    """One object as the user wants it. Subclasses set `kind` and `spec` and the three class facts below."""
+    """One object as the user wants it. Subclasses set `kind` and `spec` and the class facts below."""
 
     api_version: Literal["snowcat/v1"]
     kind: str
@@ -104,6 +104,7 @@ class Manifest(Model):
     scope: ClassVar[Scope]
     holds_data: ClassVar[bool] = False  # dropping it loses what cannot be made again from the manifests
     bare_name: ClassVar[bool] = False  # Snowflake takes only an unquoted name for it
+    uses_warehouse: ClassVar[bool] = False  # loads rows, or gives the project's warehouse to its containers
 
     @property
     def deletion_policy(self) -> DeletionPolicy:

@@ -69,3 +69,4 @@ class BaseModel(Manifest):
     kind: Literal["BaseModel"]
     spec: BaseModelSpec
     scope: ClassVar[Scope] = Scope.SCHEMA
+    uses_warehouse: ClassVar[bool] = True

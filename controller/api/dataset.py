@@ -50,3 +50,4 @@ class Dataset(Manifest):
     spec: DatasetSpec
     scope: ClassVar[Scope] = Scope.SCHEMA
     holds_data: ClassVar[bool] = True
+    uses_warehouse: ClassVar[bool] = True

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from controller.api.base import Manifest, Model, Ref, Scope, Spec
-from controller.api.parts import Environment, ImageName, Name, Resources
+from controller.api.parts import Environment, ImageName, Resources
 from training.config import Checkpoint, Columns, DeepSpeed, Evaluation, Lora, Method, Prompt, Training
 
 
@@ -50,7 +50,9 @@ class FineTuneJobSpec(Spec):
     resources: Resources | None = None
     env: Environment = Field(default={}, description="More environment variables.")
     external_access: list[Annotated[str, Ref("ExternalAccessIntegration")]] = Field(default=[], description="Ways out of the account.")
-    warehouse: Name | None = Field(default=None, description="For reading the rows; the project's when not set.")
+    warehouse: Annotated[str | None, Ref("Warehouse")] = Field(
+        default=None, description="For reading the rows; the project's when not set."
+    )
 
 
 class FineTuneJob(Manifest):
@@ -60,3 +62,4 @@ class FineTuneJob(Manifest):
     spec: FineTuneJobSpec
     scope: ClassVar[Scope] = Scope.SCHEMA
     bare_name: ClassVar[bool] = True
+    uses_warehouse: ClassVar[bool] = True

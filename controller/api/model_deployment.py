@@ -73,3 +73,4 @@ class ModelDeployment(Manifest):
     spec: ModelDeploymentSpec
     scope: ClassVar[Scope] = Scope.SCHEMA
     bare_name: ClassVar[bool] = True
+    uses_warehouse: ClassVar[bool] = True

@@ -217,7 +217,7 @@ class ServiceSpec(Spec):
     auto_resume: bool = Field(default=True, description="Resume on a call of a service function or on ingress.")
     auto_suspend_seconds: int = Field(default=0, ge=0, description="0: never; else at least 300.")
     external_access: list[Annotated[str, Ref("ExternalAccessIntegration")]] = Field(default=[], max_length=10)
-    warehouse: str | None = Field(default=None, description="QUERY_WAREHOUSE; the project's when not set.")
+    warehouse: Annotated[str | None, Ref("Warehouse")] = Field(default=None, description="QUERY_WAREHOUSE; the project's when not set.")
     comment: str | None = None
 
     @model_validator(mode="after")
@@ -238,3 +238,4 @@ class Service(Manifest):
     spec: ServiceSpec
     scope: ClassVar[Scope] = Scope.SCHEMA
     bare_name: ClassVar[bool] = True
+    uses_warehouse: ClassVar[bool] = True

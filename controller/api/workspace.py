@@ -29,3 +29,4 @@ class Workspace(Manifest):
     spec: WorkspaceSpec
     scope: ClassVar[Scope] = Scope.SCHEMA
     bare_name: ClassVar[bool] = True
+    uses_warehouse: ClassVar[bool] = True

@@ -1,0 +1,57 @@
+"""What is wrong with the user's files, as values: the loader never raises for bad content, so that one bad file holds nothing else up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from enum import StrEnum
+from pathlib import Path
+
+from controller.api.objects import Location, ObjectKey
+
+
+class Severity(StrEnum):
+    ERROR = "error"  # the object, file or folder cannot be used
+    WARNING = "warning"  # worth a look; nothing is held up
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: where, in which field (`spec.minNodes`; empty for the whole file), what, and what to do.
+
+    `key` is the object that it concerns, where it can be told. A message never holds the value of a secret.
+    """
+
+    location: Location
+    message: str
+    hint: str = ""
+    field: str = ""
+    key: ObjectKey | None = None
+    severity: Severity = Severity.ERROR
+
+    @property
+    def is_error(self) -> bool:
+        return self.severity is Severity.ERROR
+
+    def __str__(self) -> str:
+        """`pools.yaml:7: spec.minNodes: expected a whole number, got 'two'; …`, with the file relative to the current folder."""
+        place = f"{shown(self.location.file)}:{self.location.line}"
+        text = f"{self.message}; {self.hint}" if self.hint else self.message
+        note = "" if self.is_error else "warning: "
+        return f"{place}: {note}{self.field}: {text}" if self.field else f"{place}: {note}{text}"
+
+
+def shown(path: Path) -> Path:
+    """The path as a person would type it: relative to the current folder where it lies below."""
+    try:
+        return path.relative_to(Path.cwd())
+    except ValueError:
+        return path
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`did you mean X?`, or an empty text when nothing is near. Case does not count."""
+    names = {name.lower(): name for name in known}
+    near = get_close_matches(word.lower(), names, n=1, cutoff=0.6)
+    return f"did you mean {names[near[0]]}?" if near else ""

@@ -1,0 +1,275 @@
+"""Names → objects: full names, references, containers, duplicates and cycles. The result is the graph that everything else works on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
+from typing import Any
+
+from controller.api.base import SIBLING, Manifest, Ref, Scope
+from controller.api.names import Identifier, NameProblem, QualifiedName
+from controller.api.objects import DesiredObject, Graph, Location, ObjectKey
+from controller.api.project import ProjectSettings
+from controller.api.registry import KINDS
+from controller.manifests.decode import Broken, Draft
+from controller.manifests.fields import marked_fields
+from controller.manifests.nodes import dotted
+from controller.manifests.problems import Problem, did_you_mean, shown
+
+SYSTEM_ROLES = ("ACCOUNTADMIN", "SECURITYADMIN", "SYSADMIN", "USERADMIN", "PUBLIC", "ORGADMIN")
+_PUBLIC = Identifier("PUBLIC")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A manifest with its full name, before its references are looked at."""
+
+    key: ObjectKey
+    manifest: Manifest
+    location: Location
+    draft: Draft | None  # None for an object kept from an earlier load
+
+    def line_of(self, path: tuple[str | int, ...]) -> Location:
+        return self.draft.location(path) if self.draft else self.location
+
+
+@dataclass(frozen=True)
+class Resolved:
+    graph: Graph
+    problems: tuple[Problem, ...]
+
+
+class _Lookup:
+    """Finds the object that a name means."""
+
+    def __init__(
+        self, keys: Iterable[ObjectKey], existing: Iterable[ObjectKey], troubled: Mapping[tuple[str, Identifier], Location]
+    ) -> None:
+        self.keys = set(keys)
+        self.existing = set(existing)
+        self.troubled = troubled  # kind and name of documents that are wrong → where
+
+    def find(self, kind: str, text: str, home: QualifiedName | None) -> ObjectKey:
+        """The key that `text` means when it stands in an object of the schema or database `home`.
+
+        Raises:
+            LookupError: nothing, or more than one thing, is meant; the message and hint are its arguments.
+        """
+        try:
+            name = QualifiedName.parse(text)
+        except NameProblem as error:
+            raise LookupError(str(error), "") from None
+        depth = {Scope.ACCOUNT: 1, Scope.DATABASE: 2, Scope.SCHEMA: 3}[KINDS[kind].scope]
+        if len(name.parts) > depth:
+            raise LookupError(f"{text!r} has too many parts for a {kind}", "")
+        for candidate in _nearest_first(name, depth, home):
+            key = ObjectKey(kind, candidate)
+            if key in self.keys or key in self.existing:
+                return key
+        tail = len(name.parts)
+        anywhere = sorted(k for k in self.keys | self.existing if k.kind == kind and k.name.parts[-tail:] == name.parts)
+        if len(anywhere) == 1:
+            return anywhere[0]
+        if anywhere:
+            raise LookupError(f"{text!r} may be any of {', '.join(str(k.name) for k in anywhere)}", "write database.schema.name")
+        raise self._missing(kind, text, name)
+
+    def _missing(self, kind: str, text: str, name: QualifiedName) -> LookupError:
+        place = self.troubled.get((kind, name.name))
+        if place:
+            return LookupError(f"the {kind} {text!r} has a problem of its own", f"see {shown(place.file)}:{place.line}")
+        names = [str(k).split("/", 1)[1] for k in self.keys if k.kind == kind]
+        other = sorted({k.kind for k in self.keys if k.name.name == name.name})
+        hint = did_you_mean(text, names) or (
+            f"there is a {other[0]} of that name" if other else f"list {kind}/{text} under 'existing' of snowcat.yaml"
+        )
+        return LookupError(f"there is no {kind} {text!r} among the manifests", hint)
+
+
+def _nearest_first(name: QualifiedName, depth: int, home: QualifiedName | None) -> Iterable[QualifiedName]:
+    missing = depth - len(name.parts)
+    if missing == 0:
+        yield name
+    elif home is not None and len(home.parts) >= missing:
+        yield QualifiedName((*home.parts[:missing], *name.parts))
+
+
+def existing_objects(settings: ProjectSettings) -> tuple[set[ObjectKey], list[str]]:
+    """Objects of others that may be referred to, and the entries under `existing` that are not `Kind/name`."""
+    keys = {ObjectKey("Role", QualifiedName((Identifier(role),))) for role in SYSTEM_ROLES}
+    keys.add(ObjectKey("Role", QualifiedName.parse(settings.role)))
+    home = QualifiedName.parse(settings.home)
+    keys |= {ObjectKey("Schema", home), ObjectKey("Database", QualifiedName(home.parts[:1]))}
+    if settings.warehouse:
+        keys.add(ObjectKey("Warehouse", QualifiedName.parse(settings.warehouse)))
+    wrong = []
+    for entry in settings.existing:
+        kind, _, text = entry.partition("/")
+        try:
+            if kind not in KINDS:
+                raise NameProblem(f"unknown kind {kind!r}")
+            keys.add(ObjectKey(kind, QualifiedName.parse(text)))
+        except NameProblem as error:
+            wrong.append(f"{entry!r} is not Kind/name: {error}")
+    return keys, wrong
+
+
+def place(draft: Draft, schemas: Iterable[QualifiedName]) -> Candidate | Problem:
+    """Give a manifest its full name. A schema without its database is looked up among the project's schemas."""
+    meta, manifest = draft.manifest.metadata, draft.manifest
+    if manifest.scope is Scope.ACCOUNT:
+        full = QualifiedName((draft.name,))
+    elif manifest.scope is Scope.DATABASE:
+        full = QualifiedName.parse(meta.database or "").child(draft.name)
+    else:
+        parent = QualifiedName.parse(meta.schema_ or "")
+        if len(parent.parts) == 1:
+            found = sorted(s for s in schemas if s.name == parent.name)
+            if len(found) != 1:
+                field = ("metadata", "schema")
+                said = "is in several databases" if found else "is no Schema of the project"
+                return Problem(draft.location(field), f"{meta.schema_!r} {said}", "write database.schema", dotted(field))
+            parent = found[0]
+        full = parent.child(draft.name)
+    return Candidate(ObjectKey(manifest.kind, full), manifest, draft.location(("metadata", "name")), draft)
+
+
+def resolve(candidates: list[Candidate], broken: list[Broken], settings: ProjectSettings) -> Resolved:
+    """Resolve the references of all candidates; what has a problem is left out of the graph."""
+    unique, problems = _without_duplicates(candidates)
+    existing, _ = existing_objects(settings)
+    troubled = {(b.kind, b.name): b.problems[0].location for b in broken if b.name and b.problems}
+    troubled |= {(p.key.kind, p.key.name.name): p.location for p in problems if p.key}
+    lookup = _Lookup(unique, existing, troubled)
+    while True:  # an object that refers to a wrong one is wrong too, and so on until nothing new is found
+        objects, found = _references(unique, lookup, settings)
+        found = found or _cycle(objects)
+        if not found:
+            return Resolved(Graph(objects), tuple(problems))
+        problems += found
+        for key in {problem.key for problem in found if problem.key}:
+            lookup.troubled = {**lookup.troubled, (key.kind, key.name.name): unique[key].location}
+            del unique[key]
+        lookup.keys = set(unique)
+
+
+def _without_duplicates(candidates: list[Candidate]) -> tuple[dict[ObjectKey, Candidate], list[Problem]]:
+    """Objects by key. What is declared twice is left out: nobody can tell which one is meant."""
+    by_key: dict[ObjectKey, list[Candidate]] = {}
+    for candidate in candidates:
+        by_key.setdefault(candidate.key, []).append(candidate)
+    problems = []
+    for key, group in by_key.items():
+        for candidate in group if len(group) > 1 else ():
+            other = next(c for c in group if c is not candidate)
+            line = candidate.line_of(("metadata", "name"))
+            message = f"{key} is declared twice, also in {shown(other.location.file)}:{other.location.line}"
+            problems.append(
+                Problem(line, message, "names that differ only in case are the same to Snowflake; remove one", "metadata.name", key)
+            )
+    return {key: group[0] for key, group in by_key.items() if len(group) == 1}, problems
+
+
+def _references(
+    unique: Mapping[ObjectKey, Candidate], lookup: _Lookup, settings: ProjectSettings
+) -> tuple[dict[ObjectKey, DesiredObject], list[Problem]]:
+    objects, problems = {}, []
+    for key, candidate in unique.items():
+        found: dict[str, ObjectKey] = {}
+        needs: set[ObjectKey] = set()
+        wrong: list[Problem] = []
+
+        def look(kind: str, text: str, path: tuple[str | int, ...], key: ObjectKey = key, c: Candidate = candidate) -> ObjectKey | None:
+            try:
+                return lookup.find(kind, text, key.name.parent)
+            except LookupError as error:
+                message, hint = error.args
+                wrong.append(Problem(c.line_of(path), message, hint, dotted(path), key))  # noqa: B023 - called within this turn only
+                return None
+
+        for path, text, ref in marked_fields(candidate.manifest.spec, Ref, ("spec",)):
+            if ref.kind == "Image" and text.startswith("/"):
+                continue
+            kind = _sibling_kind(candidate.manifest, path) if ref.kind == SIBLING else ref.kind
+            if kind not in KINDS:
+                hint = did_you_mean(kind, KINDS)
+                wrong.append(
+                    Problem(candidate.line_of((*path[:-1], "kind")), f"unknown kind {kind!r}", hint, dotted((*path[:-1], "kind")), key)
+                )
+                continue
+            target = look(kind, text, path)
+            if target:
+                found[dotted(path[1:])] = target
+        for index, text in enumerate(candidate.manifest.metadata.depends_on):
+            kind, _, name = text.partition("/")
+            path = ("metadata", "dependsOn", index)
+            if kind not in KINDS or not name:
+                hint = did_you_mean(kind, KINDS) or "such as ComputePool/my_pool"
+                wrong.append(Problem(candidate.line_of(path), f"{text!r} is not Kind/name", hint, dotted(path), key))
+                continue
+            target = look(kind, name, path)
+            if target:
+                needs.add(target)
+        container = _container(key, lookup)
+        if isinstance(container, str):
+            path = ("metadata", "schema" if len(key.name.parts) == 3 else "database")
+            wrong.append(Problem(candidate.line_of(path), *_container_message(key, container, lookup), dotted(path), key))
+        elif container is not None:
+            needs.add(container)
+        if candidate.manifest.uses_warehouse and settings.warehouse and "warehouse" not in found:
+            needs.add(ObjectKey("Warehouse", QualifiedName.parse(settings.warehouse)))
+        needs |= set(found.values())
+        problems += wrong
+        ours = frozenset(k for k in needs if k in unique and k != key)
+        objects[key] = DesiredObject(key, candidate.manifest, candidate.location, found, ours)
+    return objects, problems
+
+
+def _sibling_kind(manifest: Manifest, path: tuple[str | int, ...]) -> str:
+    value: Any = manifest.model_dump(by_alias=True)
+    for segment in path[:-1]:
+        value = value[segment]
+    return str(value["kind"])
+
+
+def _container(key: ObjectKey, lookup: _Lookup) -> ObjectKey | str | None:
+    """The schema or database that an object lives in; None at account level, the missing kind's name when it is nowhere."""
+    parent = key.name.parent
+    if parent is None:
+        return None
+    kind = "Schema" if len(parent.parts) == 2 else "Database"
+    container = ObjectKey(kind, parent)
+    if container in lookup.keys or container in lookup.existing:
+        return container
+    if kind == "Schema" and parent.name == _PUBLIC:
+        database = ObjectKey("Database", QualifiedName(parent.parts[:1]))
+        if database in lookup.keys or database in lookup.existing:
+            return database
+    return kind
+
+
+def _container_message(key: ObjectKey, kind: str, lookup: _Lookup) -> tuple[str, str]:
+    parent = key.name.parent
+    text = str(parent).lower()
+    place = lookup.troubled.get((kind, parent.name)) if parent else None
+    if place:
+        return f"the {kind} {text} has a problem of its own", f"see {shown(place.file)}:{place.line}"
+    near = did_you_mean(text, [str(k.name).lower() for k in lookup.keys if k.kind == kind])
+    return f"there is no {kind} {text} among the manifests", near or f"declare it, or list {kind}/{text} under 'existing' of snowcat.yaml"
+
+
+def _cycle(objects: Mapping[ObjectKey, DesiredObject]) -> list[Problem]:
+    """One cycle, as a problem of each object on it; empty when there is none."""
+    try:
+        TopologicalSorter({key: obj.depends_on for key, obj in objects.items()}).prepare()
+    except CycleError as error:
+        around: list[ObjectKey] = list(reversed(error.args[1]))
+        message = f"objects wait for each other: {' → '.join(str(key) for key in around)}"
+        problems = []
+        for key, following in pairwise(around):
+            field = next((f"spec.{path}" for path, target in objects[key].references.items() if target == following), "metadata.dependsOn")
+            problems.append(Problem(objects[key].location, message, "remove one of these references", field, key))
+        return problems
+    return []

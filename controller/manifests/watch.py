@@ -1,0 +1,58 @@
+"""Says that something in the user's files has changed. It never says what: whoever listens looks at everything again.
+
+Events may be lost (network drives, editors that replace folders) and that costs time only, since the loop looks by itself every `resync`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from watchfiles import watch
+
+_DEBOUNCE_MS = 250  # editors write a file in several steps
+_STEP_MS = 50
+
+
+class Watcher:
+    """Watches folders and files in a thread of its own until `stop`.
+
+    `changed` is called in that thread, at most a few times a second. Hidden files do not count.
+    """
+
+    def __init__(self, paths: Iterable[Path], changed: Callable[[], None]) -> None:
+        self._paths = sorted({path for path in paths if path.exists()})
+        self._changed = changed
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watch-files", daemon=True)
+
+    def start(self) -> None:
+        if self._paths:
+            self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        for _ in watch(
+            *self._paths,
+            watch_filter=lambda _change, path: not any(part.startswith(".") for part in self._below(path).parts),
+            debounce=_DEBOUNCE_MS,
+            step=_STEP_MS,
+            stop_event=self._stop,
+            raise_interrupt=False,
+            ignore_permission_denied=True,
+        ):
+            self._changed()
+
+    def _below(self, path: str) -> Path:
+        """The path relative to what is watched, so that a project in a hidden folder works."""
+        for root in self._paths:
+            if root == Path(path):
+                return Path(root.name)
+            if root in Path(path).parents:
+                return Path(path).relative_to(root)
+        return Path(path)
