@@ -151,7 +151,7 @@ class _Builder:
                 yield from self._place(done.node(), done.anchor, 1)
             elif isinstance(event, yaml.ScalarEvent):
                 self._refuse_tag(event.tag, line)
-                quoted = event.style is not None or event.tag is not None
+                quoted = bool(event.style) or event.tag is not None
                 is_key = bool(self.open) and self.open[-1].wants_key
                 yield from self._place(Node(event.value if quoted or is_key else scalar(event.value), line, {}), event.anchor, 1)
             elif isinstance(event, yaml.AliasEvent):

@@ -1,7 +1,7 @@
 """A folder of manifests → checked settings and a graph of objects. The one entry for everything that reads the user's files.
 
-Nothing is raised for bad content. A broken file leaves its objects out of the graph, or as they were last when `last_good` is given, and
-everything else goes on.
+Nothing is raised for bad content. What is wrong leaves its objects out of the graph and everything else goes on; a caller that knows the last
+good text of a broken file may load again with that text in its place.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import pydantic
 
 from controller.api.names import QualifiedName
-from controller.api.objects import DesiredObject, Graph, Location, ObjectKey
+from controller.api.objects import Graph, Location
 from controller.api.project import PROJECT_FILE, ProjectSettings
 from controller.manifests.decode import Broken, Draft, decode
 from controller.manifests.explain import findings
@@ -33,7 +33,7 @@ class LoadResult:
     """What a folder says.
 
     `settings` is None when the project file cannot be used; then nothing else can be either. `account` is the entry of `accounts` whose
-    values were taken. `kept` are objects that the files do not give at present and that stand in the graph as they were last good.
+    values were taken. `texts` holds what was read, the project file included; a file that cannot be read is not in it.
     """
 
     root: Path
@@ -42,7 +42,7 @@ class LoadResult:
     graph: Graph = field(default_factory=lambda: Graph({}))
     problems: tuple[Problem, ...] = ()
     files: tuple[Path, ...] = ()
-    kept: frozenset[ObjectKey] = frozenset()
+    texts: Mapping[Path, str] = field(default_factory=dict)
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -71,7 +71,7 @@ def load_project(
     *,
     connection: str | None = None,
     local: bool = False,
-    last_good: Mapping[ObjectKey, DesiredObject] | None = None,
+    texts: Mapping[Path, str] | None = None,
     only: Iterable[Path] | None = None,
 ) -> LoadResult:
     """Load the project that `path` belongs to.
@@ -79,7 +79,7 @@ def load_project(
     Args:
         path: a folder with `snowcat.yaml`, or a folder or file below one.
         account: entry of `accounts` whose values are used; without it the one for `connection`, or `local`.
-        last_good: objects of earlier loads, which stand in for those that cannot be read now.
+        texts: texts to use in place of what files hold now. A file that is gone stays gone.
         only: report problems of these files only (`snowcat validate FILE`); everything is loaded all the same.
     """
     root = find_project(path.absolute())
@@ -87,18 +87,17 @@ def load_project(
         message = f"there is no {PROJECT_FILE} here or above"
         problem = Problem(Location(path.absolute(), 1), message, "name the folder that has one, or make one with 'snowcat init DIR'")
         return LoadResult(path.absolute(), None, problems=(problem,))
-    settings, problems = _settings(root / PROJECT_FILE)
+    reader = _Reader(texts or {})
+    settings, problems = _settings(root / PROJECT_FILE, reader)
     if settings is None:
-        return LoadResult(root, None, problems=tuple(problems))
+        return LoadResult(root, None, problems=tuple(problems), texts=reader.seen)
     chosen, trouble = _choose(settings, root, account, connection, local)
     if trouble:
-        return LoadResult(root, None, problems=(*problems, trouble))
+        return LoadResult(root, None, problems=(*problems, trouble), texts=reader.seen)
     values = Values({**settings.values, **(settings.accounts[chosen].values if chosen else {})})
     files = manifest_files(root)
-    drafts, broken, unreadable = _decode_all(files, values, problems)
-    candidates = _placed(drafts, settings, broken)
-    spare = _spare(last_good or {}, candidates, broken, unreadable)
-    resolved = resolve([*candidates, *spare], broken, settings)
+    drafts, broken = _decode_all(files, reader, values, problems)
+    resolved = resolve(_placed(drafts, settings, broken), broken, settings)
     problems += [problem for part in broken for problem in part.problems]
     problems += resolved.problems
     if not files:
@@ -109,21 +108,35 @@ def load_project(
         wanted = [p.absolute() for p in only]
         problems = [p for p in problems if any(w == p.location.file or w in p.location.file.parents for w in wanted)]
     problems = sorted(set(problems), key=lambda p: (p.location.file, p.location.line, p.field))
-    kept = frozenset(c.key for c in spare if c.key in resolved.graph)
-    return LoadResult(root, settings, chosen, resolved.graph, tuple(problems), tuple(files), kept)
+    return LoadResult(root, settings, chosen, resolved.graph, tuple(problems), tuple(files), reader.seen)
+
+
+class _Reader:
+    """Reads files, or the texts that stand in for them, and keeps what was read."""
+
+    def __init__(self, texts: Mapping[Path, str]) -> None:
+        self._instead = texts
+        self.seen: dict[Path, str] = {}
+
+    def nodes(self, file: Path) -> list[Node] | Problem:
+        """The documents of a file, or why they cannot be read."""
+        text = self._instead[file] if file in self._instead and file.exists() else read_text(file)
+        if isinstance(text, Problem):
+            return text
+        self.seen[file] = text
+        try:
+            return list(documents(text))
+        except YamlProblem as error:
+            return Problem(Location(file, error.line), error.message, error.hint, error.field)
 
 
 # ---- the project file ------------------------------------------------------------------------------------------------------------------
 
 
-def _settings(file: Path) -> tuple[ProjectSettings | None, list[Problem]]:
-    text = read_text(file)
-    if isinstance(text, Problem):
-        return None, [text]
-    try:
-        nodes = list(documents(text))
-    except YamlProblem as error:
-        return None, [Problem(Location(file, error.line), error.message, error.hint, error.field)]
+def _settings(file: Path, reader: _Reader) -> tuple[ProjectSettings | None, list[Problem]]:
+    nodes = reader.nodes(file)
+    if isinstance(nodes, Problem):
+        return None, [nodes]
     if len(nodes) != 1 or not isinstance(nodes[0].value, dict):
         hint = "apiVersion, kind: Project, project, role …; 'snowcat init DIR' writes an example"
         return None, [Problem(Location(file, 1), f"{PROJECT_FILE} must hold one mapping", hint)]
@@ -164,22 +177,14 @@ def _choose(
 # ---- the manifests ---------------------------------------------------------------------------------------------------------------------
 
 
-def _decode_all(files: list[Path], values: Values, problems: list[Problem]) -> tuple[list[Draft], list[Broken], set[Path]]:
-    """Checked documents, broken ones, and the files that could not be read at all."""
+def _decode_all(files: list[Path], reader: _Reader, values: Values, problems: list[Problem]) -> tuple[list[Draft], list[Broken]]:
+    """Checked documents, and those that are wrong. What concerns a whole file is added to `problems`."""
     drafts: list[Draft] = []
     broken: list[Broken] = []
-    unreadable: set[Path] = set()
     for file in files:
-        text = read_text(file)
-        if isinstance(text, Problem):
-            problems.append(text)
-            unreadable.add(file)
-            continue
-        try:
-            nodes = list(documents(text))
-        except YamlProblem as error:
-            problems.append(Problem(Location(file, error.line), error.message, error.hint, error.field))
-            unreadable.add(file)
+        nodes = reader.nodes(file)
+        if isinstance(nodes, Problem):
+            problems.append(nodes)
             continue
         if not nodes:
             problems.append(Problem(Location(file, 1), "the file is empty", "remove it, or write a manifest", severity=Severity.WARNING))
@@ -189,7 +194,7 @@ def _decode_all(files: list[Path], values: Values, problems: list[Problem]) -> t
                 drafts.append(done)
             else:
                 broken.append(done)
-    return drafts, broken, unreadable
+    return drafts, broken
 
 
 def _placed(drafts: list[Draft], settings: ProjectSettings, broken: list[Broken]) -> list[Candidate]:
@@ -204,16 +209,3 @@ def _placed(drafts: list[Draft], settings: ProjectSettings, broken: list[Broken]
         else:
             broken.append(Broken((placed,), draft.manifest.kind, draft.name, draft.manifest.metadata.schema_))
     return candidates
-
-
-def _spare(
-    last_good: Mapping[ObjectKey, DesiredObject], candidates: list[Candidate], broken: list[Broken], unreadable: set[Path]
-) -> list[Candidate]:
-    """Objects that were good before and cannot be told now: of files that cannot be read, and of documents that are wrong."""
-    present = {candidate.key for candidate in candidates}
-    wrong = {(part.kind, part.name) for part in broken}
-    return [
-        Candidate(key, obj.manifest, obj.location, None)
-        for key, obj in last_good.items()
-        if key not in present and obj.parent is None and (obj.location.file in unreadable or (key.kind, key.name.name) in wrong)
-    ]

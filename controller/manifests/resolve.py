@@ -29,10 +29,10 @@ class Candidate:
     key: ObjectKey
     manifest: Manifest
     location: Location
-    draft: Draft | None  # None for an object kept from an earlier load
+    draft: Draft
 
     def line_of(self, path: tuple[str | int, ...]) -> Location:
-        return self.draft.location(path) if self.draft else self.location
+        return self.draft.location(path)
 
 
 @dataclass(frozen=True)
