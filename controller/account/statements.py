@@ -171,6 +171,12 @@ def alter_session(parameters: Mapping[str, str | int | bool]) -> str:
     return "ALTER SESSION SET " + " ".join(rendered)
 
 
+def call_system(function: str, *arguments: str | int) -> str:
+    """A system function that needs no warehouse: `SELECT SYSTEM$GET_SERVICE_LOGS('D.S.SVC', '0', 'main', 50)`."""
+    rendered = [text(value) if isinstance(value, str) else number(value) for value in arguments]
+    return f"SELECT SYSTEM${word(function)}({', '.join(rendered)})"
+
+
 # ---- stages ---------------------------------------------------------------------------------------------------------------------------
 
 

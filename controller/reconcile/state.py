@@ -1,7 +1,7 @@
 """The project's local memory: events, transition times, generations, last good manifests, failures and caches, in one SQLite file.
 
-Nothing here is needed to converge: marks in the account and `run.json` on stages are. Losing the file loses history and costs re-reads, so a
-damaged one is moved aside and a new one begun. One daemon writes while commands read (write-ahead log).
+Nothing here is needed to converge: marks in the account and `run.json` on stages are. Losing the file loses history and costs re-reads,
+so a damaged one is moved aside and a new one begun. One daemon writes while commands read (write-ahead log).
 """
 
 from __future__ import annotations
@@ -11,16 +11,19 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import structlog
+from pydantic import ValidationError
 
 from controller.account.redact import redact
-from controller.api.objects import ObjectKey
+from controller.api.names import Identifier, QualifiedName
+from controller.api.objects import DesiredObject, Location, ObjectKey
+from controller.api.registry import KINDS as MANIFESTS
 from controller.reconcile.backoff import Failure, FailureClass
 from controller.reconcile.events import Event, Reason, type_of
 from controller.reconcile.report import Condition, ObjectStatus
@@ -37,7 +40,7 @@ CREATE TABLE IF NOT EXISTS conditions (
   object TEXT, type TEXT, status TEXT, reason TEXT, message TEXT, generation INTEGER, transition REAL, PRIMARY KEY (object, type));
 CREATE TABLE IF NOT EXISTS generations (object TEXT PRIMARY KEY, generation INTEGER, hash TEXT);
 CREATE TABLE IF NOT EXISTS failures (object TEXT PRIMARY KEY, kind TEXT, reason TEXT, message TEXT, fingerprint TEXT, count INTEGER);
-CREATE TABLE IF NOT EXISTS manifests (file TEXT PRIMARY KEY, text TEXT);
+CREATE TABLE IF NOT EXISTS manifests (object TEXT PRIMARY KEY, kind TEXT, name TEXT, file TEXT, line INTEGER, manifest TEXT);
 CREATE TABLE IF NOT EXISTS cache (key TEXT PRIMARY KEY, value TEXT);
 CREATE TABLE IF NOT EXISTS pokes (id INTEGER PRIMARY KEY, object TEXT);
 """
@@ -61,6 +64,7 @@ class State:
         self._fresh: list[Event] = []
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=0o600)
         try:
             self._db = self._open()
         except sqlite3.DatabaseError as error:
@@ -122,7 +126,8 @@ class State:
         count, first = 1, now
         with self._write() as db:
             last = db.execute(
-                "SELECT id, first, count FROM events WHERE object=? AND reason=? AND message=? AND generation=? AND last>? ORDER BY last DESC",
+                "SELECT id, first, count FROM events WHERE object=? AND reason=? AND message=? AND generation=? AND last>? "
+                "ORDER BY last DESC",
                 (name, reason, text, generation, now - _DEDUPE),
             ).fetchone()
             if last:
@@ -130,7 +135,8 @@ class State:
                 db.execute("UPDATE events SET last=?, count=?, statement_id=? WHERE id=?", (now, count, statement_id, last[0]))
             else:
                 db.execute(
-                    "INSERT INTO events (first, last, object, type, reason, message, count, generation, statement_id) VALUES (?,?,?,?,?,?,1,?,?)",
+                    "INSERT INTO events (first, last, object, type, reason, message, count, generation, statement_id) "
+                    "VALUES (?,?,?,?,?,?,1,?,?)",
                     (now, now, name, type_of(reason), reason, text, generation, statement_id),
                 )
                 db.execute("DELETE FROM events WHERE id <= (SELECT max(id) FROM events) - ?", (_KEPT_EVENTS,))
@@ -194,7 +200,8 @@ class State:
         if changed and keep:
             with self._write() as db:
                 db.executemany(
-                    "INSERT OR REPLACE INTO conditions (object, type, status, transition, reason, message, generation) VALUES (?,?,?,?,?,?,?)",
+                    "INSERT OR REPLACE INTO conditions (object, type, status, transition, reason, message, generation) "
+                    "VALUES (?,?,?,?,?,?,?)",
                     changed,
                 )
         return result
@@ -202,7 +209,7 @@ class State:
     def condition(self, key: ObjectKey, kind: str) -> tuple[str, str, int] | None:
         """Status, reason and generation of a condition as last remembered."""
         rows = self._rows("SELECT status, reason, generation FROM conditions WHERE object=? AND type=?", identity(key), kind)
-        return rows[0] if rows else None  # type: ignore[return-value]
+        return rows[0] if rows else None
 
     def forget(self, key: ObjectKey) -> None:
         """An object is gone: its conditions, generation and failure go too; its events stay."""
@@ -225,18 +232,35 @@ class State:
 
     # ---- manifests, cache, pokes ---------------------------------------------------------------------------------------------------------
 
-    def last_good(self) -> dict[Path, str]:
-        """The text of each file when it last loaded without a problem."""
-        return {Path(r[0]): r[1] for r in self._rows("SELECT file, text FROM manifests")}
+    def last_good(self) -> dict[ObjectKey, DesiredObject]:
+        """Objects as they were when they last loaded without a problem; what this version cannot read is left out."""
+        result: dict[ObjectKey, DesiredObject] = {}
+        for kind, name, file, line, text in self._rows("SELECT kind, name, file, line, manifest FROM manifests"):
+            model = MANIFESTS.get(kind)
+            if model is None:
+                continue
+            with suppress(ValidationError):
+                key = ObjectKey(kind, QualifiedName(tuple(Identifier(part) for part in json.loads(name))))
+                result[key] = DesiredObject(key, model.model_validate_json(text, by_alias=True), Location(Path(file), line))
+        return result
 
-    def keep_good(self, texts: Mapping[Path, str], gone: Iterable[Path] = ()) -> None:
-        known = self.last_good()
-        changed = [(str(file), text) for file, text in texts.items() if known.get(file) != text]
-        dropped = [(str(file),) for file in gone if file in known]
-        if changed or dropped:
-            with self._write() as db:
-                db.executemany("INSERT OR REPLACE INTO manifests VALUES (?,?)", changed)
-                db.executemany("DELETE FROM manifests WHERE file=?", dropped)
+    def keep_good(self, objects: Iterable[DesiredObject], *, complete: bool) -> None:
+        """Remember what just loaded; after a complete load everything else is forgotten."""
+        rows = [
+            (
+                identity(o.key),
+                o.key.kind,
+                json.dumps([part.text for part in o.key.name.parts]),
+                str(o.location.file),
+                o.location.line,
+                o.manifest.model_dump_json(by_alias=True),
+            )
+            for o in objects
+        ]
+        with self._write() as db:
+            if complete:
+                db.execute("DELETE FROM manifests")
+            db.executemany("INSERT OR REPLACE INTO manifests VALUES (?,?,?,?,?,?)", rows)
 
     def remember(self, key: str, value: Any) -> None:
         with self._write() as db:

@@ -1,0 +1,158 @@
+"""What planning needs to know of the user's files, and the little of the account that no SHOW tells: gathered before the pure core runs.
+
+Contents of files are hashed once for each size and time of change. An object whose facts cannot be had is planned as such; others go on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+
+from controller.account import statements
+from controller.account.errors import AccountError, Transient
+from controller.account.reader import read
+from controller.account.redact import redact
+from controller.account.session import Session, SessionPool
+from controller.account.snapshot import Missing, Read, Row, Show
+from controller.api.names import QualifiedName
+from controller.api.objects import DesiredObject, Graph, ObjectKey
+from controller.kinds.base import KindError, Project, Stalled, Waiting
+from controller.reconcile.expand import Kinds
+from controller.reconcile.state import State
+
+log = structlog.get_logger("snowcat.reconcile")
+T = TypeVar("T")
+_WORKERS = 4
+_BLOCK = 1 << 20
+
+
+class FileHashes:
+    """sha256 of files, kept for as long as size and time of change stay the same. Lives as long as the process."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[tuple[int, int, int], str]] = {}
+        self._lock = threading.Lock()
+
+    def of(self, path: Path) -> str:
+        """Hex digest of one file's content.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        stat = path.stat()
+        stamp = (stat.st_size, stat.st_mtime_ns, stat.st_ino)
+        with self._lock:
+            known = self._known.get(path)
+        if known and known[0] == stamp:
+            return known[1]
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+        with self._lock:
+            self._known[path] = (stamp, digest.hexdigest())
+        return digest.hexdigest()
+
+
+@dataclass
+class FactGatherer:
+    """The `Gatherer` of one look at the account. `pool` None means offline."""
+
+    project: Project
+    state: State
+    pool: SessionPool | None
+    files: FileHashes
+    answers: dict[Read, tuple[Row, ...] | Missing] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def offline(self) -> bool:
+        return self.pool is None
+
+    def hash_files(self, paths: Iterable[Path]) -> str:
+        """See `Gatherer`.
+
+        Raises:
+            Stalled: a file is missing or cannot be read.
+        """
+        found = sorted({path.resolve() for path in paths})
+        if not found:
+            return hashlib.sha256().hexdigest()
+        root = Path(os.path.commonpath(found)) if len(found) > 1 else found[0].parent
+        digest = hashlib.sha256()
+        for path in found:
+            try:
+                executable = bool(path.stat().st_mode & 0o100)
+                content = self.files.of(path)
+            except OSError as error:
+                raise Stalled(f"{path}: {error.strerror or error}", "FileNotReadable") from None
+            digest.update(f"{path.relative_to(root).as_posix()}\0{int(executable)}\0{content}\n".encode())
+        return digest.hexdigest()
+
+    def remember(self, key: str, value: Any) -> None:
+        self.state.remember(key, value)
+
+    def recall(self, key: str) -> Any | None:
+        return self.state.recall(key)
+
+    def read_stage_file(self, stage: str, path: str) -> bytes | None:
+        return self._with_session(lambda session: session.get_file(QualifiedName.parse(stage.removeprefix("@")), path))
+
+    def show(self, read_: Show) -> tuple[Row, ...]:
+        if self.pool is None:
+            return ()
+        with self._lock:
+            known = self.answers.get(read_)
+        if known is None:
+            known = read(self.pool, [read_])[read_]
+            with self._lock:
+                self.answers[read_] = known
+        return () if isinstance(known, Missing) else known
+
+    def service_logs(self, service: str, instance: int, container: str, lines: int) -> str | None:
+        statement = statements.call_system("GET_SERVICE_LOGS", service, str(instance), container, lines)
+        try:
+            answer = self._with_session(lambda session: session.execute(statement).scalar)
+        except AccountError:
+            return None
+        return str(answer) if answer is not None else None
+
+    def _with_session(self, use: Callable[[Session], T]) -> T | None:
+        if self.pool is None:
+            return None
+        with self.pool.session() as session:
+            return use(session)
+
+
+def gather_all(graph: Graph, kinds: Kinds, gatherer: FactGatherer) -> Mapping[ObjectKey, Any]:
+    """The fact of every object; in its place a `KindError` where it could not be had."""
+    objects = list(graph)
+    if not objects:
+        return {}
+    with ThreadPoolExecutor(_WORKERS, thread_name_prefix="facts") as workers:
+        facts = workers.map(lambda obj: _gather(obj, graph, kinds, gatherer), objects)
+        return {obj.key: fact for obj, fact in zip(objects, facts, strict=True)}
+
+
+def _gather(obj: DesiredObject, graph: Graph, kinds: Kinds, gatherer: FactGatherer) -> Any:
+    try:
+        return kinds[obj.key.kind].gather(obj, graph, gatherer)
+    except KindError as error:
+        return error
+    except Transient as error:
+        return Waiting(redact(error.message))
+    except AccountError as error:
+        return Stalled(redact(error.message), type(error).__name__)
+    except OSError as error:
+        return Stalled(redact(f"{error.filename or ''}: {error.strerror or error}".lstrip(": ")), "FileNotReadable")
+    except Exception as error:
+        log.exception("gathering facts failed", object=str(obj.key))
+        return Stalled(redact(f"internal error, please report it: {type(error).__name__}: {error}"), "InternalError")

@@ -1,0 +1,147 @@
+"""One look at the account: which questions are asked, in which rounds, and the `View` that comes of the answers.
+
+The number of SHOWs depends on kinds and scopes, not on objects. DESCRIBEs are granted within a budget: what was never read or whose row
+has moved first, then what was read longest ago; between two reads the last answer stands.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from controller.account.snapshot import Describe, Missing, Read, Row, Show, Snapshot
+from controller.api.base import Replace
+from controller.api.objects import DesiredObject, Graph, ObjectKey
+from controller.kinds.base import Project, View
+from controller.reconcile.expand import Expansion, Kinds, Refusal, attempt, expand_all
+from controller.reconcile.prune import undeclared
+
+Answers = Mapping[Read, tuple[Row, ...] | Missing]
+Ask = Callable[[Iterable[Read]], Answers]
+"""Sends SHOWs and DESCRIBEs: `functools.partial(controller.account.reader.read, pool)`."""
+
+_ROUNDS = 3  # children of composites may live in scopes that nobody asked about yet
+_RUNTIME = frozenset(
+    {
+        *("state", "status", "resumed_on", "is_current", "is_default"),
+        *("current_instances", "target_instances", "active_nodes", "idle_nodes", "target_nodes", "num_services", "num_jobs"),
+        *("running", "queued", "started_clusters", "available", "provisioning", "quiescing", "other"),
+    }
+)
+"""Columns that move by themselves and tell nothing of what was declared."""
+
+
+@dataclass(frozen=True)
+class _Deep:
+    answer: tuple[Row, ...] | Missing
+    stamp: str  # of the object's SHOW rows when it was read
+    turn: int
+
+
+@dataclass
+class DeepReads:
+    """Remembers the DESCRIBEs of earlier looks. One for each engine; used by one thread."""
+
+    budget: int = 20
+    known: dict[Describe, _Deep] = field(default_factory=dict)
+    of: dict[ObjectKey, tuple[Describe, ...]] = field(default_factory=dict)
+    turn: int = 0
+    unread: int = 0  # after the last look: questions that have no current answer yet
+
+    def forget(self, key: ObjectKey) -> None:
+        """The object was just changed: its answers no longer stand."""
+        for question in self.of.pop(key, ()):
+            self.known.pop(question, None)
+
+    def look(self, wanted: Mapping[ObjectKey, tuple[Describe, ...]], stamps: Mapping[ObjectKey, str], ask: Ask, *, full: bool) -> Answers:
+        """The answers that stand, after asking at most `budget` of the questions; fewer on a look that only waits for a change."""
+        self.turn += 1
+        self.of = dict(wanted)
+        pairs = [(question, stamps[key]) for key, questions in wanted.items() for question in questions]
+        stale = [q for q, stamp in pairs if q not in self.known or self.known[q].stamp != stamp]
+        fresh = sorted((q for q, _ in pairs if q not in set(stale)), key=lambda q: self.known[q].turn) if full else []
+        granted = (stale + fresh)[: self.budget]
+        answers = ask(granted) if granted else {}
+        stamp_of = dict(pairs)
+        for question in stale:
+            self.known.pop(question, None)
+        for question in granted:
+            self.known[question] = _Deep(answers[question], stamp_of[question], self.turn)
+        self.known = {q: deep for q, deep in self.known.items() if q in stamp_of}
+        self.unread = len(stamp_of) - len(self.known)
+        return {q: deep.answer for q, deep in self.known.items()}
+
+
+def look(
+    project: Project,
+    graph: Graph,
+    facts: Mapping[ObjectKey, Any],
+    kinds: Kinds,
+    ask: Ask,
+    deep: DeepReads,
+    *,
+    role: str = "",
+    first: Answers | None = None,
+    full: bool = True,
+) -> View:
+    """Ask and put together. `first` holds answers that gathering facts has got already; `full` also looks for leftovers.
+
+    Raises:
+        AccountError: the account could not be read; nothing can be said of any object.
+    """
+    answers: dict[Read, tuple[Row, ...] | Missing] = dict(first or {})
+    wanted: list[Read] = [question for obj in graph for question in _reads(obj, graph, kinds)]
+    if full:
+        wanted += [question for kind in kinds.values() for question in kind.inventory_reads()]
+    view = View(project, graph, Snapshot({}, role), facts)
+    expansion = Expansion(view, {}, {})
+    for _ in range(_ROUNDS):
+        missing = [question for question in dict.fromkeys(wanted) if question not in answers]
+        if missing:
+            answers.update(ask(missing))
+        view = replace(view, snapshot=Snapshot(answers, role))
+        expansion = expand_all(view, kinds)
+        wanted = [question for obj in expansion.view.graph for question in _reads(obj, expansion.view.graph, kinds)]
+        wanted += _before_drops(expansion, kinds)
+        if all(question in answers for question in wanted):
+            break
+    wide = expansion.view
+    questions = {obj.key: _deep_reads(obj, wide, kinds) for obj in wide.graph}
+    stamps = {obj.key: _stamp(obj, wide, kinds) for obj in wide.graph if questions[obj.key]}
+    answers.update(deep.look({key: q for key, q in questions.items() if q}, stamps, ask, full=full))
+    return replace(view, snapshot=Snapshot(answers, role))
+
+
+def offline_view(project: Project, graph: Graph, facts: Mapping[ObjectKey, Any]) -> View:
+    """A look at an account that has nothing."""
+    return View(project, graph, Snapshot(offline=True), facts)
+
+
+def _reads(obj: DesiredObject, graph: Graph, kinds: Kinds) -> tuple[Show, ...]:
+    answer = attempt(lambda: tuple(kinds[obj.key.kind].reads(obj, graph)))
+    return () if isinstance(answer, Refusal) else answer
+
+
+def _deep_reads(obj: DesiredObject, view: View, kinds: Kinds) -> tuple[Describe, ...]:
+    answer = attempt(lambda: tuple(kinds[obj.key.kind].deep_reads(obj, view)))
+    return () if isinstance(answer, Refusal) else answer
+
+
+def _before_drops(expansion: Expansion, kinds: Kinds) -> list[Show]:
+    """What must be known of containers that may be dropped: leftovers, and those that may be replaced."""
+    keys = list(undeclared(expansion, kinds))
+    keys += [obj.key for obj in expansion.view.graph if obj.manifest.metadata.replace is Replace.ALLOWED]
+    return [question for key in keys for question in kinds[key.kind].drop_reads(key)]
+
+
+def _stamp(obj: DesiredObject, view: View, kinds: Kinds) -> str:
+    """Stands for what SHOW says of an object, without what moves by itself."""
+    digest = hashlib.sha256()
+    for question in _reads(obj, view.graph, kinds):
+        row = view.snapshot.row(question, obj.key.name) if view.snapshot.asked(question) else None
+        for column, value in sorted((row or {}).items()):
+            if column not in _RUNTIME:
+                digest.update(f"{column}={value}\n".encode())
+    return digest.hexdigest()[:16]
