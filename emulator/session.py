@@ -12,7 +12,7 @@ from typing import Any
 class Session:
     """The state that USE and ALTER SESSION change. Names are in stored form; None means not set.
 
-    `secondary_roles` is False for NONE (the default here, so that the primary role alone decides) and True for ALL.
+    `fixed_role` is the only role (beside PUBLIC) of a session that a container's token opened. `secondary_roles` is False for NONE (the default here, so that the primary role alone decides) and True for ALL.
     """
 
     id: int
@@ -26,6 +26,7 @@ class Session:
     variables: dict[str, Any] = field(default_factory=dict)
     created_on: float = field(default_factory=time.time)
     client: str = ""
+    fixed_role: str | None = None
     last_query_ids: list[str] = field(default_factory=list)
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     transaction: Any = field(default=None, repr=False)
@@ -43,4 +44,5 @@ class Session:
             "variables": self.variables,
             "created_on": self.created_on,
             "client": self.client,
+            "fixed_role": self.fixed_role,
         }

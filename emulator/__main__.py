@@ -1,0 +1,132 @@
+"""`python -m emulator`: runs one account in one folder until it is told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import IO
+
+import uvicorn
+
+from emulator.account import Account, Options
+from emulator.server import application
+
+
+def main() -> int:
+    """Exit 0 after a clean stop, 1 when the folder or the port is taken (one line on stderr)."""
+    options, state = _arguments()
+    state.mkdir(parents=True, exist_ok=True)
+    os.umask(0o077)
+    lock = _lock(state)
+    if lock is None:
+        print(f"an account is already running on {state} (its lock is held)", file=sys.stderr)
+        return 1
+    try:
+        listener = _listen(state, options)
+    except OSError as error:
+        print(f"cannot listen on {options.host}:{options.port}: {error.strerror}", file=sys.stderr)
+        return 1
+    account = Account(state, options)
+    account.port = listener.getsockname()[1]
+    (state / "port").write_text(str(account.port))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            application(account),
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=2,
+        )
+    )
+    ready = threading.Thread(target=_announce, args=(server, account, state), daemon=True)
+    ready.start()
+    server.run(sockets=[listener])
+    (state / "account.json").unlink(missing_ok=True)
+    account.stop()
+    return 0
+
+
+def _arguments() -> tuple[Options, Path]:
+    parser = argparse.ArgumentParser(prog="python -m emulator", description="The embedded local account.")
+    parser.add_argument("--state", type=Path, required=True, help="folder that holds the whole account")
+    parser.add_argument("--host", default="127.0.0.1", help="loopback address to bind")
+    parser.add_argument("--port", type=int, default=0, help="0 takes the folder's last port, or a free one")
+    parser.add_argument("--time-scale", type=float, default=1.0, help="multiplies the delays of pools and services")
+    parser.add_argument("--stage-quota", type=int, default=None, help="bytes that all stages together may hold")
+    parser.add_argument("--session-seconds", type=float, default=3600.0, help="life of a session token before renewal")
+    given = parser.parse_args()
+    if given.host not in ("127.0.0.1", "localhost", "::1"):
+        parser.error("--host must be a loopback address: the account is for this machine only")
+    options = Options(given.host, given.port, given.time_scale, given.stage_quota, given.session_seconds)
+    return options, given.state.resolve()
+
+
+def _lock(state: Path) -> IO[str] | None:
+    """The folder's lock, held as long as the process lives; None if another one has it."""
+    handle = (state / "lock").open("a")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        handle.close()
+        return None
+    return handle
+
+
+def _listen(state: Path, options: Options) -> socket.socket:
+    """A bound socket: the wanted port, or with port 0 the folder's last one if free, or any."""
+    last = state / "port"
+    wanted = [options.port]
+    if options.port == 0 and last.exists() and last.read_text().strip().isdigit():
+        wanted.insert(0, int(last.read_text()))
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    for port in wanted:
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((options.host, port))
+            listener.listen(256)
+            listener.set_inheritable(False)
+            return listener
+        except OSError:
+            listener.close()
+            if port == wanted[-1]:
+                raise
+    raise AssertionError("unreachable: the last port either binds or raises")
+
+
+def _announce(server: uvicorn.Server, account: Account, state: Path) -> None:
+    """Writes account.json once the server answers, and starts the container runtime."""
+    while not server.started:
+        if server.should_exit:
+            return
+        time.sleep(0.01)
+    account.start()
+    record = {
+        "pid": os.getpid(),
+        "host": account.host,
+        "port": account.port,
+        "account": account.name,
+        "organization": account.organization,
+        "user": "ADMIN",
+        "password": account.password,
+        "protocol": "http",
+        "startedAt": time.time(),
+        "timeScale": account.options.time_scale,
+    }
+    temporary = state / "account.json.new"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as out:
+        json.dump(record, out, indent=1)
+    os.replace(temporary, state / "account.json")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

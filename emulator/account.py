@@ -1,0 +1,157 @@
+"""The account: everything that the server's parts share, put together in one place."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
+
+from emulator import bootstrap
+from emulator.catalogue.access import Access
+from emulator.catalogue.store import CatalogueObject, Store
+from emulator.commands import load as load_commands
+from emulator.commands.context import CommandContext
+from emulator.engine.engine import Engine
+from emulator.stages.files import StageFiles
+from emulator.stages.urls import StageUrls
+from emulator.wire.statements import Statements
+from emulator.wire.tokens import Tokens
+
+if TYPE_CHECKING:
+    from emulator.session import Session
+
+ACCOUNT_NAME = "LOCAL"
+ORGANIZATION = "SNOWCAT"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the process was started. `time_scale` multiplies the delays of pools and services; `stage_quota` in bytes."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    time_scale: float = 1.0
+    stage_quota: int | None = None
+    session_seconds: float = 3600.0
+
+
+class Runtime(Protocol):
+    """What runs containers: pools, services, jobs, images."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def before_drop(self, obj: CatalogueObject) -> None:
+        """The object (of any kind) is about to leave the catalogue."""
+
+    def call(self, function: CatalogueObject, rows: list[list[Any]], ctx: CommandContext) -> list[Any]:
+        """One value per row from a service function. Raises SqlError."""
+
+    def routes(self) -> list[BaseRoute]: ...
+
+    def app_for_host(self, host: str) -> ASGIApp | None:
+        """The ingress application for a Host header, or None if the host is not an ingress name."""
+
+
+class Account:
+    """One account in one folder. `port` is set before `start`."""
+
+    def __init__(self, state: Path, options: Options) -> None:
+        self.state = state
+        self.options = options
+        self.host = options.host
+        self.port = options.port
+        self.name = ACCOUNT_NAME
+        self.organization = ORGANIZATION
+        self.store = Store(state / "catalogue.sqlite")
+        self.access = Access(self.store)
+        self.tokens = Tokens(state / "sessions.sqlite", options.session_seconds)
+        self.stages = StageFiles(state / "stages", options.stage_quota)
+        self.urls = StageUrls(self._secret("stage-url-key"))
+        self.statements = Statements()
+        self.engine = Engine(self, state / "tables.duckdb")
+        self.ddl_lock = threading.RLock()
+        load_commands()
+        self.password = bootstrap.prepare(self)
+        self.engine.recover()
+        self.runtime = _build_runtime(self)
+
+    @property
+    def base_url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+    def start(self) -> None:
+        """To be called when the server listens."""
+        if self.runtime is not None:
+            self.runtime.start()
+
+    def stop(self) -> None:
+        """Clean stop: statements cancelled, services told to end, files closed."""
+        self.statements.stop()
+        if self.runtime is not None:
+            self.runtime.stop()
+        self.engine.close()
+        self.tokens.close()
+        self.store.close()
+
+    def drop(self, obj: CatalogueObject) -> None:
+        """Takes the object out of the account with everything inside it."""
+        if obj.kind == "DATABASE":
+            for inner in self.store.contents(obj.name):
+                if self.store.by_id(inner.id) is not None:
+                    self.drop(inner)
+        elif obj.kind == "SCHEMA":
+            for inner in self.store.contents(obj.database, obj.name):
+                self.drop(inner)
+        if self.runtime is not None:
+            self.runtime.before_drop(obj)
+        with self.store.transaction():
+            self.store.drop(obj)
+            if obj.kind == "ROLE":
+                self.store.forget_role(obj.name)
+        if obj.kind == "STAGE":
+            self.stages.drop(obj)
+        elif obj.kind == "TABLE":
+            self.engine.drop_table(obj)
+        elif obj.kind == "USER":
+            for grant in self.store.role_grants(to=("USER", obj.name)):
+                self.store.revoke_role(grant.role, "USER", obj.name)
+
+    def end_session(self, session_id: int) -> None:
+        """Cancels what the session runs, rolls its transaction back, drops its temporary objects and forgets it."""
+        for statement in self.statements.running(session_id):
+            statement.cancel()
+        session = self.tokens.end(session_id)
+        if session is not None:
+            self.engine.end_session(session)
+
+    def save(self, session: Session) -> None:
+        self.tokens.save(session)
+
+    def _secret(self, name: str) -> bytes:
+        path = self.state / name
+        if not path.exists():
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as out:
+                out.write(secrets.token_bytes(32))
+        return path.read_bytes()
+
+
+def _build_runtime(account: Account) -> Runtime | None:
+    """The container runtime; its package is loaded late because it imports this module's types."""
+    build: Callable[[Account], Runtime]
+    try:
+        from emulator.runtime import build_runtime as build
+    except ImportError as error:
+        if error.name != "emulator.runtime" and "build_runtime" not in str(error):
+            raise
+        return None
+    return build(account)

@@ -1,0 +1,1 @@
+"""Tables and queries: Snowflake SQL rewritten for DuckDB."""

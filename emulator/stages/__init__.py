@@ -1,0 +1,1 @@
+"""Internal stages: files on disk, listed, uploaded and downloaded."""

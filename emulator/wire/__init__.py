@@ -1,0 +1,1 @@
+"""Snowflake's wire protocol: routes, sessions, tokens, result encoding."""
