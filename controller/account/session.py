@@ -7,6 +7,7 @@ A session works for one thread at a time; `SessionPool` lends them out.
 from __future__ import annotations
 
 import contextlib
+import json
 import queue
 import tempfile
 import threading
@@ -157,6 +158,30 @@ class Session:
             self.execute(statements.get(stage, path, folder))
             local = Path(folder) / Path(path).name
             return local.read_bytes() if local.is_file() else None
+
+    def registry_password(self) -> str:
+        """A password for the account's image registry, for the user `0sessiontoken`: a child token of this session, as JSON.
+
+        It lives as long as this session. Source: the `snow spcs image-registry token` command of Snowflake's own client.
+
+        Raises:
+            Transient: the account gave none.
+        """
+        rest = self.driver.rest
+        own = (getattr(rest, "token", None), getattr(rest, "master_token", None))
+        try:
+            answer = rest._token_request("ISSUE")
+        except DriverError as error:
+            raise self._classed(error, "token request for the image registry") from None
+        finally:
+            if own[0] is not None and hasattr(rest, "update_tokens"):
+                rest.update_tokens(*own)  # the 4.x line takes the child's token for the session's own
+        data = (answer or {}).get("data") or {}
+        token = data.get("sessionToken")
+        if not token:
+            raise Transient("the account gave no token for its image registry")
+        redact.learn([token])
+        return json.dumps({"token": token, "expires_in": data.get("validityInSecondsST")})
 
     def close(self) -> None:
         self.alive = False

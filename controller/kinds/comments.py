@@ -1,0 +1,56 @@
+"""The comment that a kind writes: the user's own text and the ownership mark, made in one place so that all kinds mark alike.
+
+Attributes that every mark may carry: `delete=yes` (the manifest allows the object to be dropped, also after the manifest is gone) and
+`parent=Kind/name` (the composite that it was expanded from). Kinds add their own.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from controller.api.base import DeletionPolicy, ManagementPolicy
+from controller.api.objects import DesiredObject
+from controller.kinds.base import FieldChange, View
+from controller.kinds.mark import Mark, join_comment, split_comment
+
+_KEPT = "!\"#$&'()*+,-./:;<=>?@[\\^_`{|}~"  # all but blanks, ']' and '%' stand in a mark as they are
+
+
+def mark_for(obj: DesiredObject, view: View, **attributes: str) -> Mark:
+    """The mark of an object as it should be now. An attribute with an empty value is left out."""
+    pairs = {key: value for key, value in attributes.items() if value}
+    metadata = obj.manifest.metadata
+    if obj.manifest.deletion_policy is DeletionPolicy.DELETE and metadata.management_policy is ManagementPolicy.FULL:
+        pairs["delete"] = "yes"
+    if obj.parent is not None:
+        pairs["parent"] = quote(str(obj.parent), safe=_KEPT)
+    return Mark(view.project.name, obj.key.kind, quote(str(obj.key).partition("/")[2], safe=_KEPT), pairs)
+
+
+def user_text(obj: DesiredObject) -> str:
+    """The comment that the manifest asks for, without a mark."""
+    return (getattr(obj.manifest.spec, "comment", None) or "").strip()
+
+
+def marked_comment(obj: DesiredObject, view: View, **attributes: str) -> str:
+    """The whole comment to write: the manifest's text, where its kind has one, then the mark."""
+    return join_comment(user_text(obj), mark_for(obj, view, **attributes))
+
+
+def renewed_comment(obj: DesiredObject, view: View, current: str | None, **attributes: str) -> str:
+    """As `marked_comment`, but with the text that is there now where the manifest leaves `comment` to others."""
+    if "comment" in obj.manifest.metadata.ignore:
+        return join_comment(split_comment(current)[0], mark_for(obj, view, **attributes))
+    return marked_comment(obj, view, **attributes)
+
+
+def comment_drift(obj: DesiredObject, view: View, current: str | None, **attributes: str) -> tuple[FieldChange, ...]:
+    """How the comment differs: the text, and the mark where the object carries one of this project. A missing mark is no drift."""
+    text, mark = split_comment(current)
+    changes = []
+    if text.strip() != user_text(obj):
+        changes.append(FieldChange("comment", text.strip(), user_text(obj)))
+    wanted = mark_for(obj, view, **attributes)
+    if mark is not None and mark.project == view.project.name and mark != wanted:
+        changes.append(FieldChange("mark", str(mark), str(wanted)))
+    return tuple(changes)

@@ -1,0 +1,190 @@
+"""Compute pools: a table of properties, a state machine of nodes, and the two properties that only a suspended pool takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from controller.account import statements as sql
+from controller.account.snapshot import Describe, Row, Show
+from controller.api.compute_pool import ComputePool
+from controller.api.names import QualifiedName
+from controller.api.objects import DesiredObject, ObjectKey
+from controller.kinds.base import FieldChange, Health, Observation, Sql, Stalled, Step, View, Waiting
+from controller.kinds.instance_families import family
+from controller.kinds.mark import split_comment
+from controller.kinds.properties import Property, TableKind, Verdict, as_bool, as_int, as_upper, as_upper_list
+
+SYSTEM_POOLS = "SYSTEM_COMPUTE_POOL_"
+_NO_CAPACITY, _AT_MAXIMUM = "392507", "392508"
+_STOPPED = frozenset({"SUSPENDED", "STOPPING"})
+_WHILE_SUSPENDED = frozenset({"instanceFamily", "placementGroup"})
+
+
+class ComputePoolKind(TableKind):
+    """`resume=yes` in the mark says that the pool was suspended by us, to change what only a suspended pool takes, and must come back."""
+
+    name: ClassVar[str] = "ComputePool"
+    manifest: ClassVar[type[ComputePool]] = ComputePool
+    what: ClassVar[str] = "COMPUTE POOL"
+    plural: ClassVar[str] = "COMPUTE POOLS"
+    properties: ClassVar[tuple[Property, ...]] = (
+        Property("min_nodes", "MIN_NODES", sql.number, "min_nodes", as_int),
+        Property("max_nodes", "MAX_NODES", sql.number, "max_nodes", as_int),
+        Property("instance_family", "INSTANCE_FAMILY", sql.word, "instance_family", as_upper),
+        Property("auto_resume", "AUTO_RESUME", sql.flag, "auto_resume", as_bool),
+        Property("initially_suspended", "INITIALLY_SUSPENDED", sql.flag, implied=False),
+        Property("auto_suspend_seconds", "AUTO_SUSPEND_SECS", sql.number, "auto_suspend_secs", as_int),
+        Property("placement_group", "PLACEMENT_GROUP", sql.text, "placement_group", as_upper, as_upper, inherits=True),
+        Property(
+            "backup_instance_families", "BACKUP_INSTANCE_FAMILIES", sql.texts, "backup_instance_families", as_upper_list, as_upper_list
+        ),
+    )
+
+    def deep_reads(self, obj: DesiredObject, view: View) -> Iterable[Describe]:
+        """Why a pool gets no nodes is told by DESCRIBE alone."""
+        row = self.row(obj, view)
+        if row is not None and as_upper(row.get("state")) not in {"IDLE", "ACTIVE", "SUSPENDED"}:
+            yield Describe(self.what, obj.key.name.sql)
+
+    def attributes(self, obj: DesiredObject, view: View) -> dict[str, str]:
+        """`resume=yes` from the SUSPEND of a running pool until the change is in."""
+        row = self.row(obj, view)
+        pending = row is not None and any(self._needs_suspension(obj, row))
+        running = row is not None and as_upper(row.get("state")) not in _STOPPED
+        return {**super().attributes(obj, view), "resume": "yes" if pending and (running or self._comes_back(row)) else ""}
+
+    def more_drift(self, obj: DesiredObject, row: Row, view: View) -> Iterable[FieldChange]:
+        if as_upper(row.get("state")) in _STOPPED and self._comes_back(row) and not any(self._needs_suspension(obj, row)):
+            yield FieldChange("state", as_upper(row.get("state")), "resumed, as it was before its change")
+
+    def verdict(self, obj: DesiredObject, row: Row, view: View) -> Verdict:
+        state = as_upper(row.get("state")) or "UNKNOWN"
+        nodes = f"node {as_int(row.get('active_nodes')) or 0} of {as_int(row.get('target_nodes')) or obj.manifest.spec.min_nodes}"
+        if state in {"IDLE", "ACTIVE"}:
+            idle = as_int(row.get("idle_nodes")) or 0
+            active = as_int(row.get("active_nodes")) or 0
+            return Verdict(Health.HEALTHY, f"{state.lower()}, {active + idle} of {row.get('max_nodes')} nodes", "Running")
+        if state == "SUSPENDED":
+            return self._suspended(obj, row)
+        if state == "STOPPING":
+            return Verdict(Health.SUSPENDED, "stopping: running jobs go on to their end first", "Stopping")
+        trouble = self._trouble(obj, view)
+        if trouble is not None:
+            return trouble
+        if state in {"STARTING", "RESIZING"}:
+            return Verdict(Health.PROGRESSING, f"{state.lower()}: {nodes} is up; new nodes take some minutes", state.capitalize())
+        return Verdict(Health.PROGRESSING, f"state {state}", "UnknownState")
+
+    @staticmethod
+    def _suspended(obj: DesiredObject, row: Row) -> Verdict:
+        if as_bool(row.get("auto_resume")) is not False:
+            return Verdict(Health.SUSPENDED, "suspended; resumes when a service or job is submitted", "Suspended")
+        if obj.manifest.spec.initially_suspended:
+            return Verdict(Health.SUSPENDED, "suspended, and autoResume is off: resume it with `snowcat resume`", "Suspended")
+        return Verdict(
+            Health.DEGRADED,
+            f"suspended, and autoResume is off, so nothing can start: ALTER COMPUTE POOL {obj.key.name.sql} RESUME, or autoResume: true",
+            "SuspendedForGood",
+        )
+
+    def _trouble(self, obj: DesiredObject, view: View) -> Verdict | None:
+        """What DESCRIBE says is wrong, where it was asked."""
+        question = Describe(self.what, obj.key.name.sql)
+        rows = view.snapshot.rows(question) if view.snapshot.asked(question) else ()
+        code = str(rows[0].get("error_code") or "") if rows else ""
+        told = str(rows[0].get("status_message") or "") if rows else ""
+        family = obj.manifest.spec.instance_family
+        if code == _NO_CAPACITY:
+            return Verdict(
+                Health.DEGRADED,
+                f"no {family} node is to be had in this region now ({told}): wait, or name backupInstanceFamilies",
+                "NoCapacity",
+            )
+        if code == _AT_MAXIMUM:
+            return Verdict(Health.DEGRADED, f"services wait for a node: maxNodes {obj.manifest.spec.max_nodes} is reached", "AtMaximum")
+        if code:
+            return Verdict(Health.DEGRADED, f"{told} (error {code})", "PoolError")
+        return None
+
+    def observed(self, row: Row) -> Mapping[str, Any]:
+        columns = ("state", "active_nodes", "idle_nodes", "target_nodes", "num_services", "num_jobs", "instance_family", "resumed_on")
+        return {column: row.get(column) for column in columns}
+
+    # ---- changes ----
+
+    def create(self, obj: DesiredObject, view: View) -> Sequence[Step]:
+        _not_a_system_pool(obj.key.name)
+        return super().create(obj, view)
+
+    def update(self, obj: DesiredObject, seen: Observation, view: View) -> Sequence[Step]:
+        """Live properties at once; a family or placement by SUSPEND, then SET, then RESUME, over as many cycles as the nodes need."""
+        _not_a_system_pool(obj.key.name)
+        row = self.row(obj, view)
+        drifted = {change.path for change in seen.drift}
+        held_back = drifted & _WHILE_SUSPENDED
+        state = as_upper(row.get("state")) if row is not None else None
+        if not held_back and "state" not in drifted:
+            return self.alterations(obj, seen, view)
+        if state == "SUSPENDED":
+            # RESUME goes before the statement that takes `resume=yes` out of the mark, so that a crash in between is made good
+            properties = self.alterations(obj, seen, view, comment=False)
+            mark = self.alterations(obj, replace(seen, drift=()), view)
+            resume = [Sql(sql.alter(self.what, obj.key.name, "RESUME"))] if self._comes_back(row) else []
+            return [*properties, *resume, *mark]
+        live = self.alterations(obj, seen, view, skip=_WHILE_SUSPENDED)
+        if state == "STOPPING":
+            if not live:
+                raise Waiting("stopping: running jobs go on to their end, then the change goes on")
+            return live
+        return [*live, Sql(sql.alter(self.what, obj.key.name, "SUSPEND"))]
+
+    def _needs_suspension(self, obj: DesiredObject, row: Row) -> Iterable[FieldChange]:
+        mark = split_comment(row.get("comment"))[1]
+        for prop in self.properties:
+            if prop.path in _WHILE_SUSPENDED and prop.path not in obj.manifest.metadata.ignore:
+                change = prop.drift(obj, row, mark)
+                if change is not None:
+                    yield change
+
+    @staticmethod
+    def _comes_back(row: Row | None) -> bool:
+        mark = split_comment(row.get("comment"))[1] if row is not None else None
+        return mark is not None and mark.attributes.get("resume") == "yes"
+
+    def cost(self, obj: DesiredObject, seen: Observation, view: View) -> tuple[float | None, float | None] | None:
+        row = self.row(obj, view)
+        spec = obj.manifest.spec
+        after = _credits(spec.instance_family, spec.min_nodes)
+        if row is None:
+            return 0.0, 0.0 if spec.initially_suspended else after
+        running = as_upper(row.get("state")) not in _STOPPED
+        if not running:
+            return 0.0, 0.0
+        return _credits(as_upper(row.get("instance_family")) or "", as_int(row.get("min_nodes")) or 0), after
+
+    # ---- dropping ----
+
+    def delete(self, key: ObjectKey, view: View) -> Sequence[Step]:
+        _not_a_system_pool(key.name)
+        return super().delete(key, view)
+
+    def drop_reads(self, key: ObjectKey) -> Iterable[Show]:
+        return (Show("SERVICES", f"COMPUTE POOL {key.name.sql}"),)
+
+    def foreign_inside(self, key: ObjectKey, view: View) -> Iterable[str]:
+        for row in view.snapshot.rows(Show("SERVICES", f"COMPUTE POOL {key.name.sql}")):
+            mark = split_comment(row.get("comment"))[1]
+            if mark is None or mark.project != view.project.name:
+                yield f"service {row.get('database_name')}.{row.get('schema_name')}.{row.get('name')}"
+
+
+def _credits(name: str, nodes: int) -> float | None:
+    known = family(name)
+    return None if known is None or known.credits is None else round(known.credits * nodes, 4)
+
+
+def _not_a_system_pool(name: QualifiedName) -> None:
+    if name.name.text.startswith(SYSTEM_POOLS):
+        raise Stalled(f"{name} belongs to Snowflake and is never changed: choose another name", "SystemPool")

@@ -1,0 +1,74 @@
+"""What a node of each instance family offers, for sizing a job's containers and for the cost column of a plan.
+
+Figures: the family pages of AWS, Azure and Google Cloud, 2026; credits per hour: Snowflake's consumption table of January 2026, where it
+lists the family. An unknown family is no error: Snowflake adds some every year.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Family:
+    """One node. `gpu_memory_gib` is per GPU; `credits` per hour is None where no rate is published."""
+
+    name: str
+    vcpu: int
+    memory_gib: int
+    gpus: int = 0
+    gpu_memory_gib: int = 0
+    credits: float | None = None
+
+
+_ALL = (
+    Family("CPU_X64_XS", 1, 6, credits=0.06),
+    Family("CPU_X64_S", 3, 13, credits=0.11),
+    Family("CPU_X64_M", 6, 28, credits=0.22),
+    Family("CPU_X64_SL", 14, 58, credits=0.41),
+    Family("CPU_X64_L", 28, 116, credits=0.83),
+    Family("HIGHMEM_X64_S", 6, 58, credits=0.28),
+    Family("HIGHMEM_X64_M", 28, 240, credits=1.11),
+    Family("HIGHMEM_X64_SL", 60, 492, credits=2.93),
+    Family("HIGHMEM_X64_L", 124, 984, credits=4.44),
+    *(
+        Family(f"GEN_{arch}_{size}", cores, memory)
+        for arch in ("X64_G2", "ARM_G1")
+        for size, cores, memory in ((2, 1, 6), (4, 3, 13), (8, 6, 28), (16, 14, 58), (32, 28, 116))
+    ),
+    Family("MEM_X64_G2_8", 6, 58),
+    Family("MEM_X64_G2_32", 28, 240),
+    Family("MEM_X64_G2_64", 60, 492),
+    Family("MEM_X64_G2_96", 92, 652),
+    Family("MEM_X64_G2_192", 188, 1436),
+    Family("GPU_NV_S", 6, 28, 1, 24, 0.57),
+    Family("GPU_NV_M", 44, 178, 4, 24, 2.68),
+    Family("GPU_NV_L", 92, 1112, 8, 40, 14.12),
+    Family("GPU_L40S_G1_8", 6, 58, 1, 48),
+    Family("GPU_L40S_G1_16", 14, 116, 1, 48),
+    Family("GPU_L40S_G1_48", 44, 368, 4, 48),
+    Family("GPU_L40S_G1_192", 188, 1436, 8, 48),
+    Family("GPU_R6K_G1_8", 6, 58, 1, 96),
+    Family("GPU_R6K_G1_16", 14, 116, 1, 96),
+    Family("GPU_R6K_G1_32", 28, 240, 1, 96),
+    Family("GPU_R6K_G1_48", 44, 490, 2, 96),
+    Family("GPU_R6K_G1_96", 92, 984, 4, 96),
+    Family("GPU_R6K_G1_192", 188, 1843, 8, 96),
+    Family("GPU_NV_XS", 3, 26, 1, 16, 0.25),
+    Family("GPU_NV_SM", 32, 424, 1, 24, 1.70),
+    Family("GPU_NV_2M", 68, 858, 2, 24, 3.50),
+    Family("GPU_NV_3M", 44, 424, 2, 80, 3.55),
+    Family("GPU_NV_SL", 92, 858, 4, 80, 13.50),
+    Family("GPU_GCP_NV_L4_1_24G", 6, 28, 1, 24, 0.43),
+    Family("GPU_GCP_NV_L4_4_24G", 44, 178, 4, 24, 1.94),
+    Family("GPU_A100_G1_12", 10, 77, 1, 40),
+    Family("GPU_A100_G1_48", 44, 324, 4, 40),
+    Family("GPU_GCP_NV_A100_8_40G", 92, 654, 8, 40, 11.68),
+)
+
+FAMILIES = {family.name: family for family in _ALL}
+
+
+def family(name: str) -> Family | None:
+    """The family of a name in any case, None for one that this table does not know."""
+    return FAMILIES.get(name.upper())

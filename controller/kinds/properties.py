@@ -1,0 +1,264 @@
+"""Simple kinds as a table of properties: what each field is called in SQL and in SHOW, and how the two are compared.
+
+A kind that is no more than this names its table and is done; one with states, deep reads or steps of its own overrides a method or two.
+
+A field that the manifest leaves out has the default that its model gives, and CREATE says it; a value changed by hand is therefore drift. A
+property that `inherits` (the account's or the database's default applies) is compared only when the manifest sets it, and unset when an
+earlier manifest did: the mark's `set` attribute remembers which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pydantic.alias_generators import to_camel
+
+from controller.account import statements as sql
+from controller.account.snapshot import Row, Show
+from controller.api.base import Scope
+from controller.api.names import Identifier, QualifiedName
+from controller.api.objects import DesiredObject, Graph, ObjectKey
+from controller.kinds.base import FieldChange, Health, Inventory, Kind, Observation, Sql, Step, View
+from controller.kinds.comments import comment_drift, renewed_comment
+from controller.kinds.mark import Mark, split_comment
+
+# ---- reading columns -------------------------------------------------------------------------------------------------------------------
+
+
+def same(value: Any) -> Any:
+    return value
+
+
+def as_bool(value: Any) -> bool | None:
+    """SHOW gives booleans as text: `true`/`false`, `Y`/`N`; None for anything else."""
+    if isinstance(value, bool):
+        return value
+    return {"true": True, "false": False, "y": True, "n": False, "yes": True, "no": False}.get(str(value).strip().lower())
+
+
+def as_int(value: Any) -> int | None:
+    """Numbers come as numbers or as text; None for NULL and ''."""
+    text = str(value).strip() if value is not None else ""
+    return int(float(text)) if text and text.lower() != "null" else None
+
+
+def as_upper(value: Any) -> str | None:
+    text = "" if value is None else str(value).strip()
+    return text.upper() if text and text.lower() != "null" else None
+
+
+def as_list(value: Any) -> tuple[str, ...]:
+    """A list in a text column, `[A, B]`, `('A','B')` or `A,B`; empty for NULL."""
+    text = "" if value is None else str(value).strip().strip("[]()")
+    return tuple(part.strip().strip("'\"") for part in text.split(",") if part.strip().strip("'\""))
+
+
+def as_upper_list(value: Any) -> tuple[str, ...]:
+    return tuple(part.upper() for part in (as_list(value) if isinstance(value, str) or value is None else value))
+
+
+# ---- the table -------------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Property:
+    """One field of a spec. `column` None: said at creation only and never seen again.
+
+    `seen` makes the column's value comparable, `wanted` the manifest's. `implied` is a value that CREATE need not say.
+    """
+
+    field: str
+    clause: str
+    render: Callable[[Any], str]
+    column: str | None = None
+    seen: Callable[[Any], Any] = same
+    wanted: Callable[[Any], Any] = same
+    implied: Any = None
+    mutable: bool = True
+    inherits: bool = False
+    way_out: str = ""
+
+    @property
+    def path(self) -> str:
+        """The field as it is written in YAML."""
+        return to_camel(self.field)
+
+    def value(self, obj: DesiredObject) -> Any:
+        return getattr(obj.manifest.spec, self.field)
+
+    def for_create(self, obj: DesiredObject) -> str | None:
+        value = self.value(obj)
+        return None if value is None or value == self.implied or value == [] else sql.equals(self.clause, self.render(value))
+
+    def drift(self, obj: DesiredObject, row: Row, mark: Mark | None) -> FieldChange | None:
+        """How the row differs, or None. A column that this account does not show is not compared."""
+        if self.column is None or self.column not in row:
+            return None
+        value, seen = self.value(obj), self.seen(row[self.column])
+        if value is None and self.inherits:
+            return FieldChange(self.path, seen, "default") if self.path in set_before(mark) else None
+        wanted = self.wanted(value)
+        return None if seen == wanted else FieldChange(self.path, seen, wanted, immutable=not self.mutable, way_out=self.way_out)
+
+
+_NAME_COLUMNS = {
+    Scope.ACCOUNT: ("name",),
+    Scope.DATABASE: ("database_name", "name"),
+    Scope.SCHEMA: ("database_name", "schema_name", "name"),
+}
+
+
+def set_before(mark: Mark | None) -> frozenset[str]:
+    """Inheriting fields that the last manifest had set."""
+    return frozenset(filter(None, mark.attributes.get("set", "").split(","))) if mark else frozenset()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Health of one object with a sentence for people and a CamelCase reason."""
+
+    health: Health = Health.HEALTHY
+    message: str = ""
+    reason: str = ""
+
+
+class TableKind(Kind):
+    """A kind made of properties. Subclasses name `what` (`COMPUTE POOL`), `plural` (`COMPUTE POOLS`) and `properties`."""
+
+    what: ClassVar[str]
+    plural: ClassVar[str]
+    properties: ClassVar[tuple[Property, ...]] = ()
+
+    # ---- what a kind may add ----
+
+    def attributes(self, obj: DesiredObject, view: View) -> dict[str, str]:
+        """Attributes of the mark, beyond the common ones."""
+        inheriting = sorted(p.path for p in self.properties if p.inherits and p.value(obj) is not None)
+        return {"set": ",".join(inheriting)}
+
+    def clauses(self, obj: DesiredObject, view: View) -> list[str]:
+        """Clauses of CREATE before the comment."""
+        return [clause for p in self.properties if (clause := p.for_create(obj)) is not None]
+
+    def more_drift(self, obj: DesiredObject, row: Row, view: View) -> Iterable[FieldChange]:
+        """Differences that no column shows."""
+        return ()
+
+    def verdict(self, obj: DesiredObject, row: Row, view: View) -> Verdict:
+        return Verdict()
+
+    def observed(self, row: Row) -> Mapping[str, Any]:
+        """Facts for `snowcat describe`."""
+        return {}
+
+    # ---- the four verbs ----
+
+    def reads(self, obj: DesiredObject, graph: Graph) -> Iterable[Show]:
+        return (self.show(obj.key.name),)
+
+    def show(self, name: QualifiedName) -> Show:
+        """The SHOW that lists this object with its siblings."""
+        scope = self.manifest.scope
+        if scope is Scope.ACCOUNT:
+            return Show(self.plural)
+        return Show(self.plural, f"{scope.upper()} {_parent(name).sql}")
+
+    def row(self, obj: DesiredObject, view: View) -> Row | None:
+        return view.snapshot.row(self.show(obj.key.name), obj.key.name)
+
+    def observe(self, obj: DesiredObject, view: View) -> Observation:
+        row = self.row(obj, view)
+        if row is None:
+            return Observation(exists=False, health=Health.MISSING, message="does not exist", reason="Missing")
+        comment = row.get("comment")
+        mark = split_comment(comment)[1]
+        drift = [change for p in self.properties if (change := p.drift(obj, row, mark)) is not None]
+        drift += [*self.more_drift(obj, row, view), *comment_drift(obj, view, comment, **self.attributes(obj, view))]
+        verdict = self.verdict(obj, row, view)
+        return Observation(
+            exists=True,
+            health=verdict.health,
+            message=verdict.message,
+            reason=verdict.reason,
+            drift=tuple(drift),
+            mark=mark,
+            owner=row.get("owner"),
+            observed={key: value for key, value in self.observed(row).items() if value not in (None, "")},
+        )
+
+    def create(self, obj: DesiredObject, view: View) -> Sequence[Step]:
+        comment = renewed_comment(obj, view, None, **self.attributes(obj, view))
+        return (Sql(sql.create(self.what, obj.key.name, [*self.clauses(obj, view), sql.equals("COMMENT", sql.text(comment))])),)
+
+    def update(self, obj: DesiredObject, seen: Observation, view: View) -> Sequence[Step]:
+        return self.alterations(obj, seen, view)
+
+    def alterations(
+        self,
+        obj: DesiredObject,
+        seen: Observation,
+        view: View,
+        *,
+        more: Sequence[str] = (),
+        skip: frozenset[str] = frozenset(),
+        comment: bool = True,
+    ) -> list[Step]:
+        """One UNSET and one SET: the fields that drifted but those to `skip`, `more` clauses, and the comment if it is due."""
+        paths = {change.path for change in seen.drift} - skip
+        changed = [p for p in self.properties if p.path in paths and p.mutable]
+        clauses = [sql.equals(p.clause, p.render(p.value(obj))) for p in changed if not _to_unset(p, obj)] + list(more)
+        clauses += [sql.equals("COMMENT", sql.text(text)) for text in self.due_comment(obj, view) if comment]
+        steps: list[Step] = []
+        if unset := [p.clause for p in changed if _to_unset(p, obj)]:
+            steps.append(Sql(sql.alter_unset(self.what, obj.key.name, unset)))
+        if clauses:
+            steps.append(Sql(sql.alter_set(self.what, obj.key.name, clauses)))
+        return steps
+
+    def due_comment(self, obj: DesiredObject, view: View) -> list[str]:
+        """The comment to write, as a list of one; empty when it stands as it should."""
+        row = self.row(obj, view)
+        current = (row.get("comment") if row is not None else None) or ""
+        wanted = renewed_comment(obj, view, current, **self.attributes(obj, view))
+        return [] if wanted == current else [wanted]
+
+    def delete(self, key: ObjectKey, view: View) -> Sequence[Step]:
+        return (Sql(sql.drop(self.what, key.name), tolerate=frozenset({2003, 2043})),)
+
+    # ---- leftovers ----
+
+    def inventory_reads(self) -> Iterable[Show]:
+        return (Show(self.plural, "" if self.manifest.scope is Scope.ACCOUNT else "ACCOUNT"),)
+
+    def inventory(self, view: View) -> Iterable[Inventory]:
+        found: dict[ObjectKey, Mark] = {}
+        for read in view.snapshot.answers:
+            if isinstance(read, Show) and read.what == self.plural:
+                for row in view.snapshot.rows(read):
+                    mark = split_comment(row.get("comment"))[1]
+                    name = self.name_of(row)
+                    if name is not None and mark is not None and (mark.project, mark.kind) == (view.project.name, self.name):
+                        found[ObjectKey(self.name, name)] = mark
+        return [Inventory(key, mark) for key, mark in sorted(found.items(), key=lambda item: item[0])]
+
+    def name_of(self, row: Row) -> QualifiedName | None:
+        """The full name of a row; None when the row does not say where the object lives."""
+        columns = {
+            Scope.ACCOUNT: ("name",),
+            Scope.DATABASE: ("database_name", "name"),
+            Scope.SCHEMA: ("database_name", "schema_name", "name"),
+        }
+        parts = [row.get(column) for column in columns[self.manifest.scope]]
+        return QualifiedName(tuple(Identifier(str(part)) for part in parts)) if all(parts) else None
+
+
+def _to_unset(prop: Property, obj: DesiredObject) -> bool:
+    return prop.value(obj) in (None, [])
+
+
+def _parent(name: QualifiedName) -> QualifiedName:
+    if name.parent is None:
+        raise ValueError(f"{name} names no schema")  # the loader gives every object of a schema its full name
+    return name.parent

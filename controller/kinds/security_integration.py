@@ -1,0 +1,51 @@
+"""The OAuth integration for ingress. An account takes one at most and newer accounts come with it: one that is there already will do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from controller.account import statements as sql
+from controller.account.snapshot import Row
+from controller.api.objects import DesiredObject, ObjectKey
+from controller.api.security_integration import SecurityIntegration
+from controller.kinds.base import Health, Observation, Sql, Step, View
+from controller.kinds.properties import Property, TableKind, Verdict, as_bool, as_upper
+
+ONE_ALREADY = frozenset({390950, 2002})
+"""A second integration of this type, or the same name: it is there, which is all that was wanted."""
+
+
+class SecurityIntegrationKind(TableKind):
+    name: ClassVar[str] = "SecurityIntegration"
+    manifest: ClassVar[type[SecurityIntegration]] = SecurityIntegration
+    what: ClassVar[str] = "SECURITY INTEGRATION"
+    plural: ClassVar[str] = "SECURITY INTEGRATIONS"
+    properties: ClassVar[tuple[Property, ...]] = (Property("enabled", "ENABLED", sql.flag, "enabled", as_bool),)
+
+    def clauses(self, obj: DesiredObject, view: View) -> list[str]:
+        return [sql.equals("TYPE", "OAUTH"), sql.equals("OAUTH_CLIENT", "SNOWSERVICES_INGRESS"), *super().clauses(obj, view)]
+
+    def observe(self, obj: DesiredObject, view: View) -> Observation:
+        seen = super().observe(obj, view)
+        others = [row for row in view.snapshot.rows(self.show(obj.key.name)) if "SNOWSERVICES_INGRESS" in (as_upper(row.get("type")) or "")]
+        if seen.exists and seen.mark is not None:
+            return seen
+        if seen.exists or others:
+            name = obj.key.name.sql if seen.exists else others[0].get("name")
+            message = f"the account has {name}, and one is all that it takes; left as it is"
+            return Observation(exists=True, message=message, reason="BuiltIn", markable=False, owner=seen.owner)
+        return seen
+
+    def verdict(self, obj: DesiredObject, row: Row, view: View) -> Verdict:
+        return Verdict(Health.HEALTHY, "enabled" if as_bool(row.get("enabled")) is not False else "disabled", "Present")
+
+    def create(self, obj: DesiredObject, view: View) -> Sequence[Step]:
+        (step,) = super().create(obj, view)
+        return (Sql(str(step), tolerate=ONE_ALREADY),)
+
+    def update(self, obj: DesiredObject, seen: Observation, view: View) -> Sequence[Step]:
+        return self.alterations(obj, seen, view) if seen.mark is not None else ()
+
+    def delete(self, key: ObjectKey, view: View) -> Sequence[Step]:
+        return (Sql(sql.drop("INTEGRATION", key.name), tolerate=frozenset({2003, 2043})),)
