@@ -70,9 +70,9 @@ def decode(node: Node, file: Path, values: Values) -> Draft | Broken:
         found = findings(error, model, filled)
         return envelope.broken(*(Problem(Location(file, f.line), f.message, f.hint, f.field) for f in found))
     problems = [*_name_problems(manifest, filled, file), *_path_problems(manifest, filled, file)]
-    if problems or envelope.name is None:
+    if problems:
         return envelope.broken(*problems)
-    return Draft(manifest, filled, file, envelope.name)
+    return Draft(manifest, filled, file, Identifier.parse(manifest.metadata.name))
 
 
 class _Envelope:
@@ -127,7 +127,8 @@ def _name_problems(manifest: Manifest, node: Node, file: Path) -> list[Problem]:
 
     meta, kind = manifest.metadata, manifest.kind
     try:
-        if manifest.bare_name and not Identifier.parse(meta.name).is_bare:
+        name = Identifier.parse(meta.name)
+        if manifest.bare_name and not name.is_bare:
             problem("name", f"Snowflake takes only an unquoted name for a {kind}", "letters, digits and '_'")
     except NameProblem as error:
         dots = meta.name.count(".")

@@ -15,6 +15,7 @@ from controller.manifests.problems import did_you_mean
 
 Segment = str | int
 
+_MISSING = "a value is missing"
 _EXPECTED = {
     "int_type": "a whole number",
     "int_parsing": "a whole number",
@@ -52,6 +53,10 @@ def findings(error: pydantic.ValidationError, model: type[pydantic.BaseModel], n
         known = told.get(finding.field)
         if known is None or (known.message.startswith("expected ") and not finding.message.startswith("expected ")):
             told[finding.field] = finding
+    meant = {
+        f.field.rpartition(".")[0] + "." + f.hint.split()[-1].rstrip("?") for f in told.values() if f.message.startswith("unknown field")
+    }
+    told = {field: f for field, f in told.items() if f.message != _MISSING or field not in meant}
     deeper = [f for f in told.values() if not any(o.field.startswith((f.field + ".", f.field + "[")) for o in told.values() if f.field)]
     return sorted(deeper, key=lambda f: f.line)
 
@@ -63,7 +68,7 @@ def _finding(detail: ErrorDetails, model: type[pydantic.BaseModel], node: Node) 
     last = path[-1] if path else ""
     if kind == "missing":
         field = dotted((*present, last))
-        return Finding(field, line, "a value is missing", _meaning(model, path))
+        return Finding(field, line, _MISSING, _meaning(model, path))
     field = dotted(present)
     if kind == "extra_forbidden":
         known, renamed = _fields(model, path[:-1])

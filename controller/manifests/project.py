@@ -1,6 +1,6 @@
 """A folder of manifests → checked settings and a graph of objects. The one entry for everything that reads the user's files.
 
-Nothing is raised for bad content. What is wrong leaves its objects out of the graph and everything else goes on; a caller that knows the last
+Nothing is raised for bad content. What is wrong leaves its objects out of the graph and everything else goes on; who knows the last
 good text of a broken file may load again with that text in its place.
 """
 

@@ -1,0 +1,260 @@
+"""Everything that can be wrong with the user's files, one row each: where it is found, what is said, what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from controller.manifests.project import LoadResult, load_project
+
+PROJECT = """\
+apiVersion: snowcat/v1
+kind: Project
+project: test
+role: worker
+existing: [Schema/db.s]
+values: {nodes: 2, family: cpu_x64_xs}
+"""
+
+POOL = """\
+apiVersion: snowcat/v1
+kind: ComputePool
+metadata: {name: NAME}
+spec:
+  instanceFamily: cpu_x64_xs
+"""
+
+STAGE = """\
+apiVersion: snowcat/v1
+kind: Stage
+metadata: {name: files, schema: db.s}
+spec: {}
+"""
+
+
+def pool(name: str = "pool", extra: str = "") -> str:
+    return POOL.replace("NAME", name) + extra
+
+
+def secret(body: str) -> str:
+    return "apiVersion: snowcat/v1\nkind: Secret\nmetadata: {name: token, schema: db.s}\nspec:\n" + body
+
+
+def service(containers: str) -> str:
+    return (
+        pool()
+        + "---\napiVersion: snowcat/v1\nkind: Service\nmetadata: {name: web, schema: db.s}\nspec:\n  computePool: pool\n"
+        + f"  specification:\n    spec:\n{containers}"
+    )
+
+
+@dataclass(frozen=True)
+class Row:
+    reason: str
+    text: str | bytes
+    line: int
+    field: str
+    says: str
+    advises: str = ""
+
+
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10))
+
+ROWS = [
+    Row("an unknown kind", pool().replace("ComputePool", "ComputePoll"), 2, "kind", "unknown kind 'ComputePoll'", "did you mean ComputePool?"),
+    Row("a kind that is missing", "apiVersion: snowcat/v1\nmetadata: {name: x}\n", 1, "", "kind is missing", "known kinds: Role"),
+    Row("an unknown field", pool(extra="  maxNods: 3\n"), 6, "spec.maxNods", "unknown field 'maxNods'", "did you mean maxNodes?"),
+    Row("snake case is not a field's name", pool(extra="  max_nodes: 3\n"), 6, "spec.max_nodes", "unknown field", "did you mean maxNodes?"),
+    Row("a wrong type", pool(extra="  minNodes: two\n"), 6, "spec.minNodes", "expected a whole number, got 'two'"),
+    Row("a list where text belongs", pool(extra="  comment: [a]\n"), 6, "spec.comment", "expected text, got a list"),
+    Row("a number where text belongs", pool(extra="  comment: 1.0\n"), 6, "spec.comment", "expected text, got 1.0", "put it in quotes"),
+    Row("a missing value", pool().replace("  instanceFamily: cpu_x64_xs\n", "  minNodes: 1\n"), 4, "spec.instanceFamily", "a value is missing"),
+    Row("min over max", pool(extra="  minNodes: 3\n  maxNodes: 2\n"), 7, "spec.maxNodes", "minNodes (3) is over maxNodes (2)"),
+    Row("min over the default max", pool(extra="  minNodes: 3\n"), 4, "spec", "minNodes (3) is over maxNodes (1, the default)"),
+    Row("a name declared twice", pool() + "---\n" + pool(), 3, "metadata.name", "ComputePool/pool is declared twice"),
+    Row("a name that differs only in case", pool() + "---\n" + pool("POOL"), 3, "metadata.name", "declared twice", "differ only in case"),
+    Row("a key that stands twice", pool(extra="  minNodes: 1\n  minNodes: 2\n"), 7, "minNodes", "the key stands twice, first in line 6"),
+    Row(
+        "a reference to nothing",
+        STAGE + "---\n" + service("      containers: [{name: m, image: /a/b/c/d:1}]\n").replace("Pool: pool", "Pool: poll"),
+        16,
+        "spec.computePool",
+        "there is no ComputePool 'poll'",
+        "did you mean pool?",
+    ),
+    Row(
+        "a schema that nobody declared", STAGE.replace("db.s}", "db.other}"), 3, "metadata.schema", "there is no Schema db.other", "existing"
+    ),
+    Row("no schema at all", STAGE.replace(", schema: db.s", ""), 3, "metadata.schema", "a Stage needs metadata.schema"),
+    Row("a schema where there is none", pool().replace("NAME", "p").replace("pool}", "pool, schema: db.s}"), 3, "metadata.schema", "lives in the account"),
+    Row(
+        "a cycle",
+        pool("a").replace("{name: a}", "{name: a, dependsOn: [ComputePool/b]}")
+        + "---\n"
+        + pool("b").replace("{name: b}", "{name: b, dependsOn: [ComputePool/a]}"),
+        3,
+        "metadata.dependsOn",
+        "objects wait for each other: ComputePool/",
+    ),
+    Row("a dependency that is no Kind/name", pool().replace("pool}", "pool, dependsOn: [x]}"), 3, "metadata.dependsOn[0]", "'x' is not Kind/name"),
+    Row("a binary file", b"\x7fELF\x02\x01\x00\x00\xff\xfe\x80", 1, "", "is it a binary file?"),
+    Row("a NUL byte in text", "apiVersion: snowcat/v1\nkind: \x00\n", 2, "", "control character"),
+    Row("UTF-16", "kind: x".encode("utf-16"), 1, "", "UTF-16", "save it as UTF-8"),
+    Row("tabs", "apiVersion: snowcat/v1\nkind: ComputePool\nmetadata:\n\tname: pool\n", 4, "", "a tab stands", "indent with spaces"),
+    Row("an open bracket", "apiVersion: [snowcat/v1\nkind: ComputePool\n", 2, "", "this is not YAML"),
+    Row("a colon in plain text", "apiVersion: snowcat/v1\nkind: a: b\n", 2, "", "this is not YAML", "quotes"),
+    Row("5 MB of YAML", "# x\n" * 1_310_720, 1, "", "the file has 5.0 MiB", "split it"),
+    Row("an alias bomb", BOMB, 5, "", "unfolds to more than", "write the values out"),
+    Row("an alias within its own anchor", "a: &a [1, *a]\n", 1, "", "within its own anchor"),
+    Row("an alias of nothing", "a: *b\n", 1, "", "no anchor &b"),
+    Row("a Python tag", "apiVersion: !!python/object/apply:os.system ['true']\n", 1, "", "the tag !!python/object/apply:os.system is not allowed"),
+    Row("a thousand levels", "[" * 1000 + "]" * 1000, 1, "", "levels deep"),
+    Row("a name with a dash", pool("my-pool"), 3, "metadata.name", "'my-pool' is not a Snowflake identifier", ""),
+    Row("a name with a digit first", pool("1pool"), 3, "metadata.name", "try '_1pool'"),
+    Row("a name of 256 letters", pool("p" * 256), 3, "metadata.name", "not a Snowflake identifier"),
+    Row("a quoted name for a pool", pool("'\"my pool\"'"), 3, "metadata.name", "Snowflake takes only an unquoted name for a ComputePool"),
+    Row("a name with its schema", STAGE.replace("files", "db.s.files"), 3, "metadata.name", "not a Snowflake identifier", "metadata.schema"),
+    Row("a secret's value in its manifest", secret("  value: hunter2hunter2\n"), 5, "spec.value", "a secret stands here in plain text", "valueFrom"),
+    Row(
+        "a token in a container's environment",
+        service("      containers:\n        - {name: m, image: /a/b/c/d:1, env: {HF_TOKEN: abcdefghijkl}}\n"),
+        15,
+        "spec.specification.spec.containers[0].env.HF_TOKEN",
+        "a secret stands here in plain text",
+        "valueFrom",
+    ),
+    Row("a token anywhere, by its shape", pool(extra="  comment: use hf_abcdefghijklmnopqrstuvwxyz1234\n"), 6, "spec.comment", "a secret stands here"),
+    Row("a password where there is no such field", pool(extra="  password: hunter2\n"), 6, "spec.password", "a secret stands here"),
+    Row("no apiVersion", "services:\n  web: {image: nginx}\n", 1, "", "this is not a Snowcat manifest: apiVersion is missing"),
+    Row("another apiVersion", pool().replace("snowcat/v1", "apps/v1"), 1, "apiVersion", "unknown apiVersion 'apps/v1'", "reads snowcat/v1"),
+    Row("a list for a document", "- a\n- b\n", 1, "", "expected a manifest"),
+    Row("a second project file", pool().replace("ComputePool", "Project"), 2, "kind", "kind Project belongs into snowcat.yaml"),
+    Row("a value that is not defined", pool(extra="  comment: ${nope}\n"), 6, "spec.comment", "the value ${nope} is not defined", "family, nodes"),
+    Row("a misspelt value", pool(extra="  minNodes: ${node}\n"), 6, "spec.minNodes", "${node} is not defined", "did you mean nodes?"),
+    Row("a shell expression", pool(extra="  comment: ${A%.txt}\n"), 6, "spec.comment", "is not ${name}", "write $${"),
+    Row("an instance family of the preview", pool().replace("cpu_x64_xs", "GPU_7"), 5, "spec.instanceFamily", "GPU_7 is a name of the 2024 preview; today's is GPU_NV_M"),
+    Row("container:, as in the preview", service("      container: [{name: m}]\n"), 14, "spec.specification.spec.container", "unknown field 'container'", "today's name is containers"),
+    Row("endpoint:, as in the preview", service("      containers: [{name: m, image: /a/b/c/d:1}]\n      endpoint: []\n"), 15, "spec.specification.spec.endpoint", "unknown field", "today's name is endpoints"),
+    Row("volume:, as in the preview", service("      containers: [{name: m, image: /a/b/c/d:1}]\n      volume: []\n"), 15, "spec.specification.spec.volume", "unknown field", "today's name is volumes"),
+    Row("a file that is not there", STAGE.replace("spec: {}", "spec:\n  files:\n    - {from: nothing/*.txt}"), 6, "spec.files[0].from", "no file matches 'nothing/*.txt'"),
+    Row("two ways at once", secret("  valueFrom: {env: A, file: b}\n"), 5, "spec.valueFrom", "exactly one of env, file, command is needed; found env and file"),
+    Row("an unknown choice", STAGE.replace("{}", "{encryption: none}"), 4, "spec.encryption", "expected one of SNOWFLAKE_SSE, SNOWFLAKE_FULL, got 'none'"),
+    Row("a field to ignore that does not exist", pool().replace("pool}", "pool, ignore: [spec.maxNode]}"), 3, "metadata.ignore[0]", "is no field", "did you mean maxNodes?"),
+    Row("GRANT ALL", "apiVersion: snowcat/v1\nkind: Role\nmetadata: {name: r}\nspec:\n  privileges:\n    - {on: account, privileges: [ALL]}\n", 6, "spec.privileges[0].privileges[0]", "ALL is not a privilege"),
+]  # fmt: skip
+
+
+def load(folder: Path, text: str | bytes, project: str = PROJECT) -> LoadResult:
+    (folder / "snowcat.yaml").write_text(project)
+    data = text if isinstance(text, bytes) else text.replace("NAME", "pool").encode()
+    (folder / "objects.yaml").write_bytes(data)
+    return load_project(folder)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.reason)
+def test_each_fault_is_named_with_its_place_and_a_way_out(row: Row, tmp_path: Path) -> None:
+    result = load(tmp_path, row.text)
+    assert result.errors, row.reason
+    first = result.errors[0]
+    assert (first.location.file, first.location.line, first.field) == (tmp_path / "objects.yaml", row.line, row.field), str(first)
+    assert row.says in first.message or row.says in str(first)
+    assert row.advises in str(first)
+    assert str(first).startswith(f"{tmp_path / 'objects.yaml'}:{row.line}: ")
+    assert not result.complete
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if "secret" in row.says or "secret" in row.reason], ids=lambda row: row.reason)
+def test_a_secret_is_never_repeated_in_a_message(row: Row, tmp_path: Path) -> None:
+    text = "\n".join(str(problem) for problem in load(tmp_path, row.text).problems)
+    for value in ("hunter2", "abcdefghijkl"):
+        assert value not in text
+
+
+def test_a_wrong_object_leaves_the_others_of_its_file_alone(tmp_path: Path) -> None:
+    result = load(tmp_path, pool("good") + "---\n" + pool("bad", "  minNodes: x\n"))
+    assert [str(obj.key) for obj in result.graph] == ["ComputePool/good"]
+    assert len(result.problems) == 1
+
+
+def test_what_refers_to_a_wrong_object_says_where_the_fault_is(tmp_path: Path) -> None:
+    text = service("      containers: [{name: m, image: /a/b/c/d:1}]\n").replace("cpu_x64_xs", "GPU_3", 1)
+    messages = [str(problem) for problem in load(tmp_path, text).errors]
+    assert len(messages) == 2
+    assert "the ComputePool 'pool' has a problem of its own" in messages[1]
+    assert messages[1].endswith("objects.yaml:5")
+
+
+def test_a_duplicate_stops_both(tmp_path: Path) -> None:
+    result = load(tmp_path, pool("a") + "---\n" + pool("A") + "---\n" + pool("b"))
+    assert [str(obj.key) for obj in result.graph] == ["ComputePool/b"]
+    assert len({problem.key for problem in result.errors}) == 1
+
+
+def test_a_cycle_leaves_out_what_is_on_it_and_what_waits_for_it(tmp_path: Path) -> None:
+    def after(name: str, other: str) -> str:
+        return pool(name).replace(f"{{name: {name}}}", f"{{name: {name}, dependsOn: [ComputePool/{other}]}}")
+
+    result = load(tmp_path, "---\n".join([after("a", "b"), after("b", "a"), after("c", "a"), pool("d")]))
+    assert [str(obj.key) for obj in result.graph] == ["ComputePool/d"]
+
+
+def test_an_empty_file_is_worth_a_warning_only(tmp_path: Path) -> None:
+    result = load(tmp_path, "# nothing here yet\n")
+    assert [problem.is_error for problem in result.problems] == [False]
+    assert result.complete
+
+
+def test_a_folder_without_manifests_is_not_complete(tmp_path: Path) -> None:
+    (tmp_path / "snowcat.yaml").write_text(PROJECT)
+    result = load_project(tmp_path)
+    assert not result.complete
+    assert "there are no manifests in this folder" in result.errors[0].message
+
+
+def test_a_folder_without_a_project_file(tmp_path: Path) -> None:
+    result = load_project(tmp_path)
+    assert result.settings is None
+    assert "snowcat init" in str(result.errors[0])
+
+
+@pytest.mark.parametrize(
+    ("reason", "text", "line", "says"),
+    [
+        ("no role", PROJECT.replace("role: worker\n", ""), 1, "role: a value is missing"),
+        ("an unknown field", PROJECT + "wharehouse: x\n", 7, "did you mean warehouse?"),
+        ("a home without its database", PROJECT + "home: control\n", 7, "must be database.schema"),
+        ("an existing object of no kind", PROJECT.replace("Schema/db.s", "Shema/db.s"), 5, "is not Kind/name"),
+        (
+            "a secret among the values",
+            PROJECT.replace("nodes: 2", "hf_token: hf_abcdefghijklmnopqrstuvwxyz1234"),
+            6,
+            "a secret stands here",
+        ),
+        ("two documents", PROJECT + "---\n" + PROJECT, 1, "must hold one mapping"),
+        ("a duration of no unit", PROJECT + "resync: 3 fortnights\n", 7, "is not a duration"),
+        ("broken YAML", PROJECT + "values: [\n", 7, "not YAML"),
+    ],
+)
+def test_faults_of_the_project_file(reason: str, text: str, line: int, says: str, tmp_path: Path) -> None:
+    result = load(tmp_path, pool(), text)
+    assert result.settings is None, reason
+    assert result.errors[0].location.line == line
+    assert says in str(result.errors[0])
+
+
+def test_an_unknown_account_names_the_known_ones(tmp_path: Path) -> None:
+    (tmp_path / "snowcat.yaml").write_text(PROJECT + "accounts: {production: {}, local: {}}\n")
+    result = load_project(tmp_path, "prod")
+    assert "there is no account 'prod'; known: local, production" in str(result.errors[0])
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    result = load(tmp_path, pool())
+    (tmp_path / "loop.yaml").symlink_to(tmp_path / "loop.yaml")
+    (tmp_path / "gone.yaml").symlink_to(tmp_path / "nowhere")
+    result = load_project(tmp_path)
+    assert [problem.location.file.name for problem in result.errors] == ["gone.yaml", "loop.yaml"]
+    assert all("cannot be read" in problem.message for problem in result.errors)
+    assert [str(obj.key) for obj in result.graph] == ["ComputePool/pool"]
