@@ -27,7 +27,7 @@ ENTRYPOINT ["python", "-c", "from controller.cli.main import main; main()"]
 CMD ["--help"]
 
 # What training and serving share. Triton needs a C compiler at run time; nothing needs nvcc, since no CUDA extension is built.
-# The CUDA libraries come as wheels with torch; each group is a layer of its own, well under 1 GB.
+# The CUDA libraries come as wheels with torch, in one layer: it changes only with torch's version.
 FROM python AS models
 RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 ARG TORCH=2.13.0
