@@ -6,7 +6,7 @@ done at all (ownership, policy, what must be ready first, what cannot be changed
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from controller.api.base import DeletionPolicy, ManagementPolicy, Replace
@@ -18,16 +18,20 @@ from controller.reconcile.order import evaluation_order
 from controller.reconcile.ownership import Owner, claim
 from controller.reconcile.prune import leftovers
 
+INVALID = "InvalidManifest"
 _FINE = (Health.HEALTHY, Health.SUSPENDED)
 
 
-def plan(view: View, kinds: Kinds, *, account: str = "", prune_off: str = "") -> Plan:
+def plan(view: View, kinds: Kinds, *, account: str = "", prune_off: str = "", invalid: Mapping[ObjectKey, str] | None = None) -> Plan:
     """The change of every object, in the order in which they can be carried out.
 
-    `prune_off` says why nothing may be pruned in this look (a file with a problem); '' when leftovers may go.
+    Args:
+        prune_off: why nothing may be pruned in this look (a file with a problem); '' when leftovers may go.
+        invalid: objects whose manifest cannot be used at present and that stand in the graph as they were last good → what is wrong.
+            Nothing is done to them; they hold nothing else up.
     """
     expansion = expand_all(view, kinds)
-    planner = _Planner(expansion, kinds)
+    planner = _Planner(expansion, kinds, invalid or {})
     results: dict[ObjectKey, ObjectPlan] = {}
     for key in evaluation_order(expansion.view.graph):
         results[key] = planner.object(expansion.view.graph.objects[key], results)
@@ -40,6 +44,7 @@ def plan(view: View, kinds: Kinds, *, account: str = "", prune_off: str = "") ->
 class _Planner:
     expansion: Expansion
     kinds: Kinds
+    invalid: Mapping[ObjectKey, str]
 
     @property
     def view(self) -> View:
@@ -61,7 +66,7 @@ class _Planner:
         cost = attempt(kind.cost, obj, seen, self.view)
         if isinstance(cost, tuple):
             change = replace(change, cost=Cost(*cost))
-        settled = change.action is Action.NONE or change.block is Block.HELD
+        settled = change.action is Action.NONE or change.block is Block.HELD or change.block_reason == INVALID
         ready = settled and self._fine(seen, bool(children)) and all(done[c].ready for c in children if c in done)
         return ObjectPlan(obj.key, obj, seen, change, ready, children, seen.mark)
 
@@ -105,6 +110,9 @@ class _Planner:
     def _held(self, obj: DesiredObject, seen: Observation) -> Change | None:
         """Where a person asked that nothing be done: for the object or for the composite that it is part of."""
         line = self._lineage(obj)
+        wrong = next((self.invalid[o.key] for o in line if o.key in self.invalid), None)
+        if wrong is not None:
+            return replace(_blocked(obj.key, Refusal(Block.STALLED, wrong, INVALID)), fields=seen.drift)
         if any(o.manifest.metadata.suspend for o in line):
             text, reason = "metadata.suspend is true: nothing is changed", "Suspended"
         elif any(o.manifest.metadata.management_policy is ManagementPolicy.OBSERVE for o in line):

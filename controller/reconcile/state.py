@@ -11,19 +11,17 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import structlog
-from pydantic import ValidationError
+from platformdirs import user_state_path
 
 from controller.account.redact import redact
-from controller.api.names import Identifier, QualifiedName
-from controller.api.objects import DesiredObject, Location, ObjectKey
-from controller.api.registry import KINDS as MANIFESTS
+from controller.api.objects import ObjectKey
 from controller.reconcile.backoff import Failure, FailureClass
 from controller.reconcile.events import Event, Reason, type_of
 from controller.reconcile.report import Condition, ObjectStatus
@@ -40,7 +38,7 @@ CREATE TABLE IF NOT EXISTS conditions (
   object TEXT, type TEXT, status TEXT, reason TEXT, message TEXT, generation INTEGER, transition REAL, PRIMARY KEY (object, type));
 CREATE TABLE IF NOT EXISTS generations (object TEXT PRIMARY KEY, generation INTEGER, hash TEXT);
 CREATE TABLE IF NOT EXISTS failures (object TEXT PRIMARY KEY, kind TEXT, reason TEXT, message TEXT, fingerprint TEXT, count INTEGER);
-CREATE TABLE IF NOT EXISTS manifests (object TEXT PRIMARY KEY, kind TEXT, name TEXT, file TEXT, line INTEGER, manifest TEXT);
+CREATE TABLE IF NOT EXISTS manifests (file TEXT PRIMARY KEY, text TEXT);
 CREATE TABLE IF NOT EXISTS cache (key TEXT PRIMARY KEY, value TEXT);
 CREATE TABLE IF NOT EXISTS pokes (id INTEGER PRIMARY KEY, object TEXT);
 """
@@ -232,35 +230,19 @@ class State:
 
     # ---- manifests, cache, pokes ---------------------------------------------------------------------------------------------------------
 
-    def last_good(self) -> dict[ObjectKey, DesiredObject]:
-        """Objects as they were when they last loaded without a problem; what this version cannot read is left out."""
-        result: dict[ObjectKey, DesiredObject] = {}
-        for kind, name, file, line, text in self._rows("SELECT kind, name, file, line, manifest FROM manifests"):
-            model = MANIFESTS.get(kind)
-            if model is None:
-                continue
-            with suppress(ValidationError):
-                key = ObjectKey(kind, QualifiedName(tuple(Identifier(part) for part in json.loads(name))))
-                result[key] = DesiredObject(key, model.model_validate_json(text, by_alias=True), Location(Path(file), line))
-        return result
+    def last_good(self) -> dict[Path, str]:
+        """The text of each file when it last loaded without a problem."""
+        return {Path(r[0]): r[1] for r in self._rows("SELECT file, text FROM manifests")}
 
-    def keep_good(self, objects: Iterable[DesiredObject], *, complete: bool) -> None:
-        """Remember what just loaded; after a complete load everything else is forgotten."""
-        rows = [
-            (
-                identity(o.key),
-                o.key.kind,
-                json.dumps([part.text for part in o.key.name.parts]),
-                str(o.location.file),
-                o.location.line,
-                o.manifest.model_dump_json(by_alias=True),
-            )
-            for o in objects
-        ]
-        with self._write() as db:
-            if complete:
-                db.execute("DELETE FROM manifests")
-            db.executemany("INSERT OR REPLACE INTO manifests VALUES (?,?,?,?,?,?)", rows)
+    def keep_good(self, texts: Mapping[Path, str], *, complete: bool) -> None:
+        """Remember the texts that just loaded; after a complete load all others are forgotten."""
+        known = self.last_good()
+        changed = [(str(file), text) for file, text in texts.items() if known.get(file) != text]
+        gone = [(str(file),) for file in known if file not in texts] if complete else []
+        if changed or gone:
+            with self._write() as db:
+                db.executemany("INSERT OR REPLACE INTO manifests VALUES (?,?)", changed)
+                db.executemany("DELETE FROM manifests WHERE file=?", gone)
 
     def remember(self, key: str, value: Any) -> None:
         with self._write() as db:
@@ -275,9 +257,12 @@ class State:
         with self._write() as db:
             db.execute("INSERT INTO pokes (object) VALUES (?)", (target,))
 
+    def has_pokes(self) -> bool:
+        return bool(self._rows("SELECT 1 FROM pokes LIMIT 1"))
+
     def take_pokes(self) -> list[str]:
         """What was asked since the last call; each is handed out once."""
-        if not self._rows("SELECT 1 FROM pokes LIMIT 1"):
+        if not self.has_pokes():
             return []
         with self._write() as db:
             taken = db.execute("DELETE FROM pokes RETURNING object").fetchall()
@@ -287,3 +272,9 @@ class State:
 
 def _time(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
+
+
+def state_file(account: str, project: str, folder: Path | None = None) -> Path:
+    """Where a project keeps its state for an account: in `folder`, else `$XDG_STATE_HOME/snowcat`."""
+    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in f"{account}-{project}".lower())
+    return (folder or user_state_path("snowcat")) / f"{safe}.db"

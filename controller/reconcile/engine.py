@@ -1,0 +1,98 @@
+"""One look at a project from end to end: load the files, gather facts, look at the account, plan. No loop, and no memory but caches.
+
+`snowcat plan`, `get`, `describe`, the loop and `destroy` all go through here.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from controller.account.reader import current_role, read
+from controller.account.session import SessionPool
+from controller.account.snapshot import Read
+from controller.api.objects import ObjectKey
+from controller.kinds.base import Kind, View
+from controller.reconcile.change import Plan
+from controller.reconcile.facts import FactGatherer, FileHashes, gather_all
+from controller.reconcile.files import Loaded, Loader, load_with_last_good
+from controller.reconcile.observe import Answers, DeepReads, look, offline_view
+from controller.reconcile.plan import plan
+from controller.reconcile.report import ObjectStatus
+from controller.reconcile.state import State
+from controller.reconcile.status import Context, invalid, statuses
+
+
+@dataclass
+class Engine:
+    """`pool` None plans offline: every question counts as answered with nothing."""
+
+    load_files: Loader
+    kinds: Mapping[str, Kind]
+    state: State
+    pool: SessionPool | None
+    account: str = ""
+    local: bool = False
+    hashes: FileHashes = field(default_factory=FileHashes)
+    deep: DeepReads = field(default_factory=DeepReads)
+    _role: str | None = None
+
+    def load(self, *, keep: bool = True) -> Loaded:
+        """Read the files; `keep` remembers what is good.
+
+        Raises:
+            NoProject: the project file cannot be used, and never could.
+        """
+        loaded = load_with_last_good(self.load_files, self.state, local=self.local, keep=keep)
+        self.deep.budget = loaded.settings.deep_reads
+        return loaded
+
+    def look(self, loaded: Loaded, *, full: bool = True) -> View:
+        """Facts and one look at the account.
+
+        Raises:
+            AccountError: the account could not be read.
+        """
+        gatherer = FactGatherer(loaded.project, self.state, self.pool, self.hashes)
+        if self.pool is None:
+            return offline_view(loaded.project, loaded.graph, gather_all(loaded.graph, self.kinds, gatherer))
+        if self._role is None:
+            self._role = current_role(self.pool)
+        facts = gather_all(loaded.graph, self.kinds, gatherer)
+        ask = functools.partial(_ask, self.pool)
+        return look(loaded.project, loaded.graph, facts, self.kinds, ask, self.deep, role=self._role, first=gatherer.answers, full=full)
+
+    def plan(self, loaded: Loaded, view: View) -> Plan:
+        """What would be done. Pure."""
+        return plan(view, self.kinds, account=self.account, prune_off=loaded.prune_off, invalid=loaded.invalid)
+
+    def assess(self, *, full: bool = True) -> list[ObjectStatus]:
+        """The status of every object now, with what the daemon remembers of it. Changes nothing, not even the state file's history.
+
+        Raises:
+            NoProject, AccountError.
+        """
+        loaded = self.load(keep=False)
+        now = self.plan(loaded, self.look(loaded, full=full))
+        generations = self.state.generations(spec_hashes(now), keep=False)
+        found = statuses(now, Context(self.state.failures(now.objects), {}, generations))
+        return self.state.transitions([*found, *invalid_objects(loaded, now)], keep=False)
+
+
+def _ask(pool: SessionPool, reads: Iterable[Read]) -> Answers:
+    return read(pool, reads)
+
+
+def spec_hashes(now: Plan) -> dict[ObjectKey, str]:
+    """A short hash of each object's resolved specification; its changes are counted as generations."""
+    return {
+        key: hashlib.sha256(obj.manifest.model_dump_json(by_alias=True, include={"spec"}).encode()).hexdigest()[:12]
+        for key, obj in now.graph.objects.items()
+    }
+
+
+def invalid_objects(loaded: Loaded, now: Plan) -> list[ObjectStatus]:
+    """A status for each object that stands in a file but cannot be used, such as both of a duplicate."""
+    return [invalid(key, str(problem), problem.location) for key, problem in loaded.by_key.items() if key not in now.graph]

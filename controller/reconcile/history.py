@@ -1,0 +1,80 @@
+"""Events from the difference between two looks: what drifted, became ready, stalled. Written once, outside the loop's control flow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from controller.api.objects import ObjectKey
+from controller.kinds.base import Health
+from controller.reconcile.backoff import Failure, FailureClass
+from controller.reconcile.change import Action, Change, ObjectPlan, Plan, plain
+from controller.reconcile.events import Reason
+from controller.reconcile.execute import Done
+from controller.reconcile.report import ObjectStatus
+from controller.reconcile.state import State
+
+_DONE = {
+    Action.CREATE: Reason.CREATED,
+    Action.UPDATE: Reason.UPDATED,
+    Action.REPLACE: Reason.REPLACED,
+    Action.DELETE: Reason.DELETED,
+    Action.ADOPT: Reason.ADOPTED,
+}
+
+
+def compare(state: State, now: Plan, statuses: Iterable[ObjectStatus], before: Mapping[ObjectKey, ObjectStatus]) -> None:
+    """Write the events of one look."""
+    for status in statuses:
+        old = before.get(status.key)
+        entry = now.objects.get(status.key)
+        generation = status.generation
+        if entry is not None:
+            _differences(state, entry, status, old)
+        if status.stalled and not (old and old.stalled and old.message == status.message):
+            state.event(status.key, Reason.STALLED, status.message, generation=generation)
+        if status.ready and not (old and old.ready):
+            if old is not None or state.condition(status.key, "Ready") is None:
+                state.event(status.key, Reason.READY, status.message or "as the manifest says, and healthy", generation=generation)
+        elif old and old.ready and not status.ready:
+            state.event(status.key, Reason.NOT_READY, status.message, generation=generation)
+        if old and status.health is not old.health and status.health in (Health.DEGRADED, Health.PROGRESSING):
+            reason = Reason.DEGRADED if status.health is Health.DEGRADED else Reason.PROGRESSING
+            state.event(status.key, reason, status.message, generation=generation)
+
+
+def _differences(state: State, entry: ObjectPlan, status: ObjectStatus, old: ObjectStatus | None) -> None:
+    """Somebody changed the account, or the manifest: told apart by whether the generation moved since the object was in sync."""
+    change = entry.change
+    if old is not None:
+        synced, generation = old.is_true("Synced"), old.generation
+    else:
+        known = state.condition(entry.key, "Synced")
+        synced, generation = bool(known and known[0] == "True"), known[2] if known else 0
+    if not synced:
+        return
+    if change.fields:
+        texts = "; ".join(f"{f.path}: {plain(f.before)!r} → {plain(f.after)!r}" for f in change.fields[:5])
+        reason = Reason.CHANGED if status.generation != generation else Reason.DRIFTED
+        state.event(entry.key, reason, texts, generation=status.generation)
+    elif change.action is Action.CREATE and generation:
+        state.event(entry.key, Reason.DRIFTED, "it is gone from the account", generation=status.generation)
+
+
+def succeeded(state: State, done: Done, generation: int) -> None:
+    change = done.change
+    state.event(change.key, _DONE[change.action], sentence(change), generation=generation, statement_id=done.statement_id)
+
+
+def failed(state: State, key: ObjectKey, failure: Failure, generation: int) -> None:
+    """A stalled object's event comes from its status, which names the same reason."""
+    if failure.kind is FailureClass.TRANSIENT:
+        state.event(key, Reason.RETRYING, failure.message, generation=generation)
+    elif failure.kind is FailureClass.WAITING:
+        state.event(key, Reason.WAITING, failure.message, generation=generation)
+
+
+def sentence(change: Change) -> str:
+    """What was done, for an event."""
+    if change.action is Action.UPDATE and change.fields:
+        return "; ".join(f"{f.path} is now {plain(f.after)!r}" for f in change.fields[:5])
+    return change.reason or change.action.value
