@@ -39,7 +39,7 @@ class Watcher:
     def _run(self) -> None:
         for _ in watch(
             *self._paths,
-            watch_filter=lambda _change, path: not any(part.startswith(".") for part in self._below(path).parts),
+            watch_filter=lambda _change, path: counts(Path(path), self._paths),
             debounce=_DEBOUNCE_MS,
             step=_STEP_MS,
             stop_event=self._stop,
@@ -48,11 +48,10 @@ class Watcher:
         ):
             self._changed()
 
-    def _below(self, path: str) -> Path:
-        """The path relative to what is watched, so that a project in a hidden folder works."""
-        for root in self._paths:
-            if root == Path(path):
-                return Path(root.name)
-            if root in Path(path).parents:
-                return Path(path).relative_to(root)
-        return Path(path)
+
+def counts(path: Path, roots: Iterable[Path]) -> bool:
+    """Whether a change of `path` matters: nothing between it and what is watched is hidden (a project may lie in a hidden folder)."""
+    for root in roots:
+        if path.is_relative_to(root):
+            return not any(part.startswith(".") for part in path.relative_to(root).parts)
+    return False
