@@ -48,10 +48,10 @@ check: .venv/.ready ## lint, format, types, import rules (seconds)
 	$(BIN)/lint-imports --no-logo
 
 test: check $(CONNECTOR5)/.ready ## check, then every test
-	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-deep: .venv/.ready $(CONNECTOR5)/.ready ## properties with many more examples and random kills: SEED=n EXAMPLES=n
-	$(TEST_ENV) HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -n $(WORKERS) --hypothesis-seed=$(or $(SEED),random) tests
+	$(TEST_ENV) HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --hypothesis-seed=$(or $(SEED),random) tests
 
 bench: .venv/.ready ## statements of a cycle and time of a plan, over growing projects
 	$(BIN)/python benchmarks/plan.py

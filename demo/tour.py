@@ -12,10 +12,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from lab import MANIFESTS, ROOT, Clock, Lab, rows
+from lab import ROOT, Clock, Lab, edit, quick_manifests, rows
 from rich.console import Console
 
 CONSOLE = Console(highlight=False)
@@ -74,21 +73,6 @@ def wait(what: str, done: Callable[[], Any]) -> Any:
 
 def status(lab: Lab, name: str) -> dict[str, Any]:
     return next((item for item in lab.objects() if f"{item['kind']}/{item['name']}" == name), {})
-
-
-def quick_manifests(folder: Path) -> None:
-    """A copy of the lab with a shorter fine-tune and no gate: the tour is about the loop, not about the scores."""
-    shutil.copytree(MANIFESTS, folder)
-    edit(folder / "snowcat.yaml", r"(?m)^(      training: \{)maxSteps: \d+", r"\1maxSteps: 8")
-    edit(folder / "snowcat.yaml", r"(?m)^      evaluated: \d+", "      evaluated: 4")
-    edit(folder / "snowcat.yaml", r"(?m)^      promote_at: [\d.]+", "      promote_at: 0")
-
-
-def edit(file: Path, pattern: str, replacement: str) -> None:
-    text, count = re.subn(pattern, replacement, file.read_text(encoding="utf-8"), count=1)
-    if count != 1:
-        raise ValueError(f"{file} holds no {pattern}")
-    file.write_text(text, encoding="utf-8")
 
 
 def jobs(lab: Lab) -> list[str]:

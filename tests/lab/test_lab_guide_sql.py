@@ -20,7 +20,6 @@ from lab_account import ROOT, RunningAccount
 from snowflake.connector import DictCursor, SnowflakeConnection
 from snowflake.connector.errors import ProgrammingError
 
-
 REPOSITORY = "llm_finetune_db/hol/llm_repo"
 SPECIFICATION = """
 spec:
