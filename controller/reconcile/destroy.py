@@ -1,0 +1,197 @@
+"""Taking a project out of an account: what it made, in reverse order, and nothing else.
+
+Each pass looks at the account again and drops what nothing needs any more, side by side; so services are gone before their pools and
+everything inside before a database. A failure does not stop the rest. What is kept is said, and why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from threading import Event
+
+import structlog
+
+from controller.account.redact import redact
+from controller.api.objects import ObjectKey
+from controller.kinds.base import View
+from controller.reconcile import history
+from controller.reconcile.backoff import Backoff
+from controller.reconcile.change import Action, Change
+from controller.reconcile.clock import Clock
+from controller.reconcile.engine import Engine
+from controller.reconcile.execute import Done, Executor
+from controller.reconcile.expand import Kinds, Refusal, attempt, expand_all
+from controller.reconcile.order import drop_order, inside
+from controller.reconcile.ownership import Owner, claim, kept_because, may_drop
+from controller.reconcile.prune import contents, inventory
+
+log = structlog.get_logger("snowcat.reconcile")
+_TRIES = 5
+_WORKERS = 8
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What `destroy` would do now. `drops` are in order; `kept` are objects of ours that stay → why."""
+
+    drops: Mapping[ObjectKey, Change]
+    kept: Mapping[ObjectKey, str]
+
+
+@dataclass
+class Destroyed:
+    """How it went. `failed` objects are still there → why."""
+
+    dropped: list[ObjectKey] = field(default_factory=list)
+    kept: dict[ObjectKey, str] = field(default_factory=dict)
+    failed: dict[ObjectKey, str] = field(default_factory=dict)
+
+    @property
+    def clean(self) -> bool:
+        return not self.failed
+
+
+def removal(view: View, kinds: Kinds, only: Collection[ObjectKey] | None = None) -> Removal:
+    """What would be dropped, in order, and what is kept. Pure.
+
+    `only` restricts it to some objects and their children; then an object that others need is kept.
+    """
+    expansion = expand_all(view, kinds)
+    view = expansion.view
+    there, kept = _present(view, kinds)
+    if only is not None:
+        chosen = {*only, *(obj.key for obj in view.graph if obj.parent in only)}
+        others = there.keys() - chosen
+        there = {key: parent for key, parent in there.items() if key in chosen}
+        for key in list(there):
+            needed = sorted(str(o.key) for o in view.graph.dependents(key) if o.key in others and o.parent not in chosen)
+            if needed:
+                kept[key] = f"{', '.join(needed)} needs it"
+                del there[key]
+        kept = {key: why for key, why in kept.items() if key in chosen}
+        staying: set[ObjectKey] = {*others, *kept}
+    else:
+        staying = set(kept)
+    drops: dict[ObjectKey, Change] = {}
+    for key in drop_order(there, view.graph):
+        change = _drop(key, staying, set(there) - staying, view, kinds)
+        if isinstance(change, str):
+            kept[key] = change
+            staying.add(key)
+        elif change.steps:
+            drops[key] = change
+    return Removal(drops, kept)
+
+
+def _present(view: View, kinds: Kinds) -> tuple[dict[ObjectKey, ObjectKey | None], dict[ObjectKey, str]]:
+    """Our objects that are in the account and may go → their parent; and those that stay → why."""
+    there: dict[ObjectKey, ObjectKey | None] = {}
+    kept: dict[ObjectKey, str] = {}
+    for obj in view.graph:
+        seen = attempt(kinds[obj.key.kind].observe, obj, view)
+        if isinstance(seen, Refusal):
+            continue  # what is there of it is found by its mark, below
+        owned = claim(obj, seen, view.project.name)
+        if owned.refused or owned.owner is Owner.ADOPTABLE:
+            kept[obj.key] = owned.message or "it was not made by Snowcat"
+        elif owned.owner is Owner.OURS:
+            why = kept_because(obj)
+            if why:
+                kept[obj.key] = why
+            else:
+                there[obj.key] = obj.parent
+    for key, item in inventory(view, kinds).items():
+        if key in there or key in kept:
+            continue
+        declared = view.graph.get(key)
+        why = kept_because(declared) if declared else ""
+        if why or not may_drop(item.mark, view.project.name):
+            kept[key] = why or "its last manifest said deletionPolicy: orphan"
+        else:
+            there[key] = None
+    return there, kept
+
+
+def _drop(key: ObjectKey, staying: Collection[ObjectKey], going: Collection[ObjectKey], view: View, kinds: Kinds) -> Change | str:
+    held = contents(key, staying, view, kinds)
+    if isinstance(held, Refusal):
+        return held.message
+    if held:
+        return f"it holds {', '.join(held)}"
+    steps = attempt(lambda: tuple(kinds[key.kind].delete(key, view)))
+    if isinstance(steps, Refusal):
+        return steps.message
+    users = {obj.key for obj in view.graph.dependents(key) if obj.key in going}
+    after = tuple(sorted({other for other in going if inside(other, key)} | users))
+    return Change(key, Action.DELETE, steps=steps, reason="the project is taken down", after=after, destructive=True)
+
+
+@dataclass
+class Destroyer:
+    """Carries a removal out. `say` is told of every drop and failure."""
+
+    engine: Engine
+    say: Callable[[str], None] = lambda message: None
+    clock: Clock = field(default_factory=Clock)
+    backoff: Backoff = field(default_factory=lambda: Backoff(first=0.5, most=10.0))
+    stopping: Event = field(default_factory=Event)
+
+    def preview(self, only: Collection[ObjectKey] | None = None) -> Removal:
+        """What would go now.
+
+        Raises:
+            NoProject, AccountError.
+        """
+        return removal(self.engine.look(self.engine.load(keep=False)), self.engine.kinds, only)
+
+    def run(self, only: Collection[ObjectKey] | None = None, *, timeout: float | None = None) -> Destroyed:
+        """Drop in passes until nothing is left that may go, nothing more can be done, or the time is up.
+
+        Raises:
+            NoProject: the project file cannot be used.
+            AccountError: the account could not be read.
+        """
+        if self.engine.pool is None:
+            raise ValueError("there is nothing to destroy offline")
+        executor = Executor(self.engine.pool, self.stopping)
+        end = None if timeout is None else self.clock.now() + timeout
+        result, tries = Destroyed(), dict[ObjectKey, int]()
+        while not self.stopping.is_set():
+            now = self.preview(only)
+            result.kept = dict(now.kept)
+            left = {key: change for key, change in now.drops.items() if key not in result.dropped or tries.get(key, 0) < _TRIES}
+            alive = {key for key in left if tries.get(key, 0) < _TRIES}
+            layer = [change for key, change in left.items() if key in alive and not any(user in left for user in change.after)]
+            if not layer:
+                waits = {key: f"waits for {', '.join(str(k) for k in c.after if k in left)}" for key, c in left.items() if key in alive}
+                result.failed.update({key: text for key, text in waits.items() if key not in result.failed})
+                break
+            failures = self._pass(layer, executor, result, tries)
+            if end is not None and self.clock.now() >= end:
+                result.failed.update({key: result.failed.get(key, "the time was up") for key in left if key not in result.dropped})
+                break
+            if failures == len(layer):
+                self.clock.wait(self.stopping, self.backoff.delay(max(tries.values(), default=1)))
+        return result
+
+    def _pass(self, layer: list[Change], executor: Executor, result: Destroyed, tries: dict[ObjectKey, int]) -> int:
+        with ThreadPoolExecutor(_WORKERS, thread_name_prefix="destroy") as workers:
+            ended = list(workers.map(lambda change: executor.run(change, lambda _: None), layer))
+        return sum(not self._note(done, result, tries) for done in ended)
+
+    def _note(self, done: Done, result: Destroyed, tries: dict[ObjectKey, int]) -> bool:
+        key = done.change.key
+        tries[key] = tries.get(key, 0) + 1
+        if done.error is not None:
+            result.failed[key] = redact(str(done.error))
+            self.say(f"{key}: not dropped yet: {result.failed[key]}")
+            return False
+        result.failed.pop(key, None)
+        if key not in result.dropped:
+            result.dropped.append(key)
+            history.succeeded(self.engine.state, done, 0)
+            self.say(f"{key}: dropped")
+        self.engine.state.forget(key)
+        return True
