@@ -96,10 +96,13 @@ def equals(key: str, rendered: str) -> str:
 # ---- statements -----------------------------------------------------------------------------------------------------------------------
 
 
-def create(what: str, name: QualifiedName, clauses: Sequence[str] = (), *, or_replace: bool = False) -> str:
-    """CREATE, one clause a line. No IF NOT EXISTS: an object that appeared meanwhile is somebody's, and error 2002 says so."""
-    head = f"CREATE {'OR REPLACE ' if or_replace else ''}{what} {name.sql}"
-    return "\n  ".join((head, *clauses))
+def create(what: str, name: QualifiedName, clauses: Sequence[str] = (), *, or_replace: bool = False, if_not_exists: bool = False) -> str:
+    """CREATE, one clause a line.
+
+    Without IF NOT EXISTS as a rule: an object that appeared meanwhile is somebody's, and error 2002 says so.
+    """
+    before, after = "OR REPLACE " if or_replace else "", "IF NOT EXISTS " if if_not_exists else ""
+    return "\n  ".join((f"CREATE {before}{what} {after}{name.sql}", *clauses))
 
 
 def alter(what: str, name: QualifiedName, action: str) -> str:

@@ -200,8 +200,8 @@ class TableKind(Kind):
         obj: DesiredObject,
         seen: Observation,
         view: View,
-        *,
         more: Sequence[str] = (),
+        *,
         skip: frozenset[str] = frozenset(),
         comment: bool = True,
     ) -> list[Step]:

@@ -3,8 +3,31 @@
 from __future__ import annotations
 
 from controller.kinds.base import Kind
+from controller.kinds.compute_pool import ComputePoolKind
+from controller.kinds.database import DatabaseKind, SchemaKind
+from controller.kinds.image_repository import ImageRepositoryKind
+from controller.kinds.network import ExternalAccessIntegrationKind, NetworkRuleKind
+from controller.kinds.role import RoleKind
+from controller.kinds.secret import SecretKind
+from controller.kinds.security_integration import SecurityIntegrationKind
+from controller.kinds.stage import StageKind
+from controller.kinds.warehouse import WarehouseKind
 
-KINDS: dict[str, Kind] = {}
+_ALL: tuple[Kind, ...] = (
+    RoleKind(),
+    WarehouseKind(),
+    DatabaseKind(),
+    SchemaKind(),
+    SecurityIntegrationKind(),
+    ComputePoolKind(),
+    SecretKind(),
+    NetworkRuleKind(),
+    ExternalAccessIntegrationKind(),
+    StageKind(),
+    ImageRepositoryKind(),
+)
+
+KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
 """Kind name → the one instance (kinds hold no state)."""
 
 

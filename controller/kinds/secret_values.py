@@ -1,0 +1,99 @@
+"""Reads the value of a secret where its manifest points, and makes the tag that tells a rotated one.
+
+Values live in memory only: in no repr, no log, no file. The tag is a salted scrypt hash; it stands in the object's comment, so it is slow to
+guess from and short.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from controller.account.redact import redact
+from controller.api.secret import ValueFrom
+from controller.kinds.base import KindError, Stalled, Waiting
+
+COMMAND_TIMEOUT = 30.0  # seconds
+COMMAND_FRESH = 300  # seconds for which a command's answer is used again: password managers ask their user
+_COST = 2**14  # scrypt's n: 16 MiB and some 40 ms a guess
+
+
+@dataclass(frozen=True)
+class SecretValue:
+    """A value and where it came from. `text` None: not known, when planning offline."""
+
+    text: str | None = field(repr=False)
+    source: str
+
+    def __str__(self) -> str:
+        return f"the value of {self.source}"
+
+
+def read_value(where: ValueFrom, folder: Path) -> SecretValue:
+    """The value now. `folder` is the manifest's.
+
+    Raises:
+        Stalled: there is none; the message says what to do. `Waiting` instead where the manifest says `optional`.
+    """
+    source = source_of(where)
+    try:
+        if where.env is not None:
+            text = os.environ.get(where.env, "")
+            problem = f"the environment variable {where.env} is not set for the snowcat process: export it and start snowcat again"
+        elif where.file is not None:
+            text, problem = _from_file(folder / Path(where.file).expanduser())
+        else:
+            text, problem = _from_command(tuple(where.command or ()), folder, int(time.monotonic() // COMMAND_FRESH)), "it printed nothing"
+    except OSError as error:
+        text, problem = "", f"{source} cannot be read: {error.strerror}"
+    if not text:
+        refusal: type[KindError] = Waiting if where.optional else Stalled
+        raise refusal(f"no value for the secret: {problem}")
+    redact.learn([text])
+    return SecretValue(text, source)
+
+
+def source_of(where: ValueFrom) -> str:
+    """In words, without arguments of a command, which might hold a secret."""
+    if where.env is not None:
+        return f"env {where.env}"
+    return f"file {where.file}" if where.file is not None else f"command {(where.command or ['?'])[0]}"
+
+
+def _from_file(path: Path) -> tuple[str, str]:
+    if not path.is_file():
+        return "", f"there is no file {path}"
+    try:
+        return path.read_text().rstrip("\r\n"), f"{path} is empty"
+    except UnicodeDecodeError:
+        return "", f"{path} is not text in UTF-8"
+
+
+@functools.lru_cache(maxsize=64)
+def _from_command(command: tuple[str, ...], folder: Path, _period: int) -> str:
+    """Standard output without its last line break. What a failing command wrote is not shown: it may hold the secret."""
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=COMMAND_TIMEOUT, stdin=subprocess.DEVNULL)
+    except FileNotFoundError:
+        raise Stalled(f"no value for the secret: there is no command {command[0]!r}") from None
+    except subprocess.TimeoutExpired:
+        raise Stalled(
+            f"no value for the secret: {command[0]!r} did not end in {COMMAND_TIMEOUT:.0f} seconds; does it ask something?"
+        ) from None
+    except UnicodeDecodeError:
+        raise Stalled(f"no value for the secret: {command[0]!r} did not print text in UTF-8") from None
+    if done.returncode != 0:
+        raise Stalled(f"no value for the secret: {command[0]!r} ended with exit code {done.returncode}; run it by hand to see why")
+    return done.stdout.rstrip("\r\n")
+
+
+@functools.lru_cache(maxsize=256)
+def tag(text: str, identity: str) -> str:
+    """`<salt>$<hash>`. The salt comes from the object's identity, so that two plans of the same secret read the same."""
+    salt = hashlib.sha256(identity.encode()).hexdigest()[:8]
+    return f"{salt}${hashlib.scrypt(text.encode(), salt=salt.encode(), n=_COST, r=8, p=1, dklen=8).hex()}"
