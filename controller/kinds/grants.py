@@ -96,14 +96,9 @@ def _stored_name(text: str) -> str:
 def surplus(held: Iterable[Grant], wanted: frozenset[Grant], *, ours: bool) -> frozenset[Grant]:
     """Grants to take back."""
     targets = {(grant.on, grant.name) for grant in wanted} | {(ACCOUNT, "")}
-    return frozenset(
-        grant
-        for grant in held
-        if ours
-        and grant not in wanted
-        and ((grant.on, grant.name) in targets or grant.on not in _LEFT_ALONE)
-        and grant.privilege != "OWNERSHIP"
-    )
+    if not ours:
+        return frozenset()
+    return frozenset(g for g in held if g not in wanted and ((g.on, g.name) in targets or g.on not in _LEFT_ALONE))
 
 
 def statements_for(role: Identifier, missing: Iterable[Grant], extra: Iterable[Grant]) -> list[str]:

@@ -83,7 +83,8 @@ _LISTS = {
 
 
 def _list_clause(obj: DesiredObject, path: str) -> str:
-    return sql.equals(_LISTS[path][0], sql.names(_names(obj, path)))
+    names = _names(obj, path)
+    return sql.equals(_LISTS[path][0], sql.names(names) if names else "NONE")
 
 
 def _names(obj: DesiredObject, path: str) -> list[QualifiedName]:

@@ -1,8 +1,8 @@
 """Roles with their grants.
 
-Snowcat works as a role that should not manage grants, so a Role is as a rule only observed: what is missing is said, and `snowcat bootstrap`
-prints the statements for an administrator. Where the session's role does manage grants, the role is kept like any other object; the one that
-the session itself uses is never dropped.
+Snowcat works as a role that should not manage grants, so a Role is as a rule only observed: what is missing is said, and `snowcat
+bootstrap` prints the statements for an administrator. Where the session's role does manage grants, the role is kept like any other object;
+the one that the session itself uses is never dropped.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class RoleKind(TableKind):
         seen = super().observe(obj, view)
         if not seen.exists or manages_grants(view):
             return seen
-        # not ours to change: neither a mark nor a comment matters, and what the role holds beyond the manifest is the administrators' affair
+        # not ours to change: neither mark nor comment matter, and what the role holds beyond the manifest is the administrators' affair
         drift = tuple(change for change in seen.drift if change.path in {"privileges", "grantedTo"})
         return Observation(True, seen.health, seen.message, seen.reason, drift, markable=False, owner=seen.owner)
 

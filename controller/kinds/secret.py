@@ -1,4 +1,4 @@
-"""Secrets. Values are write-only in Snowflake: one changed by hand there cannot be seen, one changed at its source is, by a tag in the mark."""
+"""Secrets. A value is write-only in Snowflake: a change there cannot be seen; one at its source is, by a tag in the mark."""
 
 from __future__ import annotations
 

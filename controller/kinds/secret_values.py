@@ -1,7 +1,7 @@
 """Reads the value of a secret where its manifest points, and makes the tag that tells a rotated one.
 
-Values live in memory only: in no repr, no log, no file. The tag is a salted scrypt hash; it stands in the object's comment, so it is slow to
-guess from and short.
+Values live in memory only: in no repr, no log, no file. The tag is a salted scrypt hash; it stands in the object's comment, so it is
+slow to guess from and short.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Files of the repository that are kept on a stage: which ones, a hash over them, and the upload.
 
-Only the repository's side is watched: a file removed from the stage by hand is put back when one of the files changes or its stage is marked anew.
+Only the repository's side is watched: a file removed from the stage by hand is put back when one of the files changes.
 """
 
 from __future__ import annotations
