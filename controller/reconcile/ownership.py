@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from urllib.parse import unquote
 
 from controller.api.base import ManagementPolicy
 from controller.api.objects import DesiredObject
@@ -78,4 +79,4 @@ def kept_because(obj: DesiredObject) -> str:
 
 def parent_of(mark: Mark | None) -> str | None:
     """The composite that an object was expanded from, as `Kind/name`."""
-    return mark.attributes.get("parent") if mark else None
+    return unquote(mark.attributes.get("parent", "")) or None if mark else None
