@@ -18,10 +18,9 @@ from typing import Any
 from training.checkpoints import History
 from training.config import TrainingConfig
 from training.evaluate import Scores
-from training.files import copy_files, describe, write_json
+from training.files import RUN_MANIFEST, copy_files, describe, write_json
 from training.model import BaseIdentity
 
-RUN_MANIFEST = "run.json"
 LIBRARIES = ("torch", "transformers", "peft", "deepspeed", "tokenizers")
 
 

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+RUN_MANIFEST = "run.json"  # written last into a run's folder
 CHUNK = 1 << 20
 
 

@@ -43,7 +43,7 @@ class BaseIdentity:
 def computes_in_bfloat16() -> bool:
     """Whether bfloat16 is faster than float32 here: a GPU that has it, or a CPU with AVX512-BF16 or AMX."""
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError:
@@ -78,7 +78,7 @@ def load_model(folder: Path, dtype: torch.dtype, *, attention: str = "sdpa") -> 
     """A causal language model from a local folder, in evaluation mode, on this rank's device."""
     check_folder(folder)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model: Any = AutoModelForCausalLM.from_pretrained(
             str(folder),
             dtype=dtype,
             attn_implementation=attention,

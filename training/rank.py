@@ -1,4 +1,4 @@
-"""Entry point of one rank: `python -m training.rank CONFIG ROWS BASE WORK`.
+"""Entry point of one rank: `python -m training.rank CONFIG ROWS BASE WORK OUTPUT`.
 
 The launcher (torchrun) sees only that a rank failed; so a rank that knows why leaves `outcome.json` in the work folder,
 with the exit code that means something to the controller.
@@ -26,7 +26,7 @@ def die_with_parent() -> None:
 
 def main(arguments: list[str]) -> int:
     """Run this rank's share of the job; returns the exit code."""
-    config_path, rows, base, work = (Path(argument) for argument in arguments)
+    config_path, rows, base, work, output = (Path(argument) for argument in arguments)
     quiet_libraries()
     from training.config import TrainingConfig
     from training.errors import OutOfMemoryError, TrainingError
@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
     config = TrainingConfig.model_validate_json(config_path.read_text(encoding="utf-8"))
     failure: TrainingError
     try:
-        Job(config, Folders(base, rows, work, Path(config.output.path)), stop).run()
+        Job(config, Folders(base, rows, work, output), stop).run()
     except TrainingError as error:
         failure = error
     except (MemoryError, RuntimeError) as error:
