@@ -51,7 +51,7 @@ def bootstrap_statements(loaded: Loaded) -> list[Sql]:
         if settings.warehouse:
             defaults.append(sql.equals("DEFAULT_WAREHOUSE", Identifier.parse(settings.warehouse).sql))
         statements.append(Sql(sql.alter_set("USER", QualifiedName((user,)), defaults)))
-    return statements
+    return _without_repeats(statements)
 
 
 def run_bootstrap(session: Session, statements: Iterable[Sql]) -> None:
@@ -102,6 +102,19 @@ def _users(named: Iterable[str], own: DesiredObject | None) -> list[Identifier]:
     """Who gets the role and its defaults: those that the role's manifest names, else those of the project file."""
     listed = own.manifest.spec.granted_to.users if own is not None else []
     return [Identifier.parse(user) for user in (listed or list(named))]
+
+
+def _without_repeats(statements: Iterable[Sql]) -> list[Sql]:
+    """No USE ROLE that changes nothing."""
+    result: list[Sql] = []
+    current = ""
+    for statement in statements:
+        if statement.text.startswith("USE ROLE "):
+            if statement.text == current:
+                continue
+            current = statement.text
+        result.append(statement)
+    return result
 
 
 def _use(role: Identifier) -> Sql:

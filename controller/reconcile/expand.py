@@ -5,7 +5,7 @@ A child whose parent cannot be expanded yet is not a leftover: the failure is ke
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ParamSpec, TypeVar
 
@@ -15,6 +15,7 @@ from controller.account.redact import redact
 from controller.api.objects import DesiredObject, ObjectKey
 from controller.kinds.base import Kind, KindError, Stalled, View, Waiting
 from controller.reconcile.change import Block
+from controller.reconcile.log import trace
 
 log = structlog.get_logger("snowcat.reconcile")
 Kinds = Mapping[str, Kind]
@@ -42,9 +43,13 @@ def attempt(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Refu
         return Refusal(Block.STALLED, redact(str(error)), error.reason)
     except KindError as error:
         return Refusal(Block.STALLED, redact(str(error)), "Stalled")
-    except Exception as error:
-        log.exception("kind failed")
+    except Exception as error:  # noqa: BLE001 - see above
+        log.error("a kind failed", traceback=trace(error))
         return Refusal(Block.STALLED, redact(f"internal error, please report it: {type(error).__name__}: {error}"), "InternalError")
+
+
+def _children(kinds: Kinds, obj: DesiredObject, view: View) -> Sequence[DesiredObject]:
+    return kinds[obj.key.kind].expand(obj, view)
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ def expand_all(view: View, kinds: Kinds) -> Expansion:
     for _ in range(_DEPTH):
         found: list[DesiredObject] = []
         for obj in waiting:
-            answer = attempt(kinds[obj.key.kind].expand, obj, view)
+            answer = attempt(_children, kinds, obj, view)
             if isinstance(answer, Refusal):
                 refused[obj.key] = answer
             elif answer:

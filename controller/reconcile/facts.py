@@ -26,6 +26,7 @@ from controller.api.names import QualifiedName
 from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.kinds.base import KindError, Project, Stalled, Waiting
 from controller.reconcile.expand import Kinds
+from controller.reconcile.log import trace
 from controller.reconcile.state import State
 
 log = structlog.get_logger("snowcat.reconcile")
@@ -153,6 +154,6 @@ def _gather(obj: DesiredObject, graph: Graph, kinds: Kinds, gatherer: FactGather
         return Stalled(redact(error.message), type(error).__name__)
     except OSError as error:
         return Stalled(redact(f"{error.filename or ''}: {error.strerror or error}".lstrip(": ")), "FileNotReadable")
-    except Exception as error:
-        log.exception("gathering facts failed", object=str(obj.key))
+    except Exception as error:  # noqa: BLE001 - a mistake in one kind must not hold up the others
+        log.error("gathering facts failed", object=str(obj.key), traceback=trace(error))
         return Stalled(redact(f"internal error, please report it: {type(error).__name__}: {error}"), "InternalError")

@@ -1,0 +1,60 @@
+"""Set-up of the structured log: one line for each decision, for people on a terminal or as JSON, everything through the redactor.
+
+Tracebacks are plain text without the values of variables, which may be secrets.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import MutableMapping
+from typing import Any, TextIO
+
+import structlog
+
+from controller.account.redact import redact
+
+
+def configure(*, as_json: bool, level: int = logging.INFO, stream: TextIO | None = None) -> None:
+    """Call once, early. Lines go to `stream`, by default standard error, so that output for scripts stays clean."""
+    out = stream or sys.stderr
+    renderer: Any = (
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback)
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            redact_all,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(out),
+        cache_logger_on_first_use=False,
+    )
+
+
+def redact_all(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A structlog processor: no text leaves unredacted."""
+    for key, value in entry.items():
+        entry[key] = _clean(value)
+    return entry
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, (list, tuple)):
+        return [_clean(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _clean(item) for key, item in value.items()}
+    return value
+
+
+def trace(error: BaseException) -> str:
+    """Where an unexpected error came from, for the log."""
+    return redact("".join(traceback.format_exception(error)))
