@@ -47,6 +47,9 @@ class FineTuneJobSpec(Spec):
         default="auto", description="Ranks on a node; auto: one for each GPU, else one."
     )
     retry: Retry = Retry()
+    rerun_on: list[Literal["image"]] = Field(
+        default=[], description="`image`: train again when the trainer's image changes; else that is only reported."
+    )
     resources: Resources | None = None
     env: Environment = Field(default={}, description="More environment variables.")
     external_access: list[Annotated[str, Ref("ExternalAccessIntegration")]] = Field(default=[], description="Ways out of the account.")
