@@ -144,7 +144,7 @@ class Destroyer:
         Raises:
             NoProject, AccountError.
         """
-        return removal(self.engine.look(self.engine.load(keep=False)), self.engine.kinds, only)
+        return removal(self.engine.look(self.engine.load(keep=False), dropping=True), self.engine.kinds, only)
 
     def run(self, only: Collection[ObjectKey] | None = None, *, timeout: float | None = None) -> Destroyed:
         """Drop in passes until nothing is left that may go, nothing more can be done, or the time is up.

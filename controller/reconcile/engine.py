@@ -49,8 +49,8 @@ class Engine:
         self.deep.budget = loaded.settings.deep_reads
         return loaded
 
-    def look(self, loaded: Loaded, *, full: bool = True) -> View:
-        """Facts and one look at the account.
+    def look(self, loaded: Loaded, *, full: bool = True, dropping: bool = False) -> View:
+        """Facts and one look at the account; see `controller.reconcile.observe.look`.
 
         Raises:
             AccountError: the account could not be read.
@@ -62,7 +62,18 @@ class Engine:
             self._role = current_role(self.pool)
         facts = gather_all(loaded.graph, self.kinds, gatherer)
         ask = functools.partial(_ask, self.pool)
-        return look(loaded.project, loaded.graph, facts, self.kinds, ask, self.deep, role=self._role, first=gatherer.answers, full=full)
+        return look(
+            loaded.project,
+            loaded.graph,
+            facts,
+            self.kinds,
+            ask,
+            self.deep,
+            role=self._role,
+            first=gatherer.answers,
+            full=full,
+            dropping=dropping,
+        )
 
     def plan(self, loaded: Loaded, view: View) -> Plan:
         """What would be done. Pure."""

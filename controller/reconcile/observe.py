@@ -85,8 +85,11 @@ def look(
     role: str = "",
     first: Answers | None = None,
     full: bool = True,
+    dropping: bool = False,
 ) -> View:
-    """Ask and put together. `first` holds answers that gathering facts has got already; `full` also looks for leftovers.
+    """Ask and put together. `first` holds answers that gathering facts has got already.
+
+    `full` also looks for leftovers; `dropping` also at what is inside everything that may be dropped.
 
     Raises:
         AccountError: the account could not be read; nothing can be said of any object.
@@ -104,7 +107,7 @@ def look(
         view = replace(view, snapshot=Snapshot(answers, role))
         expansion = expand_all(view, kinds)
         wanted = [question for obj in expansion.view.graph for question in _reads(obj, expansion.view.graph, kinds)]
-        wanted += _before_drops(expansion, kinds)
+        wanted += _before_drops(expansion, kinds, everything=dropping)
         if all(question in answers for question in wanted):
             break
     wide = expansion.view
@@ -129,10 +132,10 @@ def _deep_reads(obj: DesiredObject, view: View, kinds: Kinds) -> tuple[Describe,
     return () if isinstance(answer, Refusal) else answer
 
 
-def _before_drops(expansion: Expansion, kinds: Kinds) -> list[Show]:
-    """What must be known of containers that may be dropped: leftovers, and those that may be replaced."""
+def _before_drops(expansion: Expansion, kinds: Kinds, *, everything: bool) -> list[Show]:
+    """What must be known of containers that may be dropped: leftovers, those that may be replaced, or all."""
     keys = list(undeclared(expansion, kinds))
-    keys += [obj.key for obj in expansion.view.graph if obj.manifest.metadata.replace is Replace.ALLOWED]
+    keys += [obj.key for obj in expansion.view.graph if everything or obj.manifest.metadata.replace is Replace.ALLOWED]
     return [question for key in keys for question in kinds[key.kind].drop_reads(key)]
 
 
