@@ -10,6 +10,8 @@ from controller.api.base import Manifest, Model, Ref, Scope, Spec
 from controller.api.parts import Environment, ImageName, Resources
 from training.config import Checkpoint, Columns, DeepSpeed, Evaluation, Lora, Method, Prompt, Training
 
+__all__ = ["FineTuneJob", "FineTuneJobSpec", "JobData", "JobOutput", "Prompt", "Retry"]
+
 
 class JobData(Model):
     """Which of the dataset's rows and columns are used."""

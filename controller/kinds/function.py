@@ -133,7 +133,7 @@ class FunctionKind(Kind):
             f"CREATE {'OR REPLACE ' if replace else ''}FUNCTION {obj.key.name.sql}({_ARGUMENT} VARCHAR)",
             f"RETURNS {spec.returns}",
             f"SERVICE = {QualifiedName.parse(spec.service).sql}",
-            f"ENDPOINT = {Identifier(spec.endpoint).sql}",
+            f"ENDPOINT = {sql.word(spec.endpoint).lower()}",
             sql.equals("COMMENT", sql.text(comment)),
             sql.equals("MAX_BATCH_ROWS", sql.number(spec.max_batch_rows)),
             f"AS {sql.text(spec.path)}",

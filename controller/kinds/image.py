@@ -119,6 +119,16 @@ def image_path(obj: DesiredObject, field: str, written: str, view: View) -> str:
     return fact.path
 
 
+def image_fact(obj: DesiredObject) -> ImageFact:
+    """Hash all that goes into the image of a manifest. Raises Stalled, as `BuildSource.plan`."""
+    source = source_of(obj)
+    plan = source.plan()
+    digest = content_hash(plan)
+    folder = "/".join(part.text.lower() for part in name_of(obj, "repository").parts)
+    path = f"/{folder}/{obj.key.name.name.text.lower()}:c-{digest[:12]}"
+    return ImageFact(source, digest, path, len(plan.files), plan.bytes, plan.not_executed)
+
+
 @dataclass(frozen=True)
 class BuildAndPush(Effect):
     """Make the image of files and push it."""
@@ -167,13 +177,7 @@ class ImageKind(Kind):
     manifest = Image
 
     def gather(self, obj: DesiredObject, graph: Graph, gatherer: Gatherer) -> ImageFact:
-        source = source_of(obj)
-        plan = source.plan()
-        digest = content_hash(plan)
-        repository = name_of(obj, "repository")
-        folder = "/".join(part.text.lower() for part in repository.parts)
-        path = f"/{folder}/{obj.key.name.name.text.lower()}:c-{digest[:12]}"
-        return ImageFact(source, digest, path, len(plan.files), plan.bytes, plan.not_executed)
+        return image_fact(obj)
 
     def reads(self, obj: DesiredObject, graph: Graph) -> Iterable[Show]:
         return (_show(obj),)

@@ -1,0 +1,208 @@
+"""FineTuneJob: one run for each identity, and as many attempts as it takes.
+
+The identity of a run is a hash of the base model, the dataset's fingerprint and the training configuration. Another learning rate or
+another row is another run; the same identity is never trained twice, since its `run.json` is on the stage. A new image of the trainer only
+raises the condition ImageChanged, unless `rerunOn: [image]` makes it part of the identity.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, cast
+
+from controller.account.snapshot import Show
+from controller.api.compute_pool import ComputePoolSpec
+from controller.api.fine_tune_job import FineTuneJob, FineTuneJobSpec
+from controller.api.names import QualifiedName
+from controller.api.objects import DesiredObject, Graph, ObjectKey
+from controller.kinds import base_model, service_spec
+from controller.kinds.base import Gatherer, Inventory, Kind, KindError, Observation, Stalled, Step, View
+from controller.kinds.dataset import dataset_fact, table_of
+from controller.kinds.families import Family, family
+from controller.kinds.image import image_fact, image_path
+from controller.kinds.job_status import Jobs, drop_jobs, job_inventory, jobs_of, observe_jobs
+from controller.kinds.jobs import JobFact, JobRequest, Mount, gather_job, job_name
+from controller.kinds.marking import marked_comment
+from controller.kinds.references import manifest_of, name_of, names_of, warehouse_of
+from controller.kinds.service_health import services_in
+
+MANIFEST = "run.json"
+_STAGE, _BASE = "/snowcat/stage", "/snowcat/base"
+
+
+@dataclass(frozen=True)
+class RunFact:
+    """The wanted run and what is known of it. `config` is the training configuration without the run's own part."""
+
+    job: JobFact
+    stage: QualifiedName
+    folder: str
+    config: Mapping[str, Any]
+
+    @property
+    def run(self) -> str:
+        return self.job.identity
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Scores of the tuned model; empty before the run is finished."""
+        found = (self.job.result or {}).get("metrics") or {}
+        tuned = found.get("tuned") if isinstance(found, dict) else None
+        return {str(key): float(value) for key, value in (tuned or {}).items() if isinstance(value, int | float)}
+
+
+def folder_of_run(obj: DesiredObject, run: str) -> str:
+    """A run's folder within the output stage."""
+    return f"{obj.key.name.name.text.lower()}/{run}"
+
+
+class FineTuneJobKind(Kind):
+    name: ClassVar[str] = "FineTuneJob"
+    manifest: ClassVar[type[FineTuneJob]] = FineTuneJob
+
+    def gather(self, obj: DesiredObject, graph: Graph, gatherer: Gatherer) -> RunFact:
+        spec = _spec(obj)
+        base = manifest_of(obj, "model", graph)
+        data = manifest_of(obj, "dataset", graph)
+        config = _configuration(obj, base, data)
+        parts: dict[str, Any] = {
+            "base": base_model.identity_of(base),
+            "dataset": dataset_fact(data, gatherer).fingerprint,
+            "config": {key: value for key, value in config.items() if key not in ("base", "checkpoint")},
+        }
+        parts["config"]["data"] = {key: value for key, value in config["data"].items() if key != "table"}
+        if "image" in spec.rerun_on:
+            image = graph.referred(obj, "image")
+            parts["image"] = image_fact(image).tag if image is not None else spec.image
+        run = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
+        stage = name_of(obj, "output.stage")
+        folder = folder_of_run(obj, run)
+        return RunFact(gather_job(obj, run, stage, f"{folder}/{MANIFEST}", gatherer), stage, folder, config)
+
+    def reads(self, obj: DesiredObject, graph: Graph) -> Iterable[Show]:
+        return (services_in(obj.key.name),)
+
+    def observe(self, obj: DesiredObject, view: View) -> Observation:
+        fact = run_fact(obj, view)
+        jobs = self._jobs(obj, view)
+        seen = observe_jobs(obj, jobs, fact.job, _summary(fact), "run")
+        observed = {**seen.observed, "artefacts": f"@{fact.stage}/{fact.folder}"}
+        if fact.metrics:
+            observed["metrics"] = dict(fact.metrics)
+        return replace(seen, observed=observed, conditions=self._conditions(obj, jobs, fact, view))
+
+    def _conditions(self, obj: DesiredObject, jobs: Jobs, fact: RunFact, view: View) -> dict[str, tuple[bool, str, str]]:
+        found = {}
+        if fact.job.result is not None:
+            found["JobSucceeded"] = (True, "Finished", _summary(fact))
+        elif jobs.next.stalled:
+            found["JobSucceeded"] = (False, jobs.next.reason, jobs.next.stalled)
+        if jobs.last is not None:
+            mark = observe_jobs(obj, jobs, fact.job, "", "run").mark
+            before = mark.attributes.get("image") if mark is not None else None
+            try:
+                now = _tag(image_path(obj, "image", _spec(obj).image, view))
+            except KindError:
+                now = before or ""
+            if before and before != now:
+                text = f"the run was made with image {before}, today's is {now}; rerunOn: [image] would train again"
+                found["ImageChanged"] = (True, "NewImage", text)
+        return found
+
+    def _jobs(self, obj: DesiredObject, view: View) -> Jobs:
+        return jobs_of(obj, run_fact(obj, view).job, _spec(obj).retry.limit, view)
+
+    def create(self, obj: DesiredObject, view: View) -> Sequence[Step]:
+        due = self._jobs(obj, view).next
+        if due.stalled:
+            raise Stalled(due.stalled, due.reason)
+        if due.attempt is None:
+            return ()
+        fact = run_fact(obj, view)
+        image = image_path(obj, "image", _spec(obj).image, view)
+        comment = marked_comment(obj, view, run=fact.run, attempt=str(due.attempt), image=_tag(image))
+        return (self._request(obj, view, due.attempt, image).statement(comment),)
+
+    def update(self, obj: DesiredObject, seen: Observation, view: View) -> Sequence[Step]:
+        return self.create(obj, view)
+
+    def _request(self, obj: DesiredObject, view: View, attempt: int, image: str) -> JobRequest:
+        spec, fact = _spec(obj), run_fact(obj, view)
+        base = manifest_of(obj, "model", view.graph)
+        output = f"{_STAGE}/{fact.folder}"
+        run = {"id": fact.run, "job": str(obj.key).partition("/")[2], "attempt": attempt}
+        config = {"version": 1, "run": run, **fact.config, "output": {"path": output, **fact.config["output"]}}
+        env = {"SNOWCAT_CONFIG": service_spec.configuration(config)}
+        if spec.processes != "auto":
+            env["SNOWCAT_PROCESSES"] = str(spec.processes)
+        node = family_of(obj, "computePool", view)
+        return JobRequest(
+            name=job_name(obj, fact.job, attempt),
+            pool=name_of(obj, "computePool"),
+            image=image,
+            env={**env, **spec.env},
+            mounts=(
+                Mount("base", base_model.stage_of(base), base_model.folder_of(base), _BASE),
+                Mount("output", fact.stage, fact.folder, output),
+            ),
+            resources=spec.resources,
+            family=node,
+            gpus=node.gpus if node is not None else 0,
+            replicas=spec.replicas,
+            warehouse=warehouse_of(obj, view),
+            access=names_of(obj, "externalAccess"),
+        )
+
+    def delete(self, key: ObjectKey, view: View) -> Sequence[Step]:
+        return drop_jobs(key, view)
+
+    def inventory_reads(self) -> Iterable[Show]:
+        return (Show("SERVICES", "ACCOUNT"),)
+
+    def inventory(self, view: View) -> Iterable[Inventory]:
+        return job_inventory(self.name, view)
+
+
+def run_fact(obj: DesiredObject, view: View) -> RunFact:
+    return cast(RunFact, view.fact(obj.key))
+
+
+def family_of(obj: DesiredObject, field: str, view: View) -> Family | None:
+    """What the nodes of the pool are; None for a pool of others or a family that is not known."""
+    pool = view.graph.referred(obj, field)
+    return family(cast(ComputePoolSpec, pool.manifest.spec).instance_family) if pool is not None else None
+
+
+def _configuration(obj: DesiredObject, base: DesiredObject, data: DesiredObject) -> dict[str, Any]:
+    """The training configuration of a manifest, all but `run` and the output's path, as the trainer reads it."""
+    spec = _spec(obj)
+    rows: dict[str, Any] = {"table": table_of(data).sql, "columns": spec.data.columns.document(), "seed": spec.data.seed}
+    if spec.data.max_rows is not None:
+        rows["maxRows"] = spec.data.max_rows
+    return {
+        "base": {"path": _BASE},
+        "data": rows,
+        "prompt": spec.prompt.document(),
+        "method": spec.method.document(),
+        "deepspeed": spec.deepspeed.document(),
+        "training": spec.training.document(),
+        "checkpoint": spec.checkpoint.document(),
+        "evaluation": spec.evaluation.document(),
+        "output": {"merged": spec.output.merged, "adapter": spec.output.adapter},
+    }
+
+
+def _summary(fact: RunFact) -> str:
+    scores = ", ".join(f"{name} {value:.2f}" for name, value in fact.metrics.items())
+    return f"run {fact.run} finished" + (f": {scores}" if scores else "")
+
+
+def _tag(image: str) -> str:
+    return image.rpartition(":")[2]
+
+
+def _spec(obj: DesiredObject) -> FineTuneJobSpec:
+    return cast(FineTuneJobSpec, obj.manifest.spec)

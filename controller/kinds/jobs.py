@@ -1,0 +1,311 @@
+"""Jobs of a kind: names, attempts, what a finished one left behind, what a running one says, and the statement that starts one.
+
+A job service cannot be altered and keeps its name after its end, so every attempt has its own: `<name>_<identity8>_<attempt>`. The name
+is made of what is wanted alone: a daemon that died right after the statement finds its own job again, and error 2002 means 'started
+already'. Whether the work is done is told by a document that the job writes last onto the stage, never by the job's status.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from controller.account import statements as sql
+from controller.account.snapshot import Row, Show
+from controller.api.names import Identifier, QualifiedName
+from controller.api.objects import DesiredObject
+from controller.api.parts import Resources
+from controller.kinds import service_spec
+from controller.kinds.base import Gatherer, Sql
+from controller.kinds.families import Family
+from controller.kinds.properties import as_int, as_upper
+from controller.kinds.references import schema_of, schema_scope
+from controller.kinds.service_health import containers_of, services_in
+
+CONTAINER = "main"
+RENDEZVOUS_PORT = 29500
+_RANK_PORTS = "12031-13000"  # what ranks open among themselves; unreachable but by the job's own instances
+_LOG_LINES = 200
+_PATIENCE = 10  # looks at the stage before a result that did not arrive counts as missing
+_USER = 1000  # the user `snowcat` of our images
+_PROGRESS = "SNOWCAT_PROGRESS "
+_SHM_SHARE = 0.3  # of a node's memory, for the shared memory of data loaders and NCCL
+
+# exit codes of the trainer and the fetcher that a repetition cannot mend; 12 (saved after SIGTERM) and others are tried again
+HOPELESS: Mapping[int, str] = {10: "BadInput", 11: "DoesNotFit", 13: "NeedsPerson"}
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One job service of ours, as SHOW SERVICES has it."""
+
+    name: QualifiedName
+    number: int
+    status: str
+    row: Row
+
+    @property
+    def finished(self) -> bool:
+        return self.status in ("DONE", "FAILED", "CANCELLED", "INTERNAL_ERROR")
+
+    @property
+    def failed(self) -> bool:
+        return self.finished and self.status != "DONE"
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a failed attempt ended. `message` is its own last word."""
+
+    code: int | None
+    message: str
+
+
+@dataclass(frozen=True)
+class JobFact:
+    """What was gathered about the jobs of one identity. `result` is the document that the last successful one wrote."""
+
+    identity: str  # 8 hex digits
+    prefix: str  # of the jobs' names, upper case: the attempt follows
+    result: Mapping[str, Any] | None = None
+    progress: Mapping[str, Any] | None = None
+    endings: Mapping[int, Ending] = field(default_factory=dict)
+    looks: int = 0  # how often the result of a job that is DONE was looked for in vain
+    forgiven: int = 0  # failures up to this attempt do not count: a person said `snowcat reconcile`
+
+
+def attempts(rows: Sequence[Row], prefix: str, schema: QualifiedName) -> list[Attempt]:
+    """The attempts among the rows of SHOW SERVICES whose names are `prefix` and a number, by number."""
+    pattern = re.compile(re.escape(prefix.upper()) + r"_(\d+)")
+    found = []
+    for row in rows:
+        match = pattern.fullmatch(str(row.get("name", "")))
+        if match:
+            name = schema.child(Identifier(str(row["name"])))
+            found.append(Attempt(name, int(match[1]), as_upper(row.get("status")) or "UNKNOWN", row))
+    return sorted(found, key=lambda attempt: attempt.number)
+
+
+def job_name(obj: DesiredObject, fact: JobFact, attempt: int) -> QualifiedName:
+    return schema_of(obj.key.name).child(Identifier(f"{fact.prefix}_{attempt}"))
+
+
+def gather_job(obj: DesiredObject, identity: str, stage: QualifiedName, document: str, gatherer: Gatherer, *, infix: str = "") -> JobFact:
+    """Look at the stage for the finished work, else at the jobs.
+
+    `document` is the path on the stage of what is written last. What was read once is remembered for as long as the stage is the same one.
+    Jobs are called `<name>_<infix><identity>_<attempt>`.
+    """
+    prefix = f"{obj.key.name.name.text}_{infix}{identity}".upper()
+    if gatherer.offline:
+        return JobFact(identity, prefix)
+    result = _finished(stage, document, gatherer)
+    found = attempts(gatherer.show(services_in(obj.key.name)), prefix, schema_of(obj.key.name))
+    progress = None
+    if found and not found[-1].finished and found[-1].status == "RUNNING" and result is None:
+        progress = last_progress(gatherer.service_logs(found[-1].name.sql, 0, CONTAINER, _LOG_LINES))
+    endings = {attempt.number: _ending(attempt, gatherer) for attempt in found if attempt.failed} if result is None else {}
+    looks = 0
+    if result is None and found and found[-1].status == "DONE":
+        looks = int(gatherer.recall(f"looks:{found[-1].name}") or 0) + 1
+        gatherer.remember(f"looks:{found[-1].name}", looks)
+    return JobFact(identity, prefix, result, progress, endings, looks, _forgiven(obj, identity, found, gatherer))
+
+
+def _finished(stage: QualifiedName, document: str, gatherer: Gatherer) -> Mapping[str, Any] | None:
+    row = next((r for r in gatherer.show(Show("STAGES", schema_scope(stage))) if r.get("name") == stage.name.text), None)
+    if row is None:
+        return None
+    key = f"finished:{stage}:{row.get('created_on')}:{document}"
+    known = gatherer.recall(key)
+    if known is None:
+        content = gatherer.read_stage_file(stage.sql, document)
+        if content is None:
+            return None
+        try:
+            known = json.loads(content)
+        except ValueError:
+            return None  # still being written: the next look reads it whole
+        gatherer.remember(key, known)
+    return known if isinstance(known, dict) else None
+
+
+def _ending(attempt: Attempt, gatherer: Gatherer) -> Ending:
+    key = f"ending:{attempt.name}:{attempt.row.get('created_on')}"
+    known = gatherer.recall(key)
+    if known is None:
+        rows = gatherer.show(containers_of(attempt.name))
+        codes = [code for row in rows if (code := as_int(row.get("last_exit_code"))) is not None]
+        code = next((code for code in codes if code), codes[0] if codes else None)
+        said = next((str(row["message"]) for row in rows if row.get("message")), attempt.status.lower())
+        known = {"code": code, "message": _last_word(gatherer.service_logs(attempt.name.sql, 0, CONTAINER, _LOG_LINES)) or said}
+        gatherer.remember(key, known)
+    return Ending(known["code"], known["message"])
+
+
+def _forgiven(obj: DesiredObject, identity: str, found: Sequence[Attempt], gatherer: Gatherer) -> int:
+    """Attempts up to here were failures before a person asked for another try by `snowcat reconcile`."""
+    asked = gatherer.recall(f"reconcile:{obj.key}")
+    key = f"forgiven:{obj.key.name}:{identity}"
+    known = gatherer.recall(key) or {"asked": None, "upTo": 0}
+    if asked is not None and known["asked"] != asked:
+        known = {"asked": asked, "upTo": found[-1].number if found and found[-1].finished else known["upTo"]}
+        gatherer.remember(key, known)
+    return int(known["upTo"])
+
+
+def last_progress(log: str | None) -> Mapping[str, Any] | None:
+    """The last progress document of a log; a line that was cut off is passed over."""
+    for line in reversed((log or "").splitlines()):
+        if line.startswith(_PROGRESS):
+            try:
+                document = json.loads(line.removeprefix(_PROGRESS))
+            except ValueError:
+                continue
+            if isinstance(document, dict):
+                return document
+    return None
+
+
+def _last_word(log: str | None) -> str:
+    """Why a job failed: the message of its `failed` progress, else its last line that is not empty."""
+    progress = last_progress(log)
+    if progress is not None and progress.get("phase") == "failed" and progress.get("message"):
+        return str(progress["message"])
+    lines = [line.strip() for line in (log or "").splitlines() if line.strip() and not line.startswith(_PROGRESS)]
+    return lines[-1][:500] if lines else ""
+
+
+# ---- what to do next -----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Next:
+    """What the attempts so far call for: start `attempt`, or nothing (None), or a person (`stalled` says why)."""
+
+    attempt: int | None = None
+    stalled: str = ""
+    reason: str = ""
+
+
+def next_step(found: Sequence[Attempt], fact: JobFact, limit: int) -> Next:
+    """Pure: the first attempt, the next after a failure, or the end of the road."""
+    if not found:
+        return Next(attempt=1)
+    last = found[-1]
+    if not last.finished:
+        return Next()
+    if last.number <= fact.forgiven:
+        return Next(attempt=last.number + 1)
+    if last.status == "DONE":
+        text = f"job {last.name.name} ended well, but its result is not on the stage; run `snowcat reconcile` to start it again"
+        return Next(stalled=text, reason="ResultMissing") if fact.looks > _PATIENCE else Next()
+    ending = fact.endings.get(last.number, Ending(None, last.status.lower()))
+    if last.status == "CANCELLED":
+        return Next(stalled=f"attempt {last.number} was cancelled; run `snowcat reconcile` to start it again", reason="Cancelled")
+    if ending.code is not None and ending.code in HOPELESS:
+        return Next(stalled=_advise(ending.message), reason=HOPELESS[ending.code])
+    counted = sum(1 for attempt in found if attempt.failed and attempt.number > fact.forgiven)
+    if counted <= limit:
+        return Next(attempt=last.number + 1)
+    code = f", exit code {ending.code}" if ending.code is not None else ""
+    return Next(stalled=_advise(f"failed {counted} times{code}: {ending.message}"), reason="RetriesExhausted")
+
+
+def _advise(message: str) -> str:
+    return message if "snowcat reconcile" in message else f"{message.rstrip('. ')}; mend it, then run `snowcat reconcile`"
+
+
+# ---- starting one ----------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A folder of a stage in the container."""
+
+    volume: str
+    stage: QualifiedName
+    folder: str
+    path: str
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """All that a job service is started with."""
+
+    name: QualifiedName
+    pool: QualifiedName
+    image: str
+    env: Mapping[str, str]
+    mounts: Sequence[Mount]
+    command: Sequence[str] = ()
+    resources: Resources | None = None
+    family: Family | None = None
+    gpus: int = 0  # wanted on a GPU family when the manifest names none
+    secrets: Sequence[Mapping[str, Any]] = ()
+    replicas: int = 1
+    warehouse: Identifier | None = None
+    access: Sequence[QualifiedName] = ()
+
+    def document(self) -> service_spec.Document:
+        """The job's specification."""
+        container: dict[str, Any] = {"name": CONTAINER, "image": self.image}
+        if self.command:
+            container["command"] = list(self.command)
+        container["env"] = dict(self.env)
+        container["volumeMounts"] = [{"name": mount.volume, "mountPath": mount.path} for mount in self.mounts]
+        volumes = [stage_volume(mount) for mount in self.mounts]
+        resources = sized(self.resources, self.family, self.gpus)
+        if resources:
+            container["resources"] = resources
+        if self.family is not None and self.family.gpus:
+            container["volumeMounts"].append({"name": "dshm", "mountPath": "/dev/shm"})  # noqa: S108 (the container's shared memory)
+            volumes.append({"name": "dshm", "source": "memory", "size": f"{max(1, int(self.family.memory_gib * _SHM_SHARE))}Gi"})
+        if self.secrets:
+            container["secrets"] = [dict(secret) for secret in self.secrets]
+        body: dict[str, Any] = {"containers": [container]}
+        if self.replicas > 1:
+            body["endpoints"] = [
+                {"name": "rendezvous", "port": RENDEZVOUS_PORT, "protocol": "TCP"},
+                {"name": "ranks", "portRange": _RANK_PORTS, "protocol": "TCP"},
+            ]
+        body["volumes"] = volumes
+        return {"spec": body}
+
+    def statement(self, comment: str) -> Sql:
+        """EXECUTE JOB SERVICE; a job of that name that is there already is this very one."""
+        lines = [
+            "EXECUTE JOB SERVICE",
+            f"IN COMPUTE POOL {self.pool.sql}",
+            f"FROM SPECIFICATION {sql.dollar(chr(10) + service_spec.render(self.document()))}",
+            f"NAME = {self.name.sql}",
+            "ASYNC = TRUE",
+        ]
+        if self.replicas > 1:
+            lines.append(sql.equals("REPLICAS", sql.number(self.replicas)))
+        if self.warehouse is not None:
+            lines.append(sql.equals("QUERY_WAREHOUSE", self.warehouse.sql))
+        lines.append(sql.equals("COMMENT", sql.text(comment)))
+        if self.access:
+            lines.append(sql.equals("EXTERNAL_ACCESS_INTEGRATIONS", sql.names(name.name for name in self.access)))
+        return Sql("\n  ".join(lines), tolerate=frozenset({1998, 2002}))
+
+
+def stage_volume(mount: Mount) -> dict[str, Any]:
+    """A volume for a mount, owned by the user of our images."""
+    folder = mount.folder.strip("/")
+    name = f"@{mount.stage.sql}" + (f"/{folder}" if folder else "")
+    return {"name": mount.volume, "source": "stage", "uid": _USER, "gid": _USER, "stageConfig": {"name": name}}
+
+
+def sized(resources: Resources | None, family: Family | None, gpus: int) -> dict[str, Any]:
+    """The manifest's resources; on a GPU family with equal GPU request and limit, since without both no GPU is visible."""
+    document: dict[str, Any] = resources.model_dump(mode="json", by_alias=True, exclude_none=True) if resources is not None else {}
+    asked = (document.get("requests") or {}).get("nvidia.com/gpu")
+    if family is not None and family.gpus and asked is None and gpus:
+        for part in ("requests", "limits"):
+            document[part] = {**document.get(part, {}), "nvidia.com/gpu": min(gpus, family.gpus)}
+    return document
