@@ -55,3 +55,12 @@ def test_the_readme_names_the_commands_of_the_makefile() -> None:
     for document in DOCUMENTS:
         named = set(re.findall(r"`make ([a-z-]+)`", document.read_text(encoding="utf-8")))
         assert named <= targets, (document.name, named - targets)
+
+
+def test_rows_of_bad_input_have_their_test() -> None:
+    tests = (ROOT / "tests" / "manifests" / "test_manifests_bad_input.py").read_text(encoding="utf-8")
+    part = (ROOT / "docs" / "bad-input.md").read_text(encoding="utf-8").split("## In the files")[1].split("## In the account")[0]
+    named = re.findall(r'\| "([^"]+)" \|$', part, re.MULTILINE)
+    assert len(named) >= 15
+    for reason in named:
+        assert f'"{reason}"' in tests, reason
