@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from controller.kinds.base import Kind
+from controller.kinds.base_model import BaseModelKind
 from controller.kinds.compute_pool import ComputePoolKind
 from controller.kinds.database import DatabaseKind, SchemaKind
+from controller.kinds.dataset import DatasetKind
+from controller.kinds.fine_tune_job import FineTuneJobKind
+from controller.kinds.function import FunctionKind
+from controller.kinds.image import ImageKind
 from controller.kinds.image_repository import ImageRepositoryKind
+from controller.kinds.model_deployment import ModelDeploymentKind
 from controller.kinds.network import ExternalAccessIntegrationKind, NetworkRuleKind
 from controller.kinds.role import RoleKind
 from controller.kinds.secret import SecretKind
 from controller.kinds.security_integration import SecurityIntegrationKind
+from controller.kinds.service import ServiceKind
 from controller.kinds.stage import StageKind
 from controller.kinds.warehouse import WarehouseKind
+from controller.kinds.workspace import WorkspaceKind
 
 _ALL: tuple[Kind, ...] = (
     RoleKind(),
@@ -25,6 +33,14 @@ _ALL: tuple[Kind, ...] = (
     ExternalAccessIntegrationKind(),
     StageKind(),
     ImageRepositoryKind(),
+    ImageKind(),
+    DatasetKind(),
+    BaseModelKind(),
+    FineTuneJobKind(),
+    ModelDeploymentKind(),
+    WorkspaceKind(),
+    ServiceKind(),
+    FunctionKind(),
 )
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
