@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
@@ -77,6 +78,7 @@ def quiet_libraries() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("DS_LOG_LEVEL", "warning")
+    warnings.filterwarnings("ignore", category=FutureWarning)  # libraries telling each other what will be renamed
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
 
 
