@@ -1,0 +1,138 @@
+"""`snowcat apply` and `snowcat run`: the loop, until everything is ready or until it is stopped."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import structlog
+import typer
+
+from controller.cli.errors import FAILED, INTERRUPTED
+from controller.cli.live import view
+from controller.cli.options import LogFormat
+from controller.cli.target import Opened, Target, opened
+from controller.manifests.watch import Watcher
+from controller.reconcile.clock import Timing
+from controller.reconcile.log import configure
+from controller.reconcile.loop import Reconciler
+from controller.reconcile.report import Listener, Report
+
+log = structlog.get_logger("snowcat.run")
+
+
+def apply(target: Target, timeout: float | None) -> int:
+    """Reconcile until settled. Exit code 0 only when every object is ready."""
+    configure(as_json=False, level=logging.ERROR)
+    with opened(target) as project, view() as shown:
+        reconciler = _reconciler(project, shown)
+        with _stopped_by_signals(reconciler) as caught:
+            report = reconciler.run(until_settled=True, timeout=timeout)
+    if caught:
+        return INTERRUPTED
+    return _verdict(report, timeout)
+
+
+def _verdict(report: Report, timeout: float | None) -> int:
+    """Say how it ended."""
+    if report.ready and report.settled:
+        typer.echo(f"all {len(report.statuses)} objects are ready")
+        return 0
+    for problem in report.problems:
+        typer.echo(problem, err=True)
+    for status in report.failed:
+        typer.echo(f"{status.key} is {status.sync.value}, {status.health.value}: {status.message}", err=True)
+    if report.error:
+        typer.echo(report.error, err=True)
+    if not report.settled and timeout is not None:
+        typer.echo(f"not done within {timeout:g} seconds; 'snowcat apply' again goes on from here", err=True)
+    return FAILED
+
+
+def run(target: Target, log_format: LogFormat) -> int:
+    """Reconcile until stopped by SIGINT or SIGTERM; a second signal ends at once."""
+    configure(as_json=log_format is LogFormat.JSON)
+    with opened(target) as project:
+        reconciler = _reconciler(project, _Narrator())
+        log.info("started", project=project.settings.project, account=project.engine.account, folder=str(_root(project)))
+        watcher = Watcher(_watched(project), reconciler.files_changed)
+        watcher.start()
+        try:
+            with _stopped_by_signals(reconciler):
+                reconciler.run()
+        finally:
+            watcher.stop()
+        log.info("stopped", project=project.settings.project)
+    return 0
+
+
+def _reconciler(project: Opened, listener: Listener) -> Reconciler:
+    return Reconciler(project.engine, listeners=[listener], timing=Timing(resync=project.settings.resync))
+
+
+def _root(project: Opened) -> Path:
+    return project.target.load().root
+
+
+def _watched(project: Opened) -> Iterator[Path]:
+    """The project's folder, and folders outside it that images and datasets are made from."""
+    from controller.api.base import LocalPath
+    from controller.manifests.fields import marked_fields
+
+    loaded = project.target.load()
+    yield loaded.root
+    for obj in loaded.graph:
+        for _, text, marker in marked_fields(obj.manifest.spec, LocalPath):
+            path = (obj.location.file.parent / (text.split("*")[0] if marker.glob else text)).resolve()
+            folder = path if path.is_dir() else path.parent
+            if folder.is_dir() and not folder.is_relative_to(loaded.root):
+                yield folder
+
+
+class _Narrator:
+    """Writes what happened to the log: each event once, and each object's state when it changes."""
+
+    def __init__(self) -> None:
+        self._settled: bool | None = None
+        self._problems: tuple[str, ...] = ()
+
+    def __call__(self, report: Report) -> None:
+        for event in report.events:
+            write = log.warning if event.type == "Warning" else log.info
+            write(event.reason, object=event.object, message=event.message, generation=event.generation)
+        if report.problems != self._problems:
+            for problem in report.problems:
+                log.error("InvalidManifest", message=problem)
+            if self._problems and not report.problems:
+                log.info("all manifests are valid again")
+            self._problems = report.problems
+        settled = report.settled and report.ready
+        if settled and self._settled is not True:
+            log.info("all objects are ready", objects=len(report.statuses))
+        self._settled = settled
+
+
+@contextmanager
+def _stopped_by_signals(reconciler: Reconciler) -> Iterator[list[int]]:
+    """SIGINT and SIGTERM stop the loop cleanly; a second one ends the process. The list holds what was caught."""
+    caught: list[int] = []
+
+    def stop(number: int, _: FrameType | None) -> None:
+        if caught:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        caught.append(number)
+        reconciler.stop()
+        sys.stderr.write("stopping; once more ends at once\n")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,150 @@
+"""`snowcat get`, `describe`, `events` and `reconcile`: one look at the account, joined with the local history. No daemon is needed."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+
+import typer
+
+from controller.account.redact import redact
+from controller.api.objects import ObjectKey
+from controller.cli.options import Format
+from controller.cli.plan import change_lines
+from controller.cli.tables import print_document, print_table
+from controller.cli.target import Opened, opened
+from controller.cli.words import Wanted
+from controller.reconcile.change import Action, Change
+from controller.reconcile.engine import invalid_objects, spec_hashes
+from controller.reconcile.events import Event
+from controller.reconcile.report import ObjectStatus
+from controller.reconcile.state import identity
+from controller.reconcile.status import Context, statuses
+
+
+def get(wanted: Wanted, output: Format) -> None:
+    """The status of the chosen objects, without their parts where nobody asked for them."""
+    with opened(wanted.target) as project:
+        found, _ = _assess(project)
+    wanted.checked([status.key for status in found])
+    chosen = [status for status in found if wanted.matches(status.key) and (status.parent is None or wanted.kinds or wanted.names)]
+    if output is not Format.TABLE:
+        print_document([status.as_dict() for status in chosen], output)
+        return
+    rows = [(s.key.kind, str(s.key).partition("/")[2], s.sync.value, _health(s), s.message) for s in chosen]
+    print_table(("KIND", "NAME", "SYNC", "HEALTH", "MESSAGE"), rows)
+
+
+def describe(wanted: Wanted, output: Format) -> None:
+    """All that is known of the chosen objects."""
+    with opened(wanted.target) as project:
+        found, changes = _assess(project)
+        wanted.checked([status.key for status in found])
+        chosen = [status for status in found if wanted.matches(status.key)]
+        events_ = {status.key: project.state.events(status.key, 20) for status in chosen}
+    if output is not Format.TABLE:
+        documents = []
+        for status in chosen:
+            change = changes.get(status.key)
+            document = {**status.as_dict(), "change": change.as_dict() if change else None}
+            documents.append({**document, "events": [event.as_dict() for event in events_[status.key]]})
+        print_document(documents, output)
+        return
+    for index, status in enumerate(chosen):
+        if index:
+            typer.echo("")
+        _describe(status, changes.get(status.key), events_[status.key])
+
+
+def events(wanted: Wanted, output: Format, limit: int) -> None:
+    """The history, oldest first."""
+    with opened(wanted.target) as project:
+        every = project.state.events(limit=limit if not wanted.names and not wanted.kinds else 5000)
+        keys = {identity(obj.key): obj.key for obj in project.engine.load(keep=False).graph}
+    chosen = [event for event in every if _concerns(event, wanted, keys)][-limit:]
+    if output is not Format.TABLE:
+        print_document([event.as_dict() for event in chosen], output)
+        return
+    print_table(("LAST", "TYPE", "REASON", "OBJECT", "COUNT", "MESSAGE"), [_event_row(event, keys) for event in chosen])
+
+
+def reconcile(wanted: Wanted) -> None:
+    """Leave a note for the daemon, which looks for one every second; a job forgives its earlier failures."""
+    with opened(wanted.target) as project:
+        keys = [obj.key for obj in project.engine.load(keep=False).graph]
+        wanted.checked(keys)
+        chosen = [key for key in keys if wanted.matches(key)]
+        for key in chosen:
+            project.state.remember(f"reconcile:{key}", uuid.uuid4().hex)
+        for text in [str(key) for key in chosen] if wanted.names or wanted.kinds else [""]:
+            project.state.poke(text)
+    typer.echo(f"asked for a look at {', '.join(str(key) for key in chosen) if wanted.names or wanted.kinds else 'everything'}")
+
+
+def _assess(project: Opened) -> tuple[list[ObjectStatus], dict[ObjectKey, Change]]:
+    engine = project.engine
+    loaded = engine.load(keep=False)
+    now = engine.plan(loaded, engine.look(loaded))
+    context = Context(engine.state.failures(now.objects), {}, engine.state.generations(spec_hashes(now), keep=False))
+    found = engine.state.transitions([*statuses(now, context), *invalid_objects(loaded, now)], keep=False)
+    for problem in loaded.problems:
+        typer.echo(str(problem), err=True)
+    return found, {change.key: change for change in now.changes if change.action is not Action.NONE}
+
+
+def _health(status: ObjectStatus) -> str:
+    return f"{status.health.value} {status.progress:.0%}" if status.progress is not None else status.health.value
+
+
+def _describe(status: ObjectStatus, change: Change | None, history: list[Event]) -> None:
+    facts = [
+        ("Object", str(status.key)),
+        ("Name", str(status.key.name)),
+        ("Manifest", str(status.location) if status.location else "none any more"),
+        ("Part of", str(status.parent) if status.parent else ""),
+        ("Parts", ", ".join(str(key) for key in status.children)),
+        ("Generation", str(status.generation) if status.generation else ""),
+        ("Sync", status.sync.value),
+        ("Health", _health(status)),
+        ("Message", status.message),
+    ]
+    for title, text in facts:
+        if text:
+            typer.echo(redact(f"{title + ':':<12}{text}"))
+    typer.echo("Conditions:")
+    for condition in status.conditions:
+        since = f"since {_ago(condition.last_transition)}" if condition.last_transition else ""
+        typer.echo(redact(f"  {condition.type:<14}{condition.status:<8}{condition.reason:<22}{since:<14} {condition.message}".rstrip()))
+    if status.observed:
+        typer.echo("Observed:")
+        for key, value in status.observed.items():
+            typer.echo(redact(f"  {key}: {value}"))
+    if change:
+        typer.echo("Would be done:")
+        for line in change_lines(change):
+            typer.echo(redact(f"  {line}"))
+    typer.echo("Events:" if history else "Events: none")
+    for event in history:
+        times = f" (×{event.count})" if event.count > 1 else ""
+        typer.echo(redact(f"  {_ago(event.time):<9}{event.type:<8}{event.reason:<18}{event.message}{times}"))
+
+
+def _concerns(event: Event, wanted: Wanted, keys: dict[str, ObjectKey]) -> bool:
+    if not wanted.kinds and not wanted.names:
+        return True
+    key = keys.get(event.object)
+    return wanted.matches(key) if key else event.object.partition("/")[0] in wanted.kinds
+
+
+def _event_row(event: Event, keys: dict[str, ObjectKey]) -> tuple[object, ...]:
+    return _ago(event.time), event.type, event.reason, keys.get(event.object, event.object), event.count, event.message
+
+
+def _ago(time: datetime) -> str:
+    """`3m ago`: the age of a moment in its two largest units."""
+    seconds = max(0, int((datetime.now(UTC) - time).total_seconds()))
+    for size, unit, smaller, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
+        if seconds >= size:
+            rest = seconds % size // smaller
+            return f"{seconds // size}{unit}{rest}{small} ago" if rest else f"{seconds // size}{unit} ago"
+    return f"{seconds}s ago"

@@ -1,0 +1,50 @@
+"""The options that many commands share, so that they are spelt and explained the same everywhere."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Format(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+class PlanFormat(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+    SQL = "sql"
+    MARKDOWN = "markdown"
+
+
+class LogFormat(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+
+
+Folder = Annotated[Path, typer.Argument(metavar="[PATH]", help="Folder of the project (the one with snowcat.yaml), or a file in it.")]
+ConnectionName = Annotated[
+    str | None,
+    typer.Option("-c", "--connection", metavar="NAME", help="Connection of Snowflake's connections.toml, as for the snow command."),
+]
+Local = Annotated[bool, typer.Option("--local", help="Use the embedded account of this machine; started when it is not up.")]
+AccountName = Annotated[
+    str | None, typer.Option("--account", metavar="NAME", help="Entry of 'accounts' in snowcat.yaml whose values are used.")
+]
+StateFolder = Annotated[
+    Path | None,
+    typer.Option("--state", metavar="DIR", envvar="SNOWCAT_LOCAL_STATE", help="Folder of the embedded account.", show_envvar=True),
+]
+Output = Annotated[Format, typer.Option("-o", "--output", help="How objects are printed.")]
+Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
+Timeout = Annotated[float | None, typer.Option("--timeout", metavar="SECONDS", min=1, help="Stop waiting after so long (exit code 1).")]
+Words = Annotated[
+    list[str] | None, typer.Argument(metavar="[KIND|KIND/NAME|PATH]...", help="Which objects, and the project's folder (default: here).")
+]
+OneObject = Annotated[str, typer.Argument(metavar="KIND/NAME", help="One object, such as ComputePool/my_pool.")]

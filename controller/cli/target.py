@@ -1,0 +1,122 @@
+"""Which project, and which account: the common beginning of every command that needs them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from controller.account.connections import Connection, find_connection, local_connection
+from controller.account.session import SessionPool
+from controller.api.project import ProjectSettings
+from controller.cli.errors import INVALID, Failure
+from controller.cli.local_account import LocalAccount, state_folder
+from controller.kinds.registry import KINDS
+from controller.manifests.project import LoadResult, load_project
+from controller.reconcile.engine import Engine
+from controller.reconcile.files import NoProject, loader
+from controller.reconcile.state import State, state_file
+
+SESSIONS = 8  # statements side by side; each is one login
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the options of a command say. `folder` is where the project is looked for."""
+
+    folder: Path
+    connection: str | None = None
+    local: bool = False
+    account: str | None = None
+    state: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.local and self.connection:
+            raise Failure("--local and -c exclude each other", INVALID)
+
+    @property
+    def local_account(self) -> LocalAccount:
+        return LocalAccount(state_folder(self.state))
+
+    def load(self) -> LoadResult:
+        """The project with the values of the chosen account. No account is asked for anything."""
+        name = None if self.local else self.connection or os.environ.get("SNOWFLAKE_DEFAULT_CONNECTION_NAME")
+        return load_project(self.folder, self.account, connection=name, local=self.local)
+
+    def settings(self) -> ProjectSettings:
+        """The project file.
+
+        Raises:
+            NoProject: it cannot be used.
+        """
+        result = self.load()
+        if result.settings is None:
+            raise NoProject(result.problems)
+        return result.settings
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A project with its account, ready to work."""
+
+    target: Target
+    settings: ProjectSettings
+    engine: Engine
+    connection: Connection | None  # None offline
+
+    @property
+    def state(self) -> State:
+        return self.engine.state
+
+    @property
+    def pool(self) -> SessionPool:
+        if self.engine.pool is None:
+            raise Failure("this needs an account; offline there is none")
+        return self.engine.pool
+
+
+@contextmanager
+def opened(target: Target, *, offline: bool = False) -> Iterator[Opened]:
+    """The project and its account. An embedded account is started and prepared when it is not.
+
+    Raises:
+        NoProject, Failure, AccountError.
+    """
+    settings = target.settings()
+    if offline:
+        load = loader(target.folder, target.account, connection=target.connection, local=target.local)
+        yield Opened(target, settings, Engine(load, KINDS, State(None), None, target.account or "offline", target.local), None)
+        return
+    connection = connect(target, settings)
+    load = loader(target.folder, target.account, connection=connection.name, local=target.local)
+    label = "local" if target.local else connection.account
+    state = State(state_file(label, settings.project, target.local_account.controller_state if target.local else None))
+    pool = SessionPool(connection, SESSIONS, role=settings.role)
+    try:
+        yield Opened(target, settings, Engine(load, KINDS, state, pool, label, target.local), connection)
+    finally:
+        pool.close()
+        state.close()
+
+
+def connect(target: Target, settings: ProjectSettings) -> Connection:
+    """The connection that the options mean: `--local`, `-c NAME`, the one of `--account`, or the default of Snowflake's own tools.
+
+    Raises:
+        LoginFailed: there is none, or a file of it is broken.
+        Failure: the embedded account does not start.
+    """
+    if target.local:
+        connection = local_connection(target.local_account.start())
+        from controller.cli.bootstrap import prepare_local
+
+        prepare_local(connection, target.load())
+        return connection
+    entry = settings.accounts.get(target.account) if target.account else None
+    connection = find_connection(target.connection or (entry.connection if entry else None))
+    for warning in connection.warnings:
+        print(f"snowcat: warning: {warning}", file=sys.stderr)  # noqa: T201
+    return connection
