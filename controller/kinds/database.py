@@ -43,10 +43,10 @@ class _Container(TableKind):
         return tuple(Show(plural, f"{self.what} {key.name.sql}") for plural in INSIDE)
 
     def foreign_inside(self, key: ObjectKey, view: View) -> Iterable[str]:
-        for read in self.drop_reads(key):
-            for row in view.snapshot.rows(read):
-                if not _is_ours(row, view) and str(row.get("schema_name", "")) != "INFORMATION_SCHEMA":
-                    yield f"{INSIDE[read.what]} {row.get('name')}"
+        for plural, called in INSIDE.items():
+            for row in view.snapshot.rows(Show(plural, f"{self.what} {key.name.sql}")):
+                if not _is_ours(row, view) and row.get("schema_name") != "INFORMATION_SCHEMA":
+                    yield f"{called} {row.get('name')}"
 
 
 class DatabaseKind(_Container):

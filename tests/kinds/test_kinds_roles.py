@@ -1,0 +1,138 @@
+"""Roles: grants as sets, who may change them, and the statements for an administrator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kinds_project import graph_of, row_for, sql_of, view_of
+
+from controller.account.snapshot import Missing, Show
+from controller.kinds.base import Health, Stalled, View
+from controller.kinds.registry import KINDS
+from controller.kinds.role import role_statements
+
+ROLE = KINDS["Role"]
+TEXT = """
+kind: Role
+metadata: {name: thing}
+spec:
+  privileges:
+    - {on: account, privileges: [create database, CREATE COMPUTE POOL]}
+    - {on: {kind: Database, name: db}, privileges: [USAGE]}
+  grantedTo: {roles: [sysadmin], users: [anna]}
+"""
+
+
+def grant(privilege: str, on: str = "ACCOUNT", name: str = "XY12345") -> dict[str, Any]:
+    return {"privilege": privilege, "granted_on": on, "name": name, "granted_to": "ROLE", "grantee_name": "THING"}
+
+
+COMPLETE = [grant("CREATE DATABASE"), grant("CREATE COMPUTE POOL"), grant("USAGE", "DATABASE", "DB")]
+HOLDERS = [{"granted_to": "ROLE", "grantee_name": "SYSADMIN"}, {"granted_to": "USER", "grantee_name": "ANNA"}]
+
+
+def look(folder: Path, held: list[dict[str, Any]] | Missing, holders: list[dict[str, Any]], role: str) -> tuple[Any, View, Any]:
+    graph = graph_of(folder, TEXT)
+    (obj,) = graph.of_kind("Role")
+    answers = {Show("ROLES"): [row_for(obj)], Show("GRANTS", "TO ROLE THING"): held, Show("GRANTS", "OF ROLE THING"): holders}
+    view = view_of(graph, answers, role=role)
+    return obj, view, ROLE.observe(obj, view)
+
+
+CASES = [
+    ("all is there", COMPLETE, HOLDERS, [], Health.HEALTHY),
+    ("ownership comes with creating", [*COMPLETE, grant("OWNERSHIP", "COMPUTE_POOL", "P")], HOLDERS, [], Health.HEALTHY),
+    ("roles in roles are said by the other role", [*COMPLETE, grant("USAGE", "ROLE", "OTHER")], HOLDERS, [], Health.HEALTHY),
+    ("functions are granted by their deployment", [*COMPLETE, grant("USAGE", "FUNCTION", "DB.S.F(VARCHAR)")], HOLDERS, [], Health.HEALTHY),
+    (
+        "one is missing on the account",
+        COMPLETE[1:],
+        HOLDERS,
+        ["GRANT CREATE DATABASE ON ACCOUNT TO ROLE THING"],
+        Health.DEGRADED,
+    ),
+    (
+        "one too many on the account, one on another object",
+        [*COMPLETE, grant("MANAGE GRANTS"), grant("MONITOR", "COMPUTE_POOL", "P")],
+        HOLDERS,
+        ["REVOKE MANAGE GRANTS ON ACCOUNT FROM ROLE THING", "REVOKE MONITOR ON COMPUTE POOL P FROM ROLE THING"],
+        Health.HEALTHY,
+    ),
+    (
+        "given before taken",
+        [grant("CREATE DATABASE"), grant("USAGE", "DATABASE", "DB"), grant("CREATE WAREHOUSE")],
+        HOLDERS,
+        ["GRANT CREATE COMPUTE POOL ON ACCOUNT TO ROLE THING", "REVOKE CREATE WAREHOUSE ON ACCOUNT FROM ROLE THING"],
+        Health.DEGRADED,
+    ),
+    (
+        "nobody has the role",
+        COMPLETE,
+        [],
+        ["GRANT ROLE THING TO ROLE SYSADMIN", "GRANT ROLE THING TO USER ANNA"],
+        Health.DEGRADED,
+    ),
+    ("others who have it are left alone", COMPLETE, [*HOLDERS, {"granted_to": "USER", "grantee_name": "OTTO"}], [], Health.HEALTHY),
+    ("what may not be seen is not compared", Missing("not authorized"), HOLDERS, [], Health.HEALTHY),
+]
+
+
+@pytest.mark.parametrize(("reason", "held", "holders", "update", "health"), CASES, ids=[case[0] for case in CASES])
+def test_an_administrator_keeps_grants(reason: str, held: Any, holders: Any, update: list[str], health: Health, tmp_path: Path) -> None:
+    obj, view, seen = look(tmp_path, held, holders, role="SECURITYADMIN")
+    assert sql_of(ROLE.update(obj, seen, view)) == update, reason
+    assert bool(seen.drift) == bool(update), reason
+    assert (seen.health, seen.markable) == (health, True), reason
+
+
+def test_others_only_look(tmp_path: Path) -> None:
+    obj, view, seen = look(tmp_path, [*COMPLETE[1:], grant("CREATE SHARE")], HOLDERS, role="THING")
+    assert (seen.health, seen.markable) == (Health.DEGRADED, False)
+    assert "CREATE DATABASE ON ACCOUNT" in seen.message
+    assert "snowcat bootstrap" in seen.message
+    assert [change.path for change in seen.drift] == ["privileges"]
+    assert list(ROLE.update(obj, seen, view)) == [], "nothing that would be refused is sent"
+
+
+def test_a_role_with_too_much_is_not_the_business_of_one_that_only_looks(tmp_path: Path) -> None:
+    _, _, seen = look(tmp_path, [*COMPLETE, grant("CREATE SHARE")], HOLDERS, role="THING")
+    assert (seen.health, seen.drift) == (Health.HEALTHY, ())
+
+
+def test_manage_grants_makes_an_administrator(tmp_path: Path) -> None:
+    obj, view, seen = look(tmp_path, [*COMPLETE[1:], grant("MANAGE GRANTS")], HOLDERS, role="THING")
+    assert "GRANT CREATE DATABASE ON ACCOUNT TO ROLE THING" in sql_of(ROLE.update(obj, seen, view))
+
+
+def test_a_missing_role_needs_an_administrator(tmp_path: Path) -> None:
+    graph = graph_of(tmp_path, TEXT)
+    (obj,) = graph.of_kind("Role")
+    with pytest.raises(Stalled, match="snowcat bootstrap"):
+        ROLE.create(obj, view_of(graph, role="WORKER"))
+    assert sql_of(ROLE.create(obj, view_of(graph, role="ACCOUNTADMIN")))[0].startswith("CREATE ROLE IF NOT EXISTS THING")
+
+
+def test_statements_for_an_administrator(tmp_path: Path) -> None:
+    graph = graph_of(
+        tmp_path,
+        TEXT.replace("name: db}", "name: own}"),
+        "kind: Database\nmetadata: {name: own}",
+    )
+    (obj,) = graph.of_kind("Role")
+    assert sql_of(role_statements(obj, view_of(graph))) == [
+        "CREATE ROLE IF NOT EXISTS THING COMMENT = '[snowcat proj/Role/thing delete=yes]'",
+        "GRANT CREATE COMPUTE POOL, CREATE DATABASE ON ACCOUNT TO ROLE THING",
+        "GRANT ROLE THING TO ROLE SYSADMIN",
+        "GRANT ROLE THING TO USER ANNA",
+    ], "what is granted on objects of this project comes with their creation"
+
+
+def test_the_session_s_own_role_is_never_dropped(tmp_path: Path) -> None:
+    graph = graph_of(tmp_path, TEXT)
+    (obj,) = graph.of_kind("Role")
+    with pytest.raises(Stalled, match="this session uses"):
+        ROLE.delete(obj.key, view_of(graph, role="THING"))
+    with pytest.raises(Stalled, match="administrator"):
+        ROLE.delete(obj.key, view_of(graph, role="WORKER"))
