@@ -38,8 +38,8 @@ from controller.kinds.base import (
     View,
     Waiting,
 )
+from controller.kinds.comments import comment_drift, marked_comment, renewed_comment
 from controller.kinds.mark import split_comment
-from controller.kinds.marking import comment_drift, marked_comment, renewed_comment
 from controller.kinds.properties import as_int
 from controller.kinds.references import schema_of, schema_scope, warehouse_of
 from controller.kinds.rows import ROW_ID, SPLIT, RowsError, SplitRule, column_name, read_rows, survey

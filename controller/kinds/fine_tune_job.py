@@ -20,12 +20,12 @@ from controller.api.names import QualifiedName
 from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.kinds import base_model, service_spec
 from controller.kinds.base import Gatherer, Inventory, Kind, KindError, Observation, Stalled, Step, View
+from controller.kinds.comments import marked_comment
 from controller.kinds.dataset import dataset_fact, table_of
-from controller.kinds.families import Family, family
 from controller.kinds.image import image_fact, image_path
+from controller.kinds.instance_families import Family, family
 from controller.kinds.job_status import Jobs, drop_jobs, job_inventory, jobs_of, observe_jobs
 from controller.kinds.jobs import JobFact, JobRequest, Mount, gather_job, job_name
-from controller.kinds.marking import marked_comment
 from controller.kinds.references import manifest_of, name_of, names_of, warehouse_of
 from controller.kinds.service_health import services_in
 

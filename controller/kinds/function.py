@@ -16,8 +16,8 @@ from controller.api.base import Manifest, Scope, Spec
 from controller.api.names import Identifier, QualifiedName
 from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.kinds.base import FieldChange, Health, Inventory, Kind, Observation, Sql, Step, View
+from controller.kinds.comments import comment_drift, marked_comment, renewed_comment
 from controller.kinds.mark import Mark, split_comment
-from controller.kinds.marking import comment_drift, marked_comment, renewed_comment
 from controller.kinds.properties import as_int
 from controller.kinds.references import schema_scope
 

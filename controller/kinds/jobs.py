@@ -20,7 +20,7 @@ from controller.api.objects import DesiredObject
 from controller.api.parts import Resources
 from controller.kinds import service_spec
 from controller.kinds.base import Gatherer, Sql
-from controller.kinds.families import Family
+from controller.kinds.instance_families import Family
 from controller.kinds.properties import as_int, as_upper
 from controller.kinds.references import schema_of, schema_scope
 from controller.kinds.service_health import containers_of, services_in

@@ -17,9 +17,9 @@ from controller.api.objects import DesiredObject, Graph
 from controller.api.service import Container, ImageReference, Service, ServiceSpec
 from controller.kinds import service_spec
 from controller.kinds.base import Effect, EffectContext, FieldChange, Gatherer, Observation, Sql, Step, View, Waiting
+from controller.kinds.comments import mark_for, renewed_comment, user_text
 from controller.kinds.image import image_path
 from controller.kinds.mark import Mark, join_comment, split_comment
-from controller.kinds.marking import mark_for, renewed_comment, user_text
 from controller.kinds.properties import Property, TableKind, Verdict, as_bool, as_int, as_upper, as_upper_list
 from controller.kinds.references import name_of, names_of, warehouse_of
 from controller.kinds.service_health import find, look_closer, services_in, verdict
