@@ -1,0 +1,99 @@
+"""Broken files: their objects stay as they last were, and nothing else is held up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from reconcile_world import WAREHOUSE, World, key, mark, warehouse, write
+
+from controller.reconcile.change import Action
+from controller.reconcile.files import NoProject
+
+
+def names(world: World) -> list[str]:
+    return sorted(str(k) for k in world.load().graph.objects)
+
+
+def test_a_broken_file_keeps_its_objects(tmp_path: Path) -> None:
+    world = World(write(tmp_path, a=warehouse("one"), b=warehouse("two")))
+    assert names(world) == ["Warehouse/one", "Warehouse/two"]
+    (tmp_path / "a.yaml").write_text("kind: [")
+    loaded = world.load()
+    assert sorted(str(k) for k in loaded.graph.objects) == ["Warehouse/one", "Warehouse/two"]
+    assert [p.location.file.name for p in loaded.errors] == ["a.yaml"]
+    assert [f.name for f in loaded.stale] == ["a.yaml"]
+
+
+def test_other_files_go_on(tmp_path: Path) -> None:
+    world = World(write(tmp_path, a=warehouse("one"), b=warehouse("two")))
+    world.load()
+    (tmp_path / "a.yaml").write_text("kind: [")
+    write(tmp_path, b=warehouse("two", "autoSuspend: 7"))
+    assert world.desired("Warehouse", "two").manifest.spec.auto_suspend == 7
+
+
+def test_an_echo_of_a_broken_file_does_not_hold_up_another(tmp_path: Path) -> None:
+    """The second file refers to an object of the first, so the first one's breakage shows in both; only the first is stale."""
+    world = World(write(tmp_path, a=warehouse("one"), b=warehouse("two", dependsOn="[Warehouse/one]")))
+    world.load()
+    (tmp_path / "a.yaml").write_text("kind: [")
+    write(tmp_path, b=warehouse("two", "autoSuspend: 7", dependsOn="[Warehouse/one]"))
+    loaded = world.load()
+    assert [f.name for f in loaded.stale] == ["a.yaml"]
+    assert loaded.graph.objects[key("Warehouse", "two")].manifest.spec.auto_suspend == 7
+
+
+def test_an_invalid_manifest_leaves_its_last_good_form_in_force(tmp_path: Path) -> None:
+    world = World(write(tmp_path, a=warehouse("one"), b=warehouse("two", dependsOn="[Warehouse/one]")))
+    world.account.put("WAREHOUSES", "one", mark("Warehouse", "one", delete="yes"), **WAREHOUSE)
+    world.load()
+    write(tmp_path, a=warehouse("one", "autoSuspend: soon"))
+    loaded, plan = world.load(), world.plan()
+    assert "autoSuspend" in str(loaded.errors[0]) and "a.yaml" in str(loaded.errors[0])
+    assert plan.objects[key("Warehouse", "one")].change.action is Action.NONE
+    assert plan.objects[key("Warehouse", "two")].change.runnable, "it holds nothing else up"
+
+
+def test_a_duplicate_stalls_both(tmp_path: Path) -> None:
+    world = World(write(tmp_path, a=warehouse("one"), c=warehouse("three")))
+    world.load()
+    write(tmp_path, b=warehouse("ONE", "autoSuspend: 5"))
+    loaded = world.load()
+    assert key("Warehouse", "one") in loaded.by_key
+    plan = world.plan()
+    entry = plan.objects.get(key("Warehouse", "one"))
+    assert entry is None or not entry.change.runnable
+    assert plan.objects[key("Warehouse", "three")].change.runnable
+
+
+def test_last_good_survives_a_restart(tmp_path: Path) -> None:
+    from controller.reconcile.state import State
+
+    folder = write(tmp_path / "m", a=warehouse("one"))
+    World(folder, state=State(tmp_path / "s.db")).load()
+    (folder / "a.yaml").write_text("\tkind: x")
+    assert names(World(folder, state=State(tmp_path / "s.db"))) == ["Warehouse/one"]
+
+
+def test_a_removed_file_is_not_resurrected(tmp_path: Path) -> None:
+    world = World(write(tmp_path, a=warehouse("one"), b=warehouse("two")))
+    world.load()
+    (tmp_path / "a.yaml").unlink()
+    assert names(world) == ["Warehouse/two"]
+
+
+def test_a_broken_project_file_uses_the_last_good_one(tmp_path: Path) -> None:
+    world = World(write(tmp_path, a=warehouse("one")))
+    world.load()
+    (tmp_path / "snowcat.yaml").write_text("kind: [")
+    loaded = world.load()
+    assert loaded.project.name == "proj" and loaded.prune_off
+    assert list(map(str, loaded.graph.objects)) == ["Warehouse/one"]
+
+
+def test_a_project_file_that_never_was_good_is_an_error(tmp_path: Path) -> None:
+    write(tmp_path, a=warehouse("one"))
+    (tmp_path / "snowcat.yaml").write_text("kind: [")
+    with pytest.raises(NoProject, match=r"snowcat\.yaml"):
+        World(tmp_path).load()
