@@ -50,7 +50,8 @@ def service_child(
     metadata = child_metadata(parent, parent.key.name.name, labels)
     document = {"apiVersion": API_VERSION, "kind": "Service", "metadata": metadata, "spec": ServiceSpec.model_validate(spec)}
     manifest = Service.model_validate(document)
-    return child(parent, manifest, parent.key.name, references, waits_for)
+    warehouses = [key for key in parent.depends_on if key.kind == "Warehouse"]  # the project's, as QUERY_WAREHOUSE
+    return child(parent, manifest, parent.key.name, references, [*waits_for, *warehouses])
 
 
 def function_child(parent: DesiredObject, name: str, spec: FunctionSpec, waits_for: Iterable[ObjectKey]) -> DesiredObject:

@@ -6,7 +6,6 @@ Until then, and while the gate holds it back, the version that is served now (in
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
@@ -15,7 +14,7 @@ from controller.account.snapshot import Show
 from controller.api.fine_tune_job import FineTuneJobSpec, Prompt
 from controller.api.model_deployment import ModelDeployment, ModelDeploymentSpec
 from controller.api.objects import DesiredObject, Graph, ObjectKey
-from controller.kinds import base_model
+from controller.kinds import base_model, service_spec
 from controller.kinds.base import Gatherer, Health, Kind, Observation, Stalled, Step, View
 from controller.kinds.children import common_references, function_child, service_child
 from controller.kinds.fine_tune_job import RunFact, family_of, folder_of_run
@@ -66,7 +65,7 @@ class ModelDeploymentKind(Kind):
             "SNOWCAT_MODEL_PATH": served.path,
             "SNOWCAT_MODEL_NAME": str(obj.key).partition("/")[2],
             "SNOWCAT_MODEL_VERSION": served.version,
-            "SNOWCAT_PROMPT": json.dumps(served.prompt.document(), ensure_ascii=False),
+            "SNOWCAT_PROMPT": service_spec.configuration(served.prompt.document()),
             "SNOWCAT_PORT": str(PORT),
             "SNOWCAT_MAX_BATCH_ROWS": str(spec.function.max_batch_rows),
         }

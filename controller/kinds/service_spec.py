@@ -36,6 +36,8 @@ def build(specification: Specification, image: Callable[[Container, int], Any], 
         for place, use in enumerate(container.secrets):
             name = use.snowflake_secret.object_name if isinstance(use.snowflake_secret, SecretReference) else use.snowflake_secret
             written["secrets"][place]["snowflakeSecret"] = {"objectName": secret(name, number, place)}
+    for endpoint in document["spec"].get("endpoints", []):
+        _without_defaults(endpoint, _DEFAULTS["endpoints"])
     return document
 
 
