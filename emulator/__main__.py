@@ -24,6 +24,8 @@ def main() -> int:
     options, state = _arguments()
     state.mkdir(parents=True, exist_ok=True)
     os.umask(0o077)
+    os.environ["TZ"] = "UTC"  # sessions are in UTC; DuckDB takes the process's zone
+    time.tzset()
     lock = _lock(state)
     if lock is None:
         print(f"an account is already running on {state} (its lock is held)", file=sys.stderr)

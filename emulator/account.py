@@ -21,6 +21,7 @@ from emulator.commands.context import CommandContext
 from emulator.engine.engine import Engine
 from emulator.stages.files import StageFiles
 from emulator.stages.urls import StageUrls
+from emulator.vault import Vault
 from emulator.wire.statements import Statements
 from emulator.wire.tokens import Tokens
 
@@ -76,6 +77,7 @@ class Account:
         self.tokens = Tokens(state / "sessions.sqlite", options.session_seconds)
         self.stages = StageFiles(state / "stages", options.stage_quota)
         self.urls = StageUrls(self._secret("stage-url-key"))
+        self.vault = Vault(self._secret("vault-key"))
         self.statements = Statements()
         self.engine = Engine(self, state / "tables.duckdb")
         self.ddl_lock = threading.RLock()
