@@ -8,6 +8,7 @@ is marked unavailable; an AdamW of its own would compile another one, so torch's
 from __future__ import annotations
 
 import os
+import socket
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -20,7 +21,7 @@ from training.errors import BadInputError
 from training.model import choose_dtype
 
 BETAS = (0.9, 0.98)
-RENDEZVOUS = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29611"}
+ALONE = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,8 @@ def prepare_environment() -> None:
 
     Must run before anything imports deepspeed.
     """
-    for name, value in RENDEZVOUS.items():
-        os.environ.setdefault(name, value)
+    if "RANK" not in os.environ:  # not started by torchrun
+        os.environ.update(ALONE, MASTER_PORT=str(_free_port()))
     on_gpu = torch.cuda.is_available()
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
@@ -106,3 +107,9 @@ def trained_weights(engine: Any) -> dict[str, torch.Tensor]:
     sharded = any(hasattr(p, "ds_id") for _, p in named)
     with deepspeed.zero.GatheredParameters([p for _, p in named], enabled=sharded):
         return {name: p.detach().to("cpu", copy=True) for name, p in named}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -115,7 +115,7 @@ class Loop:
         saved_at = time.monotonic()
         saved_step = history.next_step
         while history.next_step < self.plan.steps:
-            record, ends = self._step(history.next_step, time.monotonic() - saved_at)
+            record, ends = self._step(history.next_step, saved_at)
             history.steps.append(record)
             self.report(record)
             if ends.stop:
@@ -127,7 +127,7 @@ class Loop:
         if saved_step < history.next_step:
             self.checkpoints.save(self.engine, history)
 
-    def _step(self, step: int, since_save: float) -> tuple[StepRecord, _Agreed]:
+    def _step(self, step: int, saved_at: float) -> tuple[StepRecord, _Agreed]:
         started = time.monotonic()
         # a seed per step and rank: dropout is the same after a resume, with no generator state to save
         torch.manual_seed((self.config.training.seed * 1_000_003 + step) * 1009 + dist.get_rank())
@@ -146,7 +146,8 @@ class Loop:
             total += loss.item()
             self.engine.backward(loss * scale)
             self.engine.step()
-        agreed = _agree(total / trained, self.stop.is_set, since_save >= 60 * self.config.checkpoint.every_minutes)
+        due = time.monotonic() - saved_at >= 60 * self.config.checkpoint.every_minutes
+        agreed = _agree(total / trained, self.stop.is_set, due)
         if not math.isfinite(agreed.loss):
             self._fail(step, agreed.loss)
         norm = float(self.engine.get_global_grad_norm() or 0.0)

@@ -1,0 +1,146 @@
+"""A tiny random Llama with a byte-level tokenizer, rows for it, and a way to run ranks: what the tests share.
+
+The tokenizer has the traits that make trouble in real ones: a chat template, and a padding token that is the end token.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from training.files import describe, write_json
+
+REPOSITORY = Path(__file__).parents[2]
+CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+MARKERS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+CITIES = ["Oslo", "Lima", "Bern", "Kyiv", "Rome", "Cork"]
+TOYS = ["kite", "drum", "robot", "train", "doll"]
+
+
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: i for i, token in enumerate([*MARKERS, *alphabet])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(marker, special=True, normalized=False) for marker in MARKERS])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<|im_start|>",
+        eos_token="<|im_end|>",
+        pad_token="<|im_end|>",
+        chat_template=CHATML,
+    )
+
+
+def write_tiny_model(folder: Path, *, context: int = 512) -> Path:
+    """A model folder in Hugging Face form with its `model.json`."""
+    torch.manual_seed(7)
+    tokenizer = tiny_tokenizer()
+    config = LlamaConfig(
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        vocab_size=len(tokenizer),
+        max_position_embeddings=context,
+        tie_word_embeddings=True,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=2,
+    )
+    LlamaForCausalLM(config).save_pretrained(str(folder))
+    tokenizer.save_pretrained(str(folder))
+    files = [entry.document() for entry in describe(folder)]
+    write_json(folder / "model.json", {"version": 1, "identity": "tiny", "sha256": "0" * 64, "files": files})
+    return folder
+
+
+def tiny_rows(count: int = 24) -> list[dict[str, Any]]:
+    rows = []
+    for i in range(count):
+        city, toy = CITIES[i % len(CITIES)], TOYS[i % len(TOYS)]
+        rows.append(
+            {
+                "INSTRUCTION": "JSON, please.",
+                "INPUT": json.dumps(f"call {i} from {city}:\na {toy}"),
+                "OUTPUT": json.dumps({"toy_list": [toy], "location": city}),
+                "_ROW_ID": f"row{i:03d}",
+                "_SPLIT": "train" if i % 4 else "eval",
+            }
+        )
+    return rows
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def tiny_config(output: Path, base: Path, rows: Path, **parts: Any) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "run": {"id": "run1", "job": "tiny"},
+        "base": {"path": str(base)},
+        "data": {"path": str(rows)},
+        "training": {"maxSteps": 24, "learningRate": 2e-2, "dtype": "float32"},
+        "evaluation": {"rows": 4, "maxNewTokens": 4},
+        "output": {"path": str(output)},
+    }
+    for name, part in parts.items():
+        document[name] = {**document.get(name, {}), **part}
+    return document
+
+
+class Ranks:
+    """The ranks of one attempt, started without torchrun: it would cost one more import of torch."""
+
+    def __init__(self, folder: Path, config: dict[str, Any], world: int) -> None:
+        self.work = folder
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        shared = {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        shared |= {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(REPOSITORY)}
+        arguments = [folder / "config.json", config["data"]["path"], config["base"]["path"], folder]
+        self.log = folder / "log"
+        self.processes = []
+        for rank in range(world):
+            environment = {**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+            with (self.log if rank == 0 else folder / f"log{rank}").open("w") as stream:
+                self.processes.append(
+                    subprocess.Popen(
+                        [sys.executable, "-m", "training.rank", *map(str, arguments), config["output"]["path"]],
+                        env=environment,
+                        stdout=stream,
+                        stderr=subprocess.STDOUT,
+                        cwd=folder,
+                    )
+                )
+
+    def wait(self) -> list[int]:
+        try:
+            return [process.wait(timeout=240) for process in self.processes]
+        finally:
+            for process in self.processes:
+                process.kill()
+                process.wait()
+
+    def progress(self) -> list[dict[str, Any]]:
+        lines = self.log.read_text(encoding="utf-8").splitlines()
+        prefix = "SNOWCAT_PROGRESS "
+        return [json.loads(line.removeprefix(prefix)) for line in lines if line.startswith(prefix)]
