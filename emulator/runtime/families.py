@@ -59,4 +59,4 @@ _TABLE = (
     ("GPU_GCP_NV_A100_8_40G", 92, 654, 100, "A100", 8, 40),
 )  # fmt: skip
 
-FAMILIES: dict[str, InstanceFamily] = {str(row[0]): InstanceFamily(*row) for row in _TABLE}  # type: ignore[arg-type]
+FAMILIES: dict[str, InstanceFamily] = {str(row[0]): InstanceFamily(*row) for row in _TABLE}

@@ -35,8 +35,8 @@ class ImageReference:
         match = _IMAGE.match(text)
         if match is None:
             raise SpecError(f"invalid image '{text}'. Expected /database/schema/repository/image:tag")
-        upper = (match[key].upper() for key in ("db", "schema", "repo"))
-        return ImageReference(*upper, match["image"], match["digest"] or match["tag"] or "latest")
+        database, schema, repository = (match[key].upper() for key in ("db", "schema", "repo"))
+        return ImageReference(database, schema, repository, match["image"], match["digest"] or match["tag"] or "latest")
 
 
 @dataclass(frozen=True)
@@ -284,7 +284,7 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
                 raise SpecError(f"duplicate key '{key}' in line {node.start_mark.line + 1}")

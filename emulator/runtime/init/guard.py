@@ -106,8 +106,8 @@ class Guard:
             refused = self._refusal(pid, number, arguments)
         except OSError:
             refused = None
-        error, flags = (0, _CONTINUE) if refused is None else (-errno.EOPNOTSUPP, 0)
-        response = ctypes.create_string_buffer(_RESPONSE.pack(identifier, 0, error, flags), _RESPONSE.size)
+        code, flags = (0, _CONTINUE) if refused is None else (-errno.EOPNOTSUPP, 0)
+        response = ctypes.create_string_buffer(_RESPONSE.pack(identifier, 0, code, flags), _RESPONSE.size)
         try:
             libc.ioctl(self.listener, _SEND, response)
         except OSError:

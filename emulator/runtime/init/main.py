@@ -110,7 +110,7 @@ def _run(config: dict[str, Any], pair: tuple[socket.socket, socket.socket] | Non
                 pair[1].close()
         os.environ.clear()
         os.environ.update(config["environment"])
-        os.execvpe(config["argv"][0], config["argv"], config["environment"])
+        os.execvpe(config["argv"][0], config["argv"], config["environment"])  # noqa: S606 - that is what it is for
     except FileNotFoundError as error:
         missing = error.filename or config["argv"][0]
         sys.stderr.write(f"cannot start {config['argv'][0]!r}: {missing} does not exist in the container\n")
