@@ -10,9 +10,13 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+import structlog
+
+from controller.account.errors import Rejected
 from controller.account.reader import current_role, read
+from controller.account.redact import redact
 from controller.account.session import SessionPool
-from controller.account.snapshot import Read
+from controller.account.snapshot import Missing, Read, Row
 from controller.api.objects import ObjectKey
 from controller.kinds.base import Kind, View
 from controller.reconcile.change import Plan
@@ -23,6 +27,8 @@ from controller.reconcile.plan import plan
 from controller.reconcile.report import ObjectStatus
 from controller.reconcile.state import State
 from controller.reconcile.status import Context, invalid, statuses
+
+log = structlog.get_logger("snowcat.reconcile")
 
 
 @dataclass
@@ -93,7 +99,22 @@ class Engine:
 
 
 def _ask(pool: SessionPool, reads: Iterable[Read]) -> Answers:
-    return read(pool, reads)
+    """All answers; a question that this account does not take is left without one, so that it costs only the objects that need it.
+
+    Raises:
+        AccountError: the account cannot be read at all.
+    """
+    wanted = list(reads)
+    try:
+        return read(pool, wanted)
+    except Rejected:
+        answers: dict[Read, tuple[Row, ...] | Missing] = {}
+        for question in wanted:
+            try:
+                answers.update(read(pool, [question]))
+            except Rejected as error:
+                log.warning("the account does not answer a question", sql=question.sql, error=redact(error.message))
+        return answers
 
 
 def spec_hashes(now: Plan) -> dict[ObjectKey, str]:

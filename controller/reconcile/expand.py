@@ -12,6 +12,7 @@ from typing import ParamSpec, TypeVar
 import structlog
 
 from controller.account.redact import redact
+from controller.account.snapshot import Describe, Show
 from controller.api.objects import DesiredObject, ObjectKey
 from controller.kinds.base import Kind, KindError, Stalled, View, Waiting
 from controller.reconcile.change import Block
@@ -44,6 +45,9 @@ def attempt(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Refu
     except KindError as error:
         return Refusal(Block.STALLED, redact(str(error)), "Stalled")
     except Exception as error:  # noqa: BLE001 - see above
+        question = error.args[0] if isinstance(error, KeyError) and error.args else None
+        if isinstance(question, (Show, Describe)):
+            return Refusal(Block.WAITING, f"the account did not answer {question.sql}", "NotRead")
         log.error("a kind failed", traceback=trace(error))
         return Refusal(Block.STALLED, redact(f"internal error, please report it: {type(error).__name__}: {error}"), "InternalError")
 

@@ -68,7 +68,7 @@ class DeepReads:
         for question in stale:
             self.known.pop(question, None)
         for question in granted:
-            self.known[question] = _Deep(answers[question], stamp_of[question], self.turn)
+            self.known[question] = _Deep(answers.get(question, Missing("not answered")), stamp_of[question], self.turn)
         self.known = {q: deep for q, deep in self.known.items() if q in stamp_of}
         self.unread = len(stamp_of) - len(self.known)
         return {q: deep.answer for q, deep in self.known.items()}
@@ -95,20 +95,22 @@ def look(
         AccountError: the account could not be read; nothing can be said of any object.
     """
     answers: dict[Read, tuple[Row, ...] | Missing] = dict(first or {})
+    asked = set(answers)  # a question that the account does not take stays without an answer
     wanted: list[Read] = [question for obj in graph for question in _reads(obj, graph, kinds)]
     if full:
         wanted += [question for kind in kinds.values() for question in kind.inventory_reads()]
     view = View(project, graph, Snapshot({}, role), facts)
     expansion = Expansion(view, {}, {})
     for _ in range(_ROUNDS):
-        missing = [question for question in dict.fromkeys(wanted) if question not in answers]
+        missing = [question for question in dict.fromkeys(wanted) if question not in asked]
         if missing:
             answers.update(ask(missing))
+            asked.update(missing)
         view = replace(view, snapshot=Snapshot(answers, role))
         expansion = expand_all(view, kinds)
         wanted = [question for obj in expansion.view.graph for question in _reads(obj, expansion.view.graph, kinds)]
         wanted += _before_drops(expansion, kinds, everything=dropping)
-        if all(question in answers for question in wanted):
+        if all(question in asked for question in wanted):
             break
     wide = expansion.view
     questions = {obj.key: _deep_reads(obj, wide, kinds) for obj in wide.graph}
