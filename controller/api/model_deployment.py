@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from controller.api.base import Manifest, Model, Ref, Scope, Spec
 from controller.api.parts import Environment, ImageName, Instances, Name, Resources
@@ -17,16 +17,15 @@ class DeployedModel(Model):
     base: Annotated[str | None, Ref("BaseModel")] = None
     from_job: Annotated[str | None, Ref("FineTuneJob")] = Field(default=None, description="The last finished run of a fine-tune.")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _plain_name(cls, value: object) -> object:
-        return {"base": value} if isinstance(value, str) else value
-
     @model_validator(mode="after")
     def _one(self) -> Self:
         if (self.base is None) == (self.from_job is None):
             raise ValueError("exactly one of base and fromJob is needed")
         return self
+
+
+def _plain_name(value: object) -> object:
+    return {"base": value} if isinstance(value, str) else value
 
 
 class MetricGate(Model):
@@ -44,7 +43,9 @@ class SqlFunction(Model):
 
 
 class ModelDeploymentSpec(Spec):
-    model: DeployedModel = Field(description="`{fromJob: …}`, `{base: …}`, or the plain name of a BaseModel.")
+    model: Annotated[DeployedModel, BeforeValidator(_plain_name, json_schema_input_type=DeployedModel | str)] = Field(
+        description="`{fromJob: …}`, `{base: …}`, or the plain name of a BaseModel."
+    )
     promote: Promote | None = Field(default=None, description="Only for `fromJob`.")
     engine: Literal["auto", "vllm", "transformers"] = Field(default="auto", description="auto: vllm on a GPU family, else transformers.")
     compute_pool: Annotated[str, Ref("ComputePool")] = Field(description="Where it runs.")

@@ -53,12 +53,12 @@ def _texts(value: object) -> object:
 Name = Annotated[str, AfterValidator(_identifier)]
 """A Snowflake identifier that is not a reference to a manifest: the name of a function, a table, a user."""
 
-Seconds = Annotated[float, BeforeValidator(_duration), Field(ge=0)]
+Seconds = Annotated[float, BeforeValidator(_duration, json_schema_input_type=str | float), Field(ge=0)]
 """A length of time: `30s`, `5m`, `1h`, or a number of seconds."""
 
 Memory = Annotated[str, AfterValidator(_memory)]
-Cpu = Annotated[str, BeforeValidator(_cpu)]
-Environment = Annotated[dict[str, str], BeforeValidator(_texts)]
+Cpu = Annotated[str, BeforeValidator(_cpu, json_schema_input_type=str | float)]
+Environment = Annotated[dict[str, str], BeforeValidator(_texts, json_schema_input_type=dict[str, str | float | bool])]
 
 ImageName = Annotated[str, Ref("Image")]
 """The name of an `Image`, or the path of an image that others keep: `/db/schema/repository/image:tag`."""

@@ -27,8 +27,8 @@ Made from the program by `python -m controller.api.reference docs`; do not edit.
 [schemas/](schemas/), or `snowcat schema [KIND]`.
 
 A manifest is a YAML document in a file `*.yaml` below the folder of `snowcat.yaml`; a file may hold several, separated by `---`. Field
-names are camelCase, unknown fields are an error. Names are Snowflake's: case does not count unless a name is in double quotes. A field that refers
-to another object takes its name, looked up in the object's own schema, then in the whole project; `database.schema.name` says it exactly.
+names are camelCase, unknown fields are an error. Names are Snowflake's: case does not count unless a name is in double quotes. A field that
+refers to another object takes its name, looked up in the object's own schema, then in the project; `database.schema.name` says it exactly.
 `${name}` and `${name:-default}` are replaced by the values of `snowcat.yaml` for the chosen account; `$${` is a literal `${`.
 """
 

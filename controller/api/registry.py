@@ -57,8 +57,8 @@ def json_schema(kind: str | None = None) -> dict[str, Any]:
     """
     if kind is None:
         document: dict[str, Any] = {"oneOf": [], "$defs": {}}
-        for name in KINDS:
-            schema = json_schema(name)
+        for name, kind_model in KINDS.items():
+            schema = kind_model.model_json_schema(by_alias=True)
             document["$defs"].update(schema.pop("$defs", {}))
             document["$defs"][name] = {k: v for k, v in schema.items() if k != "$schema"}
             document["oneOf"].append({"$ref": f"#/$defs/{name}"})
@@ -67,4 +67,21 @@ def json_schema(kind: str | None = None) -> dict[str, Any]:
         model = ProjectSettings if kind == "Project" else KINDS[kind]
         document = model.model_json_schema(by_alias=True)
         title = kind
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **document, "title": title}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_with_values(document), "title": title}
+
+
+_VALUE = {"type": "string", "pattern": r"\$\{"}
+
+
+def _with_values(schema: Any) -> Any:
+    """The schema with `${name}` allowed wherever a field is not text: editors see a manifest before its values are filled in."""
+    if isinstance(schema, list):
+        return [_with_values(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    changed = {key: _with_values(part) for key, part in schema.items()}
+    for name, field in changed.get("properties", {}).items():
+        if isinstance(field, dict) and field.get("type") != "string" and name not in ("apiVersion", "kind", "metadata", "spec"):
+            notes = {key: field.pop(key) for key in ("description", "default", "title") if key in field}
+            changed["properties"][name] = {**notes, "anyOf": [field, _VALUE]}
+    return changed

@@ -15,7 +15,8 @@ def _size(value: object) -> object:
 
 
 WarehouseSize = Annotated[
-    Literal["XSMALL", "SMALL", "MEDIUM", "LARGE", "XLARGE", "XXLARGE", "XXXLARGE", "X4LARGE", "X5LARGE", "X6LARGE"], BeforeValidator(_size)
+    Literal["XSMALL", "SMALL", "MEDIUM", "LARGE", "XLARGE", "XXLARGE", "XXXLARGE", "X4LARGE", "X5LARGE", "X6LARGE"],
+    BeforeValidator(_size, json_schema_input_type=str),
 ]
 
 

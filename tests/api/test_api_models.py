@@ -87,7 +87,11 @@ def test_what_cannot_be_is_refused(kind: str, spec: dict[str, Any], says: str) -
 
 SPECIFICATIONS = [
     ("two containers of a name", {"containers": [{"name": "a", "image": "/x"}] * 2}, "two containers are named a"),
-    ("a mount of nothing", {"containers": [{"name": "a", "image": "/x", "volumeMounts": [{"name": "v", "mountPath": "/v"}]}]}, "not under volumes"),
+    (
+        "a mount of nothing",
+        {"containers": [{"name": "a", "image": "/x", "volumeMounts": [{"name": "v", "mountPath": "/v"}]}]},
+        "not under volumes",
+    ),
     ("a name in capitals", {"containers": [{"name": "Main", "image": "/x"}]}, "pattern"),
     ("a range without TCP", {"endpoints": [{"name": "e", "portRange": "1-2"}]}, "protocol TCP"),
     ("no port", {"endpoints": [{"name": "e"}]}, "exactly one of port and portRange"),
@@ -95,7 +99,7 @@ SPECIFICATIONS = [
     ("a stage without its name", {"volumes": [{"name": "v", "source": "stage"}]}, "stageConfig is needed"),
     ("memory without its size", {"volumes": [{"name": "v", "source": "memory"}]}, "size is needed"),
     ("the old form of a stage", {"volumes": [{"name": "v", "source": "@stage"}]}, "'stage'"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("reason", "spec", "says"), SPECIFICATIONS, ids=lambda part: part if isinstance(part, str) else None)
@@ -114,14 +118,21 @@ def test_values_of_the_environment_become_text() -> None:
 def test_gpus_are_the_same_in_requests_and_limits() -> None:
     one = Amounts.model_validate({"nvidia.com/gpu": 1})
     assert Resources(requests=one, limits=one).requests == one
-    with pytest.raises(pydantic.ValidationError, match="same number of nvidia.com/gpu; found 1 and None"):
+    with pytest.raises(pydantic.ValidationError, match=r"same number of .*; found 1 and None"):
         Resources(requests=one)
 
 
 @pytest.mark.parametrize(
     ("given", "good"),
-    [({"memory": "4Gi"}, True), ({"memory": "4"}, False), ({"memory": "4GB"}, False), ({"cpu": 0.5}, True), ({"cpu": "500m"}, True), ({"cpu": "two"}, False)],
-)  # fmt: skip
+    [
+        ({"memory": "4Gi"}, True),
+        ({"memory": "4"}, False),
+        ({"memory": "4GB"}, False),
+        ({"cpu": 0.5}, True),
+        ({"cpu": "500m"}, True),
+        ({"cpu": "two"}, False),
+    ],
+)
 def test_amounts_have_units(given: dict[str, Any], good: bool) -> None:
     try:
         Amounts.model_validate(given)

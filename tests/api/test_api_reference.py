@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -51,6 +52,11 @@ def test_a_manifest_passes_the_schema_and_a_misspelt_one_does_not() -> None:
         check.validate({**pool, "spec": {"instanceFamly": "CPU_X64_XS"}})
 
 
-def test_the_project_file_of_the_lab_passes_its_schema() -> None:
-    node = next(documents((ROOT / "manifests" / "lab" / "snowcat.yaml").read_text(encoding="utf-8")))
-    jsonschema.Draft202012Validator(json_schema("Project")).validate(node.plain)
+def lab_documents() -> list[tuple[str, Any]]:
+    files = sorted((ROOT / "manifests" / "lab").glob("*.yaml"))
+    return [(f"{file.name}:{node.line}", node.plain) for file in files for node in documents(file.read_text(encoding="utf-8"))]
+
+
+@pytest.mark.parametrize(("place", "document"), lab_documents(), ids=lambda part: part if isinstance(part, str) else "")
+def test_the_lab_passes_its_schemas_before_values_are_filled_in(place: str, document: Any) -> None:
+    jsonschema.Draft202012Validator(json_schema(document["kind"])).validate(document)
