@@ -34,10 +34,15 @@ _WORKERS = 8
 
 @dataclass(frozen=True)
 class Removal:
-    """What `destroy` would do now. `drops` are in order; `kept` are objects of ours that stay → why."""
+    """What `destroy` would do now. `drops` are in order.
+
+    `kept` are objects that stay because their manifests say so, or were never ours → why; `refused` are those that should go and must not,
+    such as a database with foreign content → why.
+    """
 
     drops: Mapping[ObjectKey, Change]
     kept: Mapping[ObjectKey, str]
+    refused: Mapping[ObjectKey, str]
 
 
 @dataclass
@@ -46,11 +51,12 @@ class Destroyed:
 
     dropped: list[ObjectKey] = field(default_factory=list)
     kept: dict[ObjectKey, str] = field(default_factory=dict)
+    refused: dict[ObjectKey, str] = field(default_factory=dict)
     failed: dict[ObjectKey, str] = field(default_factory=dict)
 
     @property
     def clean(self) -> bool:
-        return not self.failed
+        return not self.failed and not self.refused
 
 
 def removal(view: View, kinds: Kinds, only: Collection[ObjectKey] | None = None) -> Removal:
@@ -61,6 +67,7 @@ def removal(view: View, kinds: Kinds, only: Collection[ObjectKey] | None = None)
     expansion = expand_all(view, kinds)
     view = expansion.view
     there, kept = _present(view, kinds)
+    refused: dict[ObjectKey, str] = {}
     if only is not None:
         chosen = {*only, *(obj.key for obj in view.graph if obj.parent in only)}
         others = there.keys() - chosen
@@ -68,21 +75,21 @@ def removal(view: View, kinds: Kinds, only: Collection[ObjectKey] | None = None)
         for key in list(there):
             needed = sorted(str(o.key) for o in view.graph.dependents(key) if o.key in others and o.parent not in chosen)
             if needed:
-                kept[key] = f"{', '.join(needed)} needs it"
+                refused[key] = f"{', '.join(needed)} needs it"
                 del there[key]
         kept = {key: why for key, why in kept.items() if key in chosen}
-        staying: set[ObjectKey] = {*others, *kept}
+        staying: set[ObjectKey] = {*others, *kept, *refused}
     else:
         staying = set(kept)
     drops: dict[ObjectKey, Change] = {}
     for key in drop_order(there, view.graph):
         change = _drop(key, staying, set(there) - staying, view, kinds)
         if isinstance(change, str):
-            kept[key] = change
+            refused[key] = change
             staying.add(key)
         elif change.steps:
             drops[key] = change
-    return Removal(drops, kept)
+    return Removal(drops, kept, refused)
 
 
 def _present(view: View, kinds: Kinds) -> tuple[dict[ObjectKey, ObjectKey | None], dict[ObjectKey, str]]:
@@ -160,7 +167,7 @@ class Destroyer:
         result, tries = Destroyed(), dict[ObjectKey, int]()
         while not self.stopping.is_set():
             now = self.preview(only)
-            result.kept = dict(now.kept)
+            result.kept, result.refused = dict(now.kept), dict(now.refused)
             left = {key: change for key, change in now.drops.items() if key not in result.dropped or tries.get(key, 0) < _TRIES}
             alive = {key for key in left if tries.get(key, 0) < _TRIES}
             layer = [change for key, change in left.items() if key in alive and not any(user in left for user in change.after)]

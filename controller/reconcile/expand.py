@@ -47,7 +47,7 @@ def attempt(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Refu
     except Exception as error:  # noqa: BLE001 - see above
         question = error.args[0] if isinstance(error, KeyError) and error.args else None
         if isinstance(question, (Show, Describe)):
-            return Refusal(Block.WAITING, f"the account did not answer {question.sql}", "NotRead")
+            return Refusal(Block.STALLED, f"the account did not answer {question.sql}", "NotRead")
         log.error("a kind failed", traceback=trace(error))
         return Refusal(Block.STALLED, redact(f"internal error, please report it: {type(error).__name__}: {error}"), "InternalError")
 
