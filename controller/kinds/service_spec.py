@@ -20,6 +20,7 @@ from controller.kinds.base import FieldChange
 Document = dict[str, Any]
 
 _DOLLAR = "\ue024"  # stands for `$` while YAML is written; comes out as an escape
+_UNUSUAL = re.compile("[\\x00-\\x09\\x0b-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ufeff]")  # what YAML would fold, or refuse, in a plain text
 _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "endpoints": {"public": False, "protocol": "HTTP"},
     "readinessProbe": {"periodSeconds": 5, "failureThreshold": 3},
@@ -60,6 +61,8 @@ class _Dumper(yaml.SafeDumper):
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
     if "$$" in value or value.endswith("$"):
         return dumper.represent_scalar("tag:yaml.org,2002:str", value.replace("$", _DOLLAR), style='"')
+    if _UNUSUAL.search(value):
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style='"')
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
 
 

@@ -1,0 +1,139 @@
+"""Specifications: what is written is safe in a statement, and what DESCRIBE makes of it compares equal."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.account import statements
+from controller.kinds import service_spec
+
+WANTED: dict[str, Any] = {
+    "spec": {
+        "containers": [
+            {
+                "name": "main",
+                "image": "/db/sch/repo/web:c-1",
+                "env": {"PORT": "8000", "FLAG": "true"},
+                "readinessProbe": {"port": 8000, "path": "/healthz"},
+                "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+                "resources": {"requests": {"memory": "1Gi", "cpu": "0.5"}},
+                "secrets": [{"snowflakeSecret": {"objectName": "DB.SCH.TOKEN"}, "envVarName": "T", "secretKeyRef": "secret_string"}],
+            }
+        ],
+        "endpoints": [{"name": "api", "port": 8000, "public": True}, {"name": "aux", "port": 1}],
+        "volumes": [{"name": "data", "source": "stage", "stageConfig": {"name": "@DB.SCH.ST/folder"}}],
+    }
+}
+
+# the form of the documented sample: texts quoted, sha256 added, the registry's host, resources filled in, another order
+DESCRIBED = """---
+spec:
+  containers:
+  - name: "main"
+    image: "org-acct.registry.snowflakecomputing.com/DB/SCH/REPO/web:c-1"
+    sha256: "@sha256:0123"
+    env:
+      FLAG: "true"
+      PORT: "8000"
+    readinessProbe:
+      port: 8000
+      path: "/healthz"
+      periodSeconds: 5
+    volumeMounts:
+    - name: "data"
+      mountPath: "/data"
+    secrets:
+    - snowflakeSecret: "db.sch.token"
+      envVarName: "T"
+      secretKeyRef: "secret_string"
+    resources:
+      limits:
+        memory: "6Gi"
+        cpu: "1"
+      requests:
+        memory: "1024Mi"
+        cpu: "500m"
+  endpoints:
+  - name: "aux"
+    port: 1
+    protocol: "HTTP"
+    public: false
+  - name: "api"
+    port: 8000
+    public: true
+  volumes:
+  - name: "data"
+    source: "stage"
+    stageConfig:
+      name: "@db.sch.st/folder"
+
+"""
+
+
+def test_the_documented_form_is_no_difference() -> None:
+    assert service_spec.differences(WANTED, service_spec.parse(DESCRIBED)) == ()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path"),
+    [
+        ('PORT: "8000"', 'PORT: "9000"', "specification.spec.containers[0].env.PORT"),
+        ("web:c-1", "web:c-2", "specification.spec.containers[0].image"),
+        ('FLAG: "true"', 'FLAG: "true"\n      MORE: "x"', "specification.spec.containers[0].env.MORE"),
+        ("1024Mi", "2Gi", "specification.spec.containers[0].resources.requests.memory"),
+        ("public: true", "public: false", "specification.spec.endpoints[0].public"),
+        ("@db.sch.st/folder", "@db.sch.st/other", "specification.spec.volumes[0].stageConfig.name"),
+        ("/healthz", "/ready", "specification.spec.containers[0].readinessProbe.path"),
+        ("periodSeconds: 5", "periodSeconds: 50", "specification.spec.containers[0].readinessProbe.periodSeconds"),
+    ],
+)
+def test_a_change_by_hand_is_seen_in_its_field(old: str, new: str, path: str) -> None:
+    assert old in DESCRIBED
+    (change,) = service_spec.differences(WANTED, service_spec.parse(DESCRIBED.replace(old, new)))
+    assert change.path == path
+
+
+def test_what_the_manifest_leaves_open_is_no_difference() -> None:
+    seen = service_spec.parse(DESCRIBED)
+    seen["spec"]["containers"][0]["resources"]["limits"]["memory"] = "28Gi"
+    assert service_spec.differences(WANTED, seen) == ()
+
+
+def test_the_old_short_form_of_a_stage_volume_is_understood() -> None:
+    seen = service_spec.parse(DESCRIBED)
+    seen["spec"]["volumes"][0] = {"name": "data", "source": '@"DB"."SCH"."ST"/folder'}
+    assert service_spec.differences(WANTED, seen) == ()
+
+
+Texts = st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0\ue024"), max_size=30) | st.sampled_from(
+    ["$$", "a$$b", "$", "a$", "$$$", "\\u0024", "it's", '"q"', "a: b", "- x", "line\nline $$\n", "${x}", "true", "8", "null", "\x85\u2028"]
+)
+
+
+@given(st.dictionaries(st.sampled_from(["A", "B", "C"]), Texts, min_size=1))
+def test_any_text_survives_the_statement(env: dict[str, str]) -> None:
+    document = {"spec": {"containers": [{"name": "main", "image": "/a/b/c/d:e", "env": env}]}}
+    text = service_spec.render(document)
+    constant = statements.dollar("\n" + text)
+    assert constant.count("$$") == 2, "the constant ends where it should"
+    assert yaml.safe_load(text) == document
+
+
+def test_a_configuration_is_json_without_dollars() -> None:
+    text = service_spec.configuration({"template": "cost {{x}} in $$", "a": [1]})
+    assert "$" not in text
+    assert json.loads(text) == {"template": "cost {{x}} in $$", "a": [1]}
+
+
+def test_the_digest_stands_for_the_meaning() -> None:
+    other = json.loads(json.dumps(WANTED))
+    other["spec"]["endpoints"].reverse()
+    assert service_spec.digest(other) == service_spec.digest(WANTED)
+    other["spec"]["containers"][0]["env"]["PORT"] = "1"
+    assert service_spec.digest(other) != service_spec.digest(WANTED)
