@@ -24,7 +24,7 @@ from controller.account import statements
 from controller.account.connections import Connection
 from controller.account.counters import Counters
 from controller.account.driver_errors import from_driver
-from controller.account.errors import AccountError, NotFound, Transient
+from controller.account.errors import AccountError, NotFound, Rejected, Transient
 from controller.account.redact import redact
 from controller.account.snapshot import Row
 from controller.api.names import Identifier, NameProblem, QualifiedName
@@ -132,11 +132,14 @@ class Session:
         """Copy one local file into a folder of a stage; a file of that name there is replaced.
 
         Raises:
-            AccountError: the stage is missing, full, or not writable.
+            AccountError: the stage is missing, full, or not writable; or the path has a quote, over which the 4.x driver stumbles (it sends
+                the PUT a second time, with a path that it cuts out of the text of the first).
             FileNotFoundError: the local file is missing.
         """
         if not local.is_file():
             raise FileNotFoundError(f"{local} is not a file")
+        if "'" in str(local.resolve()):
+            raise Rejected(f"{local}: a file with a quote in its path cannot be uploaded; rename it")
         for row in self.execute(statements.put(str(local.resolve()), stage, folder, compress=compress)).rows:
             if str(row.get("status", "")).upper() not in {"UPLOADED", "SKIPPED"}:
                 raise Transient(f"{local.name} was not stored on @{stage.sql}: {redact(str(row.get('message') or row.get('status')))}")
