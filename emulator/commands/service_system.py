@@ -193,7 +193,7 @@ def job_history(ctx: CommandContext, args: list[Any]) -> ResultSet:
         timestamp("COMPLETED_TIME"), timestamp("DELETED_TIME"), text("STATUS"), text("MESSAGE"), text("INSTANCE_STATUSES"),
         text("COMPUTE_POOL_NAME"), text("OWNER"), text("OWNER_ROLE_TYPE"), text("PARAMETERS"), text("MANAGING_OBJECT"),
     ]  # fmt: skip
-    named = dict(a for a in args if isinstance(a, tuple))
+    named: dict[str, Any] = dict(a for a in args if isinstance(a, tuple))
     limit = int(named.get("RESULT_LIMIT", 100))
     with runtime(ctx).lock:
         jobs = [s for s in runtime(ctx).services.values() if s.is_job and ctx.access.visible(ctx.roles, s.obj)]

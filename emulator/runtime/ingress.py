@@ -16,7 +16,7 @@ import websockets
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -36,6 +36,7 @@ LOGIN_PATH = "/sfc-endpoint/login"
 LOGOUT_PATH = "/sfc-endpoint/logout"
 _COOKIE = "sfc-ss-ingress-auth"
 _COOKIE_SECONDS = 8 * 3600.0
+_LINK_SECONDS = 60.0
 _HOP_HEADERS = {
     "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade",
     "authorization", "host", "content-length",
@@ -62,6 +63,7 @@ class Ingress:
         self._manager = manager
         self._gate = gate
         self._cookies: dict[str, tuple[Principal, float]] = {}
+        self._links: dict[str, tuple[Principal, float]] = {}
         self._client = httpx.AsyncClient(timeout=httpx.Timeout(90.0, connect=5.0), trust_env=False, follow_redirects=False)
 
     def app_for_host(self, host: str) -> ASGIApp | None:
@@ -97,21 +99,34 @@ class Ingress:
         target = request.query_params.get("to", "/")
         target = target if target.startswith("/") and not target.startswith(("//", "/\\")) else "/"
         message = "Sign in to reach this endpoint."
+        if request.method == "GET" and "token" in request.query_params:
+            held = self._links.pop(request.query_params["token"], None)
+            if held is not None and held[1] > time.monotonic():
+                return self._signed_in(held[0], target)
+            message = "The link was used already or is too old."
         if request.method == "POST":
             form = parse_qs((await request.body()).decode(errors="replace"))
             user, password = (form.get(key, [""])[0] for key in ("user", "password"))
             principal = await run_in_threadpool(self._gate.login, user, password)
+            if form.get("link") == ["1"]:
+                return self._link(principal)
             if principal is not None:
-                value = secrets.token_urlsafe(32)
-                now = time.monotonic()
-                self._cookies = {k: v for k, v in self._cookies.items() if v[1] > now}
-                self._cookies[value] = (principal, now + _COOKIE_SECONDS)
-                answer = RedirectResponse(target, status_code=303)
-                answer.set_cookie(_COOKIE, value, max_age=int(_COOKIE_SECONDS), httponly=True, samesite="lax")
-                return answer
+                return self._signed_in(principal, target)
             message = "Incorrect username or password was specified."
         page = _LOGIN_PAGE.format(message=html.escape(message), action=f"{LOGIN_PATH}?to={quote(target)}")
         return HTMLResponse(page, status_code=200 if request.method == "GET" else 401)
+
+    def _signed_in(self, principal: Principal, target: str) -> Response:
+        value = _remember(self._cookies, principal, _COOKIE_SECONDS)
+        answer = RedirectResponse(target, status_code=303)
+        answer.set_cookie(_COOKIE, value, max_age=int(_COOKIE_SECONDS), httponly=True, samesite="lax")
+        return answer
+
+    def _link(self, principal: Principal | None) -> Response:
+        """A token that signs a browser in once, so that a tool can open an endpoint for its user."""
+        if principal is None:
+            return _refused(401, "390100", "Incorrect username or password was specified.")
+        return JSONResponse({"token": _remember(self._links, principal, _LINK_SECONDS)})
 
     def _logout(self, request: Request) -> Response:
         self._cookies.pop(request.cookies.get(_COOKIE, ""), None)
@@ -201,6 +216,16 @@ class Ingress:
                 await _pump(socket, upstream)
         except (OSError, websockets.WebSocketException):
             await socket.close(1011)
+
+
+def _remember(known: dict[str, tuple[Principal, float]], principal: Principal, seconds: float) -> str:
+    """A fresh secret that stands for the principal for a while; outdated ones are forgotten."""
+    now = time.monotonic()
+    for old in [key for key, (_, expires) in known.items() if expires < now]:
+        del known[old]
+    value = secrets.token_urlsafe(32)
+    known[value] = (principal, now + seconds)
+    return value
 
 
 async def _pump(socket: WebSocket, upstream: Any) -> None:

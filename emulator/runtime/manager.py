@@ -25,6 +25,7 @@ from emulator.runtime.platform import Platform
 from emulator.runtime.pool import Pool
 from emulator.runtime.service import Places, Service
 from emulator.runtime.spec import load_spec
+from emulator.runtime.system_objects import create_system_objects
 
 if TYPE_CHECKING:
     from emulator.account import Account
@@ -67,6 +68,7 @@ class Manager:
     def start(self) -> None:
         """Bring back what the catalogue knows: pools with their nodes, services; jobs that were running have failed."""
         self.images.collect_garbage()
+        create_system_objects(self.account.store)
         with self.lock:
             for obj in self.account.store.list("COMPUTE POOL"):
                 self.add_pool(obj).adopt_nodes()
