@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import structlog
 
 from controller.account.connections import Connection, find_connection, local_connection
 from controller.account.session import SessionPool
@@ -18,6 +21,7 @@ from controller.kinds.registry import KINDS
 from controller.manifests.project import LoadResult, load_project
 from controller.reconcile.engine import Engine
 from controller.reconcile.files import NoProject, loader
+from controller.reconcile.log import configure
 from controller.reconcile.state import State, state_file
 
 SESSIONS = 8  # statements side by side; each is one login
@@ -85,6 +89,8 @@ def opened(target: Target, *, offline: bool = False) -> Iterator[Opened]:
     Raises:
         NoProject, Failure, AccountError.
     """
+    if not structlog.is_configured():
+        configure(as_json=False, level=logging.WARNING)
     settings = target.settings()
     if offline:
         load = loader(target.folder, target.account, connection=target.connection, local=target.local)

@@ -1,0 +1,104 @@
+"""The embedded account as a process: started once, found again, stopped, reset; and what stands in its way."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from controller.cli.errors import Failure
+from controller.cli.local_account import LocalAccount
+from tests.cli.cli_support import Snowcat
+
+
+def record(local: Snowcat) -> dict[str, object]:
+    found: dict[str, object] = json.loads(local("local", "status", "-o", "json").out)
+    return found
+
+
+def folder(local: Snowcat) -> Path:
+    return Path(local.environment["SNOWCAT_LOCAL_STATE"])
+
+
+def test_it_starts_once_and_stops(local: Snowcat) -> None:
+    assert local("local", "status").code == 1
+    first = local("local", "start")
+    assert first.code == 0, first
+    assert first.out.startswith("up: http://127.0.0.1:")
+    up = record(local)
+    assert up["running"] is True
+    assert local("local", "start").out.startswith("already up: ")
+    assert record(local)["pid"] == up["pid"]
+    password = json.loads((folder(local) / "account.json").read_text())["password"]
+    assert password not in local("local", "status").text
+    assert local("local", "stop").out == "stopped\n"
+    assert local("local", "stop").out == "it was not running\n"
+    local("local", "start")
+    assert record(local)["port"] == up["port"], "clients find it again"
+
+
+def test_a_stale_record_means_nothing(local: Snowcat) -> None:
+    """After kill -9 the record stays; its pid may belong to somebody else by now."""
+    local("local", "start")
+    old = folder(local) / "account.json"
+    stale = json.loads(old.read_text())
+    os.kill(stale["pid"], signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while LocalAccount(folder(local)).running() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    old.write_text(json.dumps({**stale, "pid": os.getpid()}))
+    assert local("local", "status").code == 1
+    assert local("local", "stop").out == "it was not running\n"
+    assert local("local", "start").code == 0
+    assert record(local)["pid"] != os.getpid()
+
+
+def test_a_port_that_is_taken(local: Snowcat) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = local("local", "start", "--port", str(port))
+    assert done.code == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in done.err
+    assert "choose another with --port" in done.err
+
+
+def test_two_starts_at_once_give_one_account(local: Snowcat) -> None:
+    starts = [local.start("local", "start") for _ in range(3)]
+    said = [process.communicate(timeout=90)[0] for process in starts]
+    assert [process.returncode for process in starts] == [0, 0, 0], said
+    assert len({text.split(": ")[1] for text in said}) == 1
+
+
+def test_reset_asks_and_removes(local: Snowcat) -> None:
+    local("local", "start")
+    refused = local("local", "reset", stdin="n\n")
+    assert refused.code == 1
+    assert "nothing was removed" in refused.err
+    assert record(local)["running"] is True
+    assert local("local", "reset", "--yes").code == 0
+    assert not folder(local).exists()
+
+
+def test_reset_never_removes_what_is_no_account(local: Snowcat) -> None:
+    folder(local).mkdir()
+    (folder(local) / "thesis.txt").write_text("years of work")
+    done = local("local", "reset", "--yes")
+    assert done.code == 2
+    assert "does not look like an embedded account" in done.err
+    assert (folder(local) / "thesis.txt").exists()
+
+
+def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "duckdb" else found(name, *rest))
+    with pytest.raises(Failure, match=r"needs duckdb: pip install 'snowcat\[local\]'"):
+        LocalAccount(tmp_path / "account").start()
+    assert not (tmp_path / "account").exists()
