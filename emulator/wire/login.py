@@ -131,7 +131,7 @@ def _key_pair(account: Account, token: str) -> str:
 
 def _session(account: Account, user: str, fixed_role: str | None, query: dict[str, str]) -> Session:
     record = account.store.find("USER", "", "", user)
-    props = record.props if record is not None else {}
+    props = record.props if record is not None else _service_defaults(account, user)
     wanted = _name(query.get("roleName"))
     role = wanted or fixed_role or props.get("default_role") or "PUBLIC"
     if fixed_role is not None:
@@ -156,6 +156,13 @@ def _session(account: Account, user: str, fixed_role: str | None, query: dict[st
         if account.store.find("SCHEMA", database, "", schema):
             session.schema = schema
     return session
+
+
+def _service_defaults(account: Account, user: str) -> dict[str, Any]:
+    """What a service's own user starts with: its QUERY_WAREHOUSE."""
+    parts = user.split(".")
+    service = account.store.find("SERVICE", *parts) if len(parts) == 3 else None
+    return {"default_warehouse": service.props.get("query_warehouse")} if service is not None else {}
 
 
 def _usable(account: Account, session: Session, kind: str, database: str, name: str) -> bool:
