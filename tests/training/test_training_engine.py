@@ -1,0 +1,89 @@
+"""DeepSpeed's configuration, and what is known before it starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from training.config import Lora, Method, TrainingConfig
+from training.engine import choose_stage, deepspeed_config
+from training.errors import BadInputError
+from training.model import check_folder, load_model, prepare, stored_dtype
+from training.rank import is_out_of_memory, write_outcome
+
+
+def config(**parts: Any) -> TrainingConfig:
+    minimal = {"run": {"id": "r", "job": "j"}, "base": {"path": "/b"}, "data": {"path": "/d"}, "output": {"path": "/o"}}
+    return TrainingConfig.model_validate({**minimal, **parts})
+
+
+@pytest.mark.parametrize(
+    ("zero", "stage", "reason"),
+    [("auto", 1, "LoRA on a CPU spreads only the optimizer"), (0, 0, "as asked"), (3, 3, "as asked")],
+)
+def test_the_stage(zero: Any, stage: int, reason: str) -> None:
+    choice = choose_stage(config(deepspeed={"zero": zero}))
+    assert choice.stage == stage, reason
+    assert choice.reason
+
+
+def test_offload_without_a_gpu_is_refused() -> None:
+    with pytest.raises(BadInputError, match="offload: none"):
+        choose_stage(config(deepspeed={"zero": "auto", "offload": "optimizer"}))
+
+
+@pytest.mark.parametrize(("dtype", "enabled"), [("bfloat16", True), ("float32", False)])
+def test_deepspeed_keeps_master_weights_only_for_bfloat16(dtype: str, enabled: bool) -> None:
+    document = deepspeed_config(config(training={"dtype": dtype, "clip": 0.5}), stage=2, accumulation=3)
+    assert document["bf16"] == {"enabled": enabled}
+    assert document["zero_optimization"] == {"stage": 2}
+    assert document["gradient_accumulation_steps"] == 3
+    assert document["gradient_clipping"] == 0.5
+
+
+def test_targets_that_the_model_lacks_are_named(tiny_base: Path) -> None:
+    with pytest.raises(BadInputError, match=r"lora\.targets.*qkv_proj"):
+        prepare(load_model(tiny_base, torch.float32), Method(lora=Lora(targets=["qkv_proj"])))
+
+
+def test_only_the_named_targets_are_trained(tiny_base: Path) -> None:
+    model = prepare(load_model(tiny_base, torch.float32), Method(lora=Lora(targets=["q_proj", "v_proj"])))
+    trained = {name.split(".lora_")[0].split(".")[-1] for name, p in model.named_parameters() if p.requires_grad}
+    assert trained == {"q_proj", "v_proj"}
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [([], "config.json is missing"), (["config.json"], "no weights"), (["config.json", "model.bin"], "pickles are refused")],
+)
+def test_a_folder_that_is_no_model(tmp_path: Path, names: list[str], words: str) -> None:
+    for name in names:
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(BadInputError, match=words):
+        check_folder(tmp_path)
+
+
+def test_stored_dtype(tiny_base: Path) -> None:
+    assert stored_dtype(tiny_base) == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), True),
+        (RuntimeError("shape mismatch"), False),
+    ],
+)
+def test_what_counts_as_out_of_memory(error: Exception, expected: bool) -> None:
+    assert is_out_of_memory(error) is expected
+
+
+def test_the_first_reason_stays(tmp_path: Path) -> None:
+    write_outcome(tmp_path, 10, "first")
+    write_outcome(tmp_path, 12, "second")
+    assert "first" in (tmp_path / "outcome.json").read_text()

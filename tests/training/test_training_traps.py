@@ -1,0 +1,111 @@
+"""The traps of reference/training.md that cost time before: each is closed by a test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional
+from training_tiny import tiny_rows, tiny_tokenizer
+
+from training.config import Data, Lora, Method, Prompt
+from training.data import TrainingSet, encode_rows, select_rows
+from training.evaluate import generate
+from training.loop import micro_batch, summed_loss
+from training.model import load_model, merge, prepare
+from training.prompts import Example, Message, Question
+from training.tokens import Tokens
+
+PAIR = Example(Question((Message("user", "Hi"),)), "Yes")
+
+
+@pytest.fixture
+def tokens() -> Tokens:
+    return Tokens(tiny_tokenizer())
+
+
+@pytest.fixture
+def data(tokens: Tokens) -> TrainingSet:
+    return encode_rows(select_rows(tiny_rows(), Data(table="T"), Prompt(), 4).train, tokens, 512)
+
+
+def test_the_end_token_is_learned_although_it_is_the_padding_token(tokens: Tokens, data: TrainingSet) -> None:
+    assert tokens.pad == tokens.eos
+    rows = sorted(range(len(data.rows)), key=lambda row: len(data.rows[row].ids))
+    batch = micro_batch(data, [rows[0], rows[-1]], tokens.pad, "answer")
+    ends = (batch.targets == tokens.eos).sum(dim=1).tolist()
+    assert ends == [1, 1], "one end token a row is learned; padding is not"
+    assert batch.trained == sum(data.rows[row].answer_tokens for row in (rows[0], rows[-1]))
+
+
+def test_only_the_answer_is_learned_unless_all_is_asked_for(tokens: Tokens, data: TrainingSet) -> None:
+    row = data.rows[0]
+    answer, everything = (micro_batch(data, [0], tokens.pad, loss) for loss in ("answer", "all"))  # type: ignore[arg-type]
+    assert answer.targets[0].tolist() == list(row.ids[row.answer_start :])
+    assert everything.targets[0].tolist() == list(row.ids[1:])
+
+
+def test_a_tokenizer_that_was_asked_to_pad_does_not_spoil_training_rows(tokens: Tokens) -> None:
+    before = tokens.example(PAIR)
+    tokens.raw(["a", "a much longer text"], padding=True)
+    tokens.raw("x", truncation=True, max_length=1)
+    assert tokens.example(PAIR) == before
+
+
+def test_question_and_answer_meet_exactly_where_generation_will_start(tokens: Tokens) -> None:
+    encoded = tokens.example(PAIR)
+    assert list(encoded.ids[: encoded.answer_start]) == tokens.question(PAIR.question)
+    assert tokens.text(list(encoded.ids[encoded.answer_start :])) == "Yes"
+    assert encoded.ids[-1] == tokens.eos
+
+
+def test_padded_rows_have_the_loss_of_rows_alone(tiny_base: Path, tokens: Tokens, data: TrainingSet) -> None:
+    model = load_model(tiny_base, torch.float32)
+    alone = [summed_loss(model, micro_batch(data, [row], tokens.pad, "answer")).item() for row in (0, 5, 9)]
+    together = summed_loss(model, micro_batch(data, [0, 5, 9], tokens.pad, "answer")).item()
+    assert together == pytest.approx(sum(alone), rel=1e-5)
+
+
+def test_the_head_on_kept_positions_gives_the_loss_of_the_whole_head(tiny_base: Path, tokens: Tokens, data: TrainingSet) -> None:
+    adapted = prepare(load_model(tiny_base, torch.float32), Method(lora=Lora(rank=4)))
+    batch = micro_batch(data, [3], tokens.pad, "answer")
+    row = data.rows[3]
+    ids = torch.tensor([row.ids])
+    labels = ids.clone()
+    labels[0, : row.answer_start] = -100
+    logits = adapted(input_ids=ids, use_cache=False).logits
+    whole = functional.cross_entropy(logits[0, :-1], labels[0, 1:], reduction="sum")
+    assert summed_loss(adapted, batch).item() == pytest.approx(whole.item(), rel=1e-5)
+
+
+def test_training_runs_without_a_cache(tokens: Tokens, data: TrainingSet) -> None:
+    seen: dict[str, Any] = {}
+
+    class Recorder:
+        def __call__(self, **arguments: Any) -> Any:
+            seen.update(arguments)
+            length = len(arguments["logits_to_keep"])
+            return type("Output", (), {"logits": torch.zeros(1, length, 300)})
+
+    summed_loss(Recorder(), micro_batch(data, [0], tokens.pad, "answer"))
+    assert seen["use_cache"] is False
+
+
+def test_a_batch_of_unequal_questions_is_answered_as_each_alone(tiny_base: Path, tokens: Tokens) -> None:
+    model = load_model(tiny_base, torch.float32)
+    questions = [tokens.question(Question((Message("user", text),))) for text in ("a", "some words", "x" * 60)]
+    alone = [generate(model, [ids], 6, tokens)[0] for ids in questions]
+    assert generate(model, questions, 6, tokens) == alone
+
+
+def test_merging_changes_no_answer(tiny_base: Path) -> None:
+    torch.manual_seed(1)
+    adapted = prepare(load_model(tiny_base, torch.float32), Method(lora=Lora(rank=4))).eval()
+    for name, parameter in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    ids = torch.arange(5, 40).unsqueeze(0)
+    before = adapted(input_ids=ids).logits
+    assert torch.allclose(merge(adapted)(input_ids=ids).logits, before, atol=1e-5)
