@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 import time
 import traceback
-import sys
+import uuid
 from typing import TYPE_CHECKING, Any
 
-from emulator import errors
+from emulator import errors, parameters
 from emulator.commands.context import CommandContext
 from emulator.commands.registry import find_command
 from emulator.results import ResultSet
@@ -43,8 +45,7 @@ def submit(account: Account, session: Session, body: dict[str, Any], request_id:
 
 def _run_request(account: Account, statement: Statement, text: str, body: dict[str, Any]) -> None:
     try:
-        parameters = body.get("parameters") or {}
-        count = int(parameters.get("MULTI_STATEMENT_COUNT", 1))
+        count = int((body.get("parameters") or {}).get("MULTI_STATEMENT_COUNT", 1))
         parts = split_statements(text)
         if not parts:
             raise errors.empty_statement()
@@ -71,7 +72,9 @@ def _fail(statement: Statement, error: Exception) -> None:
     if not isinstance(error, errors.SqlError):
         traceback.print_exception(error, file=sys.stderr)
         error = errors.internal(f"{type(error).__name__}: {error}")
-    if statement.cancelled.is_set() and error.errno != 604:
+    if statement.timed_out is not None:
+        error = errors.statement_timeout(statement.timed_out)
+    elif statement.cancelled.is_set() and error.errno != 604:
         error = errors.canceled()
     statement.error = error
     statement.response = responses.failure(error, statement.query_id)
@@ -80,12 +83,14 @@ def _fail(statement: Statement, error: Exception) -> None:
 def _run_one(account: Account, statement: Statement, text: str, body: dict[str, Any]) -> None:
     session = statement.session
     ctx = _context(account, statement, text)
+    timer = _timeout(statement, session, body)
     try:
         result = run_statement(ctx, text, body.get("bindings") or {}, describe_only=bool(body.get("describeOnly")))
     except TransferAnswer as transfer:
         statement.response = responses.stage_transfer(transfer.data, statement, session)
         return
     finally:
+        timer.cancel()
         statement.used_warehouse = ctx.used_warehouse
         statement.warehouse = session.warehouse
         account.save(session)
@@ -93,6 +98,21 @@ def _run_one(account: Account, statement: Statement, text: str, body: dict[str, 
     statement.result = result
     statement.response = responses.success(result, statement, session)
     statement.bytes = result.arrow.nbytes if result.arrow is not None else 200 * len(result.rows)
+
+
+def _timeout(statement: Statement, session: Session, body: dict[str, Any]) -> threading.Timer:
+    """A running timer that cancels the statement when it takes longer than STATEMENT_TIMEOUT_IN_SECONDS."""
+    given = (body.get("parameters") or {}).get("STATEMENT_TIMEOUT_IN_SECONDS")
+    seconds = int(given or session.parameters.get("STATEMENT_TIMEOUT_IN_SECONDS") or parameters.TIMEOUT_SECONDS)
+
+    def stop() -> None:
+        statement.timed_out = seconds
+        statement.cancel()
+
+    timer = threading.Timer(seconds, stop)
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 def _remember(session: Session, query_id: str) -> None:
@@ -114,8 +134,6 @@ def _context(account: Account, statement: Statement, text: str) -> CommandContex
 def _run_many(account: Account, parent: Statement, parts: list[str], body: dict[str, Any]) -> None:
     children: list[Statement] = []
     types: list[int] = []
-    import uuid
-
     for text in parts:
         child = Statement(
             str(uuid.uuid4()),

@@ -8,6 +8,9 @@ from typing import Any
 from emulator import errors
 
 
+TIMEOUT_SECONDS = 172_800
+
+
 @dataclass(frozen=True)
 class Parameter:
     name: str
@@ -29,7 +32,7 @@ _ALL = (
     Parameter("QUERY_TAG", "", "STRING", "Free text kept with the session's statements"),
     Parameter("QUOTED_IDENTIFIERS_IGNORE_CASE", False, "BOOLEAN", "Quoted names are upper-cased too"),
     Parameter("ROWS_PER_RESULTSET", 0, "NUMBER", "Most rows of a result; 0 is no bound"),
-    Parameter("STATEMENT_TIMEOUT_IN_SECONDS", 172800, "NUMBER", "A longer statement is cancelled"),
+    Parameter("STATEMENT_TIMEOUT_IN_SECONDS", TIMEOUT_SECONDS, "NUMBER", "A longer statement is cancelled"),
     Parameter("TIMESTAMP_OUTPUT_FORMAT", "YYYY-MM-DD HH24:MI:SS.FF3 TZHTZM", "STRING", "How timestamps are shown"),
     Parameter("TIMESTAMP_TYPE_MAPPING", "TIMESTAMP_NTZ", "STRING", "What TIMESTAMP stands for"),
     Parameter("TIMEZONE", "UTC", "STRING", "Time zone of the session"),

@@ -201,11 +201,15 @@ def show_parameters(ctx: CommandContext, cursor: Cursor) -> ResultSet:
 def call(ctx: CommandContext, cursor: Cursor) -> ResultSet:
     token = cursor.peek()
     name = cursor.name()
-    function = find_system_function(name.name)
+    arguments: list[Any] = []
+    wanted = name.name
+    if cursor.accept_op("!"):  # a method of an object: it gets the object's name as first argument
+        arguments.append(str(name))
+        wanted = f"!{cursor.identifier()}"
+    function = find_system_function(wanted)
     if function is None:
-        raise errors.unknown_function(name.name)
+        raise errors.unknown_function(wanted.lstrip("!"))
     cursor.expect_op("(")
-    arguments = []
     while not cursor.accept_op(")"):
         if cursor.peek().kind == "word" and cursor.peek(1).is_op("=>"):
             cursor.next()

@@ -23,6 +23,7 @@ from emulator.engine.functions import Functions
 from emulator.engine.macros import MACROS
 from emulator.engine.rewrite import parse, rewrite
 from emulator.engine.sources import Sources, schema_name
+from emulator.sql.projections import projection_texts
 from emulator.results import Column, ResultSet
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Engine:
         """Runs a query or DML statement. Raises SqlError; 1003 for what is neither."""
         tree = self.parse(text)
         if isinstance(tree, exp.Query):
-            return self._select(ctx, tree, earlier or [], describe_only)
+            return self._select(ctx, tree, text, earlier or [], describe_only)
         if type(tree) in _DML:
             return self._change(ctx, tree, describe_only)
         first = text.split(maxsplit=1)[0]
@@ -118,8 +119,10 @@ class Engine:
             raise
         return prepared
 
-    def _select(self, ctx: CommandContext, tree: exp.Query, earlier: list[ResultSet], describe_only: bool) -> ResultSet:
-        names = _output_names(tree)
+    def _select(
+        self, ctx: CommandContext, tree: exp.Query, text: str, earlier: list[ResultSet], describe_only: bool
+    ) -> ResultSet:
+        names = _output_names(tree, text)
         plain_scan = _is_plain_result_scan(tree)
         duck = self.cursor(ctx.session)
         prepared = self.prepare(ctx, tree, duck, earlier)
@@ -407,19 +410,22 @@ def _is_plain_result_scan(tree: exp.Query) -> bool:
     return isinstance(call, exp.Anonymous) and str(call.this).upper() == "RESULT_SCAN"
 
 
-def _output_names(tree: exp.Query) -> list[str] | None:
-    """Column names as Snowflake gives them; None where a star makes them known only later."""
+def _output_names(tree: exp.Query, text: str) -> list[str] | None:
+    """Column names as Snowflake gives them: the alias, else the text in upper case. None where a star hides how many there are."""
     select = tree
     while isinstance(select, exp.SetOperation | exp.Subquery):
         select = select.this
     if not isinstance(select, exp.Select):
         return None
+    written = projection_texts(text)
     names = []
-    for projection in select.expressions:
-        if projection.is_star or projection.find(exp.Star) and not isinstance(projection, exp.Alias | exp.Func):
+    for index, projection in enumerate(select.expressions):
+        if projection.is_star:
             return None
-        if isinstance(projection, exp.Alias | exp.Column):
-            names.append(str(projection.output_name) or projection.sql("snowflake").upper())
+        if isinstance(projection, exp.Alias | exp.Column) and projection.output_name:
+            names.append(str(projection.output_name))
+        elif written is not None and len(written) == len(select.expressions):
+            names.append(written[index].upper())
         else:
             names.append(projection.sql("snowflake").replace('"', "").upper())
     return names

@@ -15,6 +15,7 @@ _TABLE = re.compile(r"Referenced table \"(.*?)\" not found")
 _NO_TABLE = re.compile(r"Table with name (.*?) does not exist")
 _VALUE = re.compile(r"[Cc]ould not convert string ['\"](.*?)['\"] to (\w+)|invalid (\w+) field format: \"(.*?)\"", re.DOTALL)
 _NUMERIC = re.compile(r"INT|DECIMAL|DOUBLE|FLOAT", re.IGNORECASE)
+_WIDTH = re.compile(r"has (\d+) columns but (\d+) values were supplied")
 _NOT_NULL = re.compile(r"NOT NULL constraint failed: .*?\.?([^.\s]+)$")
 
 
@@ -35,6 +36,13 @@ def translate(error: duckdb.Error) -> errors.SqlError:
         return errors.invalid_identifier(match[1])
     if match := _NO_TABLE.search(text):
         return errors.table_does_not_exist(match[1])
+    if match := _WIDTH.search(text):
+        wanted, given = match[1], match[2]
+        return errors.SqlError(
+            2020,
+            "21S01",
+            f"{errors.COMPILATION}Insert value list does not match column list expecting {wanted} but got {given}",
+        )
     if match := _NOT_NULL.search(text):
         return errors.SqlError(100072, "22000", f"NULL result in a non-nullable column '{match[1]}'")
     if isinstance(error, duckdb.ConversionException):

@@ -70,7 +70,7 @@ class Functions:
             if isinstance(node.parent, exp.TableFromRows | exp.ModelAttribute):
                 continue
             name, top = _name(node)
-            if name is None:
+            if name is None or isinstance(top.parent, exp.TableFromRows):
                 continue
             if name in values and not (isinstance(node, exp.Column) and node.args.get("table")):
                 top.replace(_named(top, _literal(values[name]), f"{name}()"))
@@ -133,7 +133,7 @@ class Functions:
             call = func(self._register(obj), *self._arguments(obj, node))
             returns = str(obj.props.get("returns", "VARCHAR"))
             if types.is_json(exp.DataType.build(returns, dialect="snowflake")):
-                call = exp.Cast(this=call, to=exp.DataType.build("JSON", dialect="duckdb"))
+                call = func("json", call)
             top.replace(_named(top, call, label))
         else:
             top.replace(_named(top, exp.Paren(this=self._inline(obj, node)), label))
@@ -208,6 +208,8 @@ def _vectorised(
             ctx.check_cancelled()
             assert ctx.account.runtime is not None
             values = ctx.account.runtime.call(obj, rows, ctx)
+            if types.is_json(exp.DataType.build(str(obj.props.get("returns", "VARCHAR")), dialect="snowflake")):
+                values = [None if value is None else json.dumps(value, ensure_ascii=False) for value in values]
             return pa.array([_returned(value, returns) for value in values], _arrow_type(returns))
         except BaseException as error:
             failures.append(error)

@@ -12,7 +12,7 @@ MACROS = (
     "CREATE OR REPLACE MACRO sf_parse_json(x) AS CASE WHEN trim(sf_text(x)) = '' THEN NULL ELSE CAST(x AS JSON) END",
     """CREATE OR REPLACE MACRO sf_get(v, k) AS CASE WHEN typeof(k) IN ('VARCHAR', 'JSON')
          THEN json_extract(CAST(v AS JSON), '$."' || sf_text(k) || '"')
-         ELSE json_extract(CAST(v AS JSON), '$[' || CAST(k AS VARCHAR) || ']') END""",
+         ELSE json_extract(CAST(v AS JSON), '$[' || coalesce(TRY_CAST(sf_text(k) AS BIGINT), 0) || ']') END""",
     """CREATE OR REPLACE MACRO sf_div(a, b) AS CASE WHEN CAST(b AS DOUBLE) = 0 THEN CAST(error('Division by zero') AS DOUBLE)
          ELSE CAST(a AS DOUBLE) / CAST(b AS DOUBLE) END""",
     """CREATE OR REPLACE MACRO sf_typeof(v) AS CASE json_type(to_json(v)) WHEN 'NULL' THEN 'NULL_VALUE' WHEN 'VARCHAR' THEN 'VARCHAR'
@@ -23,5 +23,6 @@ MACROS = (
          WHEN 'OBJECT' THEN list_transform(json_keys(j),
            lambda n: struct_pack(k := n, p := n, i := CAST(NULL AS BIGINT), v := json_extract(j, '$."' || n || '"')))
          ELSE [] END""",
+    "CREATE OR REPLACE MACRO sf_row(r) AS to_json(r)",
     "CREATE OR REPLACE MACRO sf_object(o) AS json_merge_patch(CAST('{}' AS JSON), o)",
 )

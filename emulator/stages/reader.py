@@ -82,7 +82,7 @@ def stage_query(
     """A query over the files (path on disk, name as METADATA$FILENAME shows it), and a table to be registered as `$rows`."""
     if options.kind == "PARQUET":
         parts = [
-            f'SELECT to_json(p) AS "$1", {_text(name)} AS "METADATA$FILENAME", row_number() OVER () AS "METADATA$FILE_ROW_NUMBER"'
+            f'SELECT sf_row(p) AS "$1", {_text(name)} AS "METADATA$FILENAME", row_number() OVER () AS "METADATA$FILE_ROW_NUMBER"'
             f" FROM read_parquet({_quoted(path)}) AS p"
             for path, name in files
         ]

@@ -8,6 +8,8 @@ import time
 from urllib.parse import quote
 
 _LIFE_SECONDS = 3600
+# Driver 5.x uploads with OVERWRITE=FALSE only if the address says that it covers these headers.
+_SIGNED_HEADERS = "host;x-goog-if-generation-match;x-goog-meta-sfc-digest;x-goog-meta-encryptiondata;x-goog-meta-matdesc"
 
 
 class StageUrls:
@@ -19,7 +21,11 @@ class StageUrls:
     def sign(self, base_url: str, method: str, stage_id: int, path: str) -> str:
         """An address for PUT or GET of the file, good for an hour."""
         expires = int(time.time()) + _LIFE_SECONDS
-        return f"{base_url}/_stage/{stage_id}/{quote(path)}?expires={expires}&signature={self._signature(method, stage_id, path, expires)}"
+        signature = self._signature(method, stage_id, path, expires)
+        return (
+            f"{base_url}/_stage/{stage_id}/{quote(path)}?expires={expires}&signature={signature}"
+            f"&X-Goog-SignedHeaders={quote(_SIGNED_HEADERS, safe='')}"
+        )
 
     def check(self, method: str, stage_id: int, path: str, expires: str, signature: str) -> bool:
         """Whether the request's signature is right and not expired."""

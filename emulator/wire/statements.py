@@ -46,6 +46,7 @@ class Statement:
     future: Future[None] | None = None
     children: list[str] = field(default_factory=list)
     bytes: int = 0
+    timed_out: int | None = None
 
     @property
     def status(self) -> str:

@@ -45,6 +45,8 @@ class Transfer:
             target = files.path(stage_id, path)
         except errors.SqlError as error:
             return PlainTextResponse(error.message, 403)
+        if request.headers.get("x-goog-if-generation-match") == "0" and target.exists():
+            return PlainTextResponse("the file exists and OVERWRITE is FALSE", 412)
         room = await run_in_threadpool(files.room, target)
         incoming = files.incoming(stage_id)
         size = 0
