@@ -131,7 +131,7 @@ class Connection:
         Unreachable (client-side numbers, sockets) is `Transient`; every other answer is the account's refusal, `LoginFailed`.
         """
         found = from_driver(error, None)
-        text = redact(found.message).replace("\n", " ").strip()
+        text = redact(found.message).replace("\n", " ").strip(" .")
         if isinstance(found, Transient) or (isinstance(error, OSError) and not isinstance(error, FileNotFoundError | PermissionError)):
             return Transient(
                 f"the account at {self.address} did not answer ({text}): check the network, a proxy, and the `account` of {self._where()}",

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from kinds_account import running_account
+from embedded_account import run_account
 
-from controller.account.connections import Connection
+from controller.account.connections import Connection, local_connection
 from controller.account.session import SessionPool
 
 
 @pytest.fixture(scope="session")
 def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
-    with running_account(tmp_path_factory.mktemp("account") / "state") as connection:
-        yield connection
+    for running in run_account(tmp_path_factory.mktemp("account") / "state", "--time-scale", "0.01"):
+        yield local_connection(running.details)
 
 
 @pytest.fixture

@@ -1,21 +1,15 @@
-"""The embedded account as a process, and a kind driven against it as the loop would: look, plan, send."""
+"""A kind driven against the embedded account as the loop would: look, plan, send."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kinds_project import Files
 
-from controller.account.connections import Connection, local_connection
 from controller.account.reader import current_role, read
 from controller.account.session import SessionPool
 from controller.account.snapshot import Show, Snapshot
@@ -23,29 +17,7 @@ from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.kinds.base import Effect, Observation, Project, Sql, Step, View
 from controller.kinds.registry import KINDS
 
-ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0  # seconds, only until a broken account fails the test
-
-
-@contextlib.contextmanager
-def running_account(state: Path, *options: str) -> Iterator[Connection]:
-    """Start an account, wait for its address, stop it at the end."""
-    log = state.with_suffix(".log").open("w+")
-    command = [sys.executable, "-m", "emulator", "--state", str(state), "--time-scale", "0.01", *options]
-    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        address = state / "account.json"
-        until(lambda: address.exists() or process.poll() is not None)
-        assert process.poll() is None, f"the account did not start: {Path(log.name).read_text()}"
-        yield local_connection(json.loads(address.read_text()))
-    finally:
-        process.terminate()
-        try:
-            process.wait(timeout=PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        log.close()
 
 
 def until(done: Callable[[], bool]) -> None:

@@ -30,10 +30,10 @@ class Offline(Files):
     offline = True
 
 
-def graph_of(folder: Path, *manifests: str) -> Graph:
-    """Load manifests, given without their apiVersion line, as a project of their own."""
+def graph_of(folder: Path, *manifests: str, whole: bool = False) -> Graph:
+    """Load manifests, given without their apiVersion line unless they are `whole`, as a project of their own."""
     (folder / "snowcat.yaml").write_text(PROJECT)
-    text = "\n---\n".join("apiVersion: snowcat/v1\n" + dedent(manifest).strip() for manifest in manifests)
+    text = "\n---\n".join(("" if whole else "apiVersion: snowcat/v1\n") + dedent(manifest).strip() for manifest in manifests)
     (folder / "manifests.yaml").write_text(text)
     result = load_project(folder)
     assert not [p for p in result.problems if p.severity == "error"], [str(p) for p in result.problems]

@@ -1,0 +1,200 @@
+"""Sessions over the wire, with the unmodified driver: rows, errors by class, logins that fail, files, warehouses."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from embedded_account import run_account
+
+from controller.account.connections import Connection, find_connection
+from controller.account.counters import StatementClass
+from controller.account.errors import AccountError, AlreadyExists, Denied, LoginFailed, NotFound, NoWarehouse, Rejected, Transient
+from controller.account.reader import current_role, read
+from controller.account.session import Session, SessionPool, open_session
+from controller.account.snapshot import Describe, Missing, Show
+from controller.api.names import QualifiedName
+from controller.kinds.base import Sql
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The account.json of a running embedded account."""
+    for running in run_account(tmp_path_factory.mktemp("account") / "state", "--time-scale", "0.01"):
+        yield running.state / "account.json"
+
+
+@pytest.fixture
+def connection(address: Path) -> Connection:
+    """By way of a file, as a person's own account would be: account.json has the keys of a connection."""
+    return find_connection(str(address), environ={})
+
+
+@pytest.fixture
+def session(connection: Connection) -> Iterator[Session]:
+    opened = open_session(connection, role="ACCOUNTADMIN")
+    yield opened
+    opened.close()
+
+
+def test_rows_by_lower_case_names(session: Session) -> None:
+    result = session.execute("SHOW ROLES")
+    assert {"name", "owner", "comment"} <= set(result.columns)
+    assert "ACCOUNTADMIN" in {row["name"] for row in result.rows}
+    assert result.query_id
+
+
+def test_the_session_s_role_and_tag(session: Session) -> None:
+    assert session.role == "ACCOUNTADMIN"
+    assert session.execute("SELECT CURRENT_ROLE()").scalar == "ACCOUNTADMIN"
+
+
+ERRORS = [
+    ("DESCRIBE STAGE NO_DB.NO_SCHEMA.S", NotFound),
+    ("SHOW STAGES IN SCHEMA NO_DB.NO_SCHEMA", NotFound),
+    ("CREATE ROLE SYSADMIN", AlreadyExists),
+    ("CREATE CUBE X", Rejected),
+    ("SELECT COUNT(*) FROM ERRORS_DB.PUBLIC.T", NoWarehouse),
+]
+
+
+@pytest.mark.parametrize(("statement", "expected"), ERRORS)
+def test_errors_have_a_class(statement: str, expected: type[AccountError], session: Session) -> None:
+    session.execute("CREATE DATABASE IF NOT EXISTS ERRORS_DB")
+    session.execute("CREATE TABLE IF NOT EXISTS ERRORS_DB.PUBLIC.T (A INT)")
+    with pytest.raises(AccountError) as caught:
+        session.execute(statement)
+    assert type(caught.value) is expected, caught.value
+    assert (caught.value.statement, caught.value.errno is not None) == (statement, True)
+
+
+def test_a_privilege_that_is_missing(connection: Connection) -> None:
+    session = open_session(connection, role="PUBLIC")
+    with pytest.raises(Denied):
+        session.execute("CREATE DATABASE NOT_FOR_PUBLIC")
+    session.close()
+
+
+def test_what_is_tolerated_is_no_error(session: Session) -> None:
+    result = session.execute(Sql("CREATE ROLE SYSADMIN", tolerate=frozenset({2002})))
+    assert (result.tolerated, result.rows) == (2002, ())
+
+
+def test_a_failing_statement_shows_its_display_text(session: Session) -> None:
+    with pytest.raises(AccountError) as caught:
+        session.execute(Sql("CREATE SECRET NO_DB.S.X TYPE = GENERIC_STRING SECRET_STRING = 'the-hidden-one'", display="CREATE SECRET …"))
+    assert caught.value.statement == "CREATE SECRET …"
+    assert "the-hidden-one" not in str(caught.value) + repr(caught.value)
+
+
+def test_a_wrong_password(connection: Connection) -> None:
+    wrong = replace(connection, parameters={**connection.parameters, "password": "not-the-password"})
+    with pytest.raises(LoginFailed, match=r"password of connection") as caught:
+        open_session(wrong)
+    assert "not-the-password" not in str(caught.value)
+    assert "'ADMIN'" in str(caught.value), "names what to check"
+
+
+def test_an_unknown_role(connection: Connection) -> None:
+    with pytest.raises(LoginFailed, match="role 'no_such_role'"):
+        open_session(connection, role="no_such_role")
+
+
+def test_an_account_that_does_not_answer(connection: Connection) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    away = replace(connection, parameters={**connection.parameters, "port": port, "login_timeout": 1})
+    with pytest.raises(Transient, match=f"127.0.0.1:{port} did not answer"):
+        open_session(away)
+
+
+def test_files_of_a_stage(session: Session, tmp_path: Path) -> None:
+    session.execute("CREATE DATABASE IF NOT EXISTS FILES_DB")
+    session.execute('CREATE STAGE IF NOT EXISTS FILES_DB.PUBLIC."odd stage"')
+    stage = QualifiedName.parse('files_db.public."odd stage"')
+    local = tmp_path / "a b.bin"
+    local.write_bytes(bytes(range(256)))
+    session.put_file(local, stage, "deep/folder")
+    assert session.get_file(stage, "deep/folder/a b.bin") == bytes(range(256))
+    local.write_bytes(b"second")
+    session.put_file(local, stage, "deep/folder")
+    assert session.get_file(stage, "/deep/folder/a b.bin") == b"second"
+    assert session.get_file(stage, "deep/folder/a") is None, "a prefix is not the file"
+    assert session.get_file(QualifiedName.parse("files_db.public.none"), "x") is None
+    with pytest.raises(FileNotFoundError):
+        session.put_file(tmp_path / "none", stage)
+
+
+def test_a_warehouse_only_where_it_is_asked_for(session: Session) -> None:
+    session.execute("CREATE DATABASE IF NOT EXISTS WH_DB")
+    session.execute("CREATE OR REPLACE TABLE WH_DB.PUBLIC.T (A INT)")
+    session.execute("CREATE WAREHOUSE IF NOT EXISTS WH WAREHOUSE_SIZE = XSMALL")
+    session.execute("SHOW WAREHOUSES")
+    assert session.counters.in_warehouse == 0
+    with session.warehouse("wh"):
+        assert session.execute("SELECT COUNT(*) FROM WH_DB.PUBLIC.T").scalar == 0
+    assert session.counters.in_warehouse == 1
+    assert session.counters.by_class[StatementClass.SELECT] == 1
+
+
+def test_reads_side_by_side(connection: Connection) -> None:
+    pool = SessionPool(connection, 3, role="ACCOUNTADMIN")
+    roles, stages, pool_row = Show("ROLES"), Show("STAGES", "SCHEMA NO_DB.S"), Describe("COMPUTE POOL", "NO_POOL")
+    answers = read(pool, [roles, stages, roles, pool_row])
+    assert list(answers) == [roles, stages, pool_row], "each is asked once"
+    assert isinstance(answers[stages], Missing) and isinstance(answers[pool_row], Missing)
+    assert {row["name"] for row in answers[roles]} >= {"PUBLIC"}  # type: ignore[union-attr]
+    assert pool.counters.by_class[StatementClass.SHOW] == 2
+    assert current_role(pool) == "ACCOUNTADMIN"
+    pool.close()
+    with pytest.raises(Transient, match="closed"):
+        current_role(pool)
+
+
+def test_a_broken_statement_stops_a_read(connection: Connection) -> None:
+    pool = SessionPool(connection, 1, role="ACCOUNTADMIN")
+    with pytest.raises(Rejected):
+        read(pool, [Show("NONSENSE", "SOMEWHERE")])
+    pool.close()
+
+
+def test_a_session_that_is_gone_is_replaced(connection: Connection) -> None:
+    pool = SessionPool(connection, 1)
+    with pool.session() as first:
+        first.alive = False
+    with pool.session() as second:
+        assert second is not first
+        assert second.execute("SELECT 1").scalar == 1
+    pool.close()
+
+
+def test_a_pool_lends_no_more_than_it_has(connection: Connection) -> None:
+    pool = SessionPool(connection, 1)
+    order: list[str] = []
+    entered = threading.Event()
+
+    def other() -> None:
+        entered.set()
+        with pool.session():
+            order.append("second")
+
+    with pool.session():
+        thread = threading.Thread(target=other)
+        thread.start()
+        entered.wait(5)
+        order.append("first")
+    thread.join(30)
+    assert order == ["first", "second"]
+    pool.close()
+
+
+def test_a_password_for_the_registry_leaves_the_session_as_it_is(session: Session) -> None:
+    answer = json.loads(session.registry_password())
+    assert set(answer) == {"token", "expires_in"} and answer["token"]
+    assert session.execute("SELECT 1").scalar == 1
