@@ -10,19 +10,19 @@ from emulator import errors
 from emulator.catalogue.store import CatalogueObject
 from emulator.commands.context import CommandContext
 from emulator.commands.registry import command
-from emulator.commands.show import show
+from emulator.commands.show import read_options, select, show
 from emulator.engine.tables import column_definitions, fill_from_query, run_query, select_columns, store_table
 from emulator.results import ResultSet, number, text, timestamp
 from emulator.sql.names import QualifiedName
 from emulator.sql.parser import Cursor
 
 
-def _qualified(table: exp.Expression) -> QualifiedName:
+def _qualified(table: exp.Expr) -> QualifiedName:
     assert isinstance(table, exp.Table)
     return QualifiedName(tuple(str(part.name) for part in table.parts))
 
 
-def _comment(tree: exp.Expression) -> str:
+def _comment(tree: exp.Expr) -> str:
     properties = tree.args.get("properties")
     for part in properties.expressions if properties is not None else []:
         if isinstance(part, exp.SchemaCommentProperty):
@@ -75,9 +75,7 @@ def _has_types(schema: exp.Schema) -> bool:
     return any(isinstance(part, exp.ColumnDef) and part.args.get("kind") is not None for part in schema.expressions)
 
 
-def _query_columns(
-    target: exp.Expression, declared: list[dict[str, Any]] | None, rows: ResultSet | None
-) -> list[dict[str, Any]]:
+def _query_columns(target: exp.Expr, declared: list[dict[str, Any]] | None, rows: ResultSet | None) -> list[dict[str, Any]]:
     if rows is None:
         return declared or []
     found = select_columns(rows)
@@ -189,6 +187,22 @@ def show_views(ctx: CommandContext, cursor: Cursor) -> ResultSet:
         return (*shown, "false", "false", "ROLE", "OFF")
 
     return show(ctx, cursor, "VIEW", columns, row)
+
+
+@command("SHOW", "OBJECTS")
+def show_objects(ctx: CommandContext, cursor: Cursor) -> ResultSet:
+    """Tables and views together. Source: docs.snowflake.com, sql-reference/sql/show-objects."""
+    names = ("name", "database_name", "schema_name", "kind", "comment", "cluster_by")
+    columns = [timestamp("created_on"), *map(text, names), number("rows"), number("bytes"), *map(text, ("owner", "retention_time"))]
+    options = read_options(ctx, cursor, "TABLE")
+    found = sorted((*select(ctx, "TABLE", options), *select(ctx, "VIEW", options)), key=lambda obj: obj.name)
+
+    def row(obj: CatalogueObject) -> tuple[Any, ...]:
+        rows = ctx.account.engine.row_count(obj) if obj.kind == "TABLE" else None
+        start = (obj.created_on, obj.name, obj.database, obj.schema, obj.kind, obj.comment or "", "")
+        return (*start, rows, None if rows is None else rows * 64, obj.owner, "1", "ROLE")
+
+    return ResultSet([*columns, text("owner_role_type")], [row(obj) for obj in found])
 
 
 @command("DESCRIBE", "TABLE")
