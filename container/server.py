@@ -7,26 +7,23 @@ the reason in the log when there is no model to serve.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from container import settings
 from container.model_folder import verify
+from container.serving.settings import ServerSettings
 from training.errors import BadInputError, TrainingError
 from training.rank import quiet_libraries
-
-if TYPE_CHECKING:
-    from container.serving.service import ServerSettings
 
 
 def serve(chosen: ServerSettings) -> None:
     """Serve until told to stop. Raises BadInputError when the model cannot be loaded."""
+    verify(chosen.model)
     import torch
     import uvicorn
 
     from container.serving.app import build
     from container.serving.service import ModelService
 
-    verify(chosen.model)
     torch.set_num_threads(chosen.threads)
     service = ModelService(chosen)
 
@@ -48,8 +45,6 @@ def main() -> None:
     if threads:
         os.environ.setdefault("OMP_NUM_THREADS", threads)
     try:
-        from container.serving.service import ServerSettings
-
         serve(ServerSettings.from_environment())
     except TrainingError as error:
         settings.end(error)

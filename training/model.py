@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 
 from training.config import Dtype, Method
@@ -86,7 +87,7 @@ def load_model(folder: Path, dtype: torch.dtype, *, attention: str = "sdpa") -> 
             trust_remote_code=False,
             use_safetensors=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise BadInputError(f"cannot load the model in {folder}: {error}") from error
     return model.to(device()).eval()
 

@@ -1,53 +1,18 @@
-"""The model as a service: settings, state (loading, ready, failed), and the way from a prompt to an answer."""
+"""The model as a service: its state (loading, ready, failed), and the way from a prompt to an answer."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
-from container import paths, settings
 from container.serving.generator import Answer, Generator, Job, PromptError
-from training.config import Prompt
+from container.serving.settings import ServerSettings
 from training.errors import BadInputError
 from training.model import choose_dtype
 from training.prompts import Message, Question, question
 
 WAITING_BATCHES = 4  # rows that may wait: this many full SQL batches, then callers are told to come again
 WARM_UP = "Hello"
-
-
-@dataclass(frozen=True)
-class ServerSettings:
-    """What the server was started with."""
-
-    model: Path
-    name: str
-    version: str
-    prompt: Prompt
-    port: int
-    max_new_tokens: int
-    max_batch_rows: int
-    threads: int
-
-    @classmethod
-    def from_environment(cls) -> ServerSettings:
-        """Read the `SNOWCAT_*` variables. Raises BadInputError that names the wrong one."""
-        model = os.environ.get("SNOWCAT_MODEL_PATH")
-        if not model:
-            raise BadInputError("SNOWCAT_MODEL_PATH is not set; it must name the folder of the model")
-        return cls(
-            model=paths.real(model),
-            name=os.environ.get("SNOWCAT_MODEL_NAME") or Path(model).name,
-            version=os.environ.get("SNOWCAT_MODEL_VERSION") or "unknown",
-            prompt=settings.document(Prompt, "SNOWCAT_PROMPT") if os.environ.get("SNOWCAT_PROMPT") else Prompt(),
-            port=settings.number("SNOWCAT_PORT", 8000),
-            max_new_tokens=settings.number("SNOWCAT_MAX_NEW_TOKENS", 256),
-            max_batch_rows=settings.number("SNOWCAT_MAX_BATCH_ROWS", 100),
-            threads=settings.number("SNOWCAT_THREADS", settings.cores()),
-        )
 
 
 class ModelService:

@@ -1,0 +1,93 @@
+"""The trainer as a job runs it: torchrun below it, exit codes above it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from training_tiny import REPOSITORY, tiny_config, tiny_rows, write_rows
+
+
+def start(config: dict[str, Any], log: Path, **more: str) -> subprocess.Popen[bytes]:
+    environment = {
+        **os.environ,
+        "SNOWCAT_CONFIG": json.dumps(config),
+        "SNOWCAT_PROCESSES": "1",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(REPOSITORY),
+        "TMPDIR": str(log.parent),
+        **more,
+    }
+    with log.open("w") as stream:
+        return subprocess.Popen([sys.executable, "-m", "container.trainer"], env=environment, stdout=stream, stderr=subprocess.STDOUT)
+
+
+def failure(log: Path) -> str:
+    last = [line for line in log.read_text().splitlines() if line.startswith("SNOWCAT_PROGRESS ")][-1]
+    document = json.loads(last.removeprefix("SNOWCAT_PROGRESS "))
+    assert document["phase"] == "failed"
+    return str(document["message"])
+
+
+def test_two_ranks_train_and_a_finished_run_is_left_alone(tmp_path: Path, tiny_base: Path) -> None:
+    rows = write_rows(tmp_path / "rows.jsonl", tiny_rows())
+    config = tiny_config(tmp_path / "out", tiny_base, rows, training={"maxSteps": 3})
+    log = tmp_path / "log"
+    assert start(config, log, SNOWCAT_PROCESSES="2").wait(timeout=240) == 0, log.read_text()
+    run = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert run["config"]["output"]["path"] == str(tmp_path / "out")
+    assert run["steps"] == 3
+    assert not list(tmp_path.glob("snowcat-train-*")), "nothing stays in the scratch folder"
+
+    written = (tmp_path / "out" / "run.json").stat().st_mtime_ns
+    assert start(config, log).wait(timeout=60) == 0
+    assert "already finished" in log.read_text()
+    assert (tmp_path / "out" / "run.json").stat().st_mtime_ns == written
+
+
+def test_sigterm_reaches_the_ranks_and_comes_back_as_12(tmp_path: Path, tiny_base: Path) -> None:
+    rows = write_rows(tmp_path / "rows.jsonl", tiny_rows())
+    config = tiny_config(tmp_path / "out", tiny_base, rows, training={"maxSteps": 100_000})
+    config["checkpoint"] = {"everyMinutes": 1e-6}
+    log = tmp_path / "log"
+    process = start(config, log)
+    try:
+        for _ in range(6000):
+            if list((tmp_path / "out").glob("checkpoints/*/complete.json")):
+                break
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=120) == 12, log.read_text()
+    finally:
+        process.kill()
+    assert "the state is saved" in failure(log)
+
+
+@pytest.mark.parametrize(
+    ("change", "environment", "words"),
+    [
+        ({"training": {"learningRte": 1}}, {}, "training.learningRte: Extra inputs"),
+        ({"base": {"path": "/nowhere/at/all"}}, {}, "no finished model in /nowhere/at/all"),
+        ({"data": {"path": "/nowhere.jsonl"}}, {}, "cannot read /nowhere.jsonl"),
+        ({"data": {"table": "A.B.C"}}, {}, "not inside a service of an account"),
+        ({}, {"SNOWCAT_PROCESSES": "many"}, "SNOWCAT_PROCESSES must be"),
+        ({}, {"SNOWFLAKE_JOBS_COUNT": "3"}, "replicas to 1"),
+    ],
+)
+def test_what_will_not_get_better_ends_with_10(
+    tmp_path: Path, tiny_base: Path, change: dict[str, Any], environment: dict[str, str], words: str
+) -> None:
+    rows = write_rows(tmp_path / "rows.jsonl", tiny_rows())
+    config = {**tiny_config(tmp_path / "out", tiny_base, rows), **change}
+    log = tmp_path / "log"
+    assert start(config, log, **environment).wait(timeout=60) == 10, log.read_text()
+    assert words in failure(log)
+    assert "Traceback" not in log.read_text()
