@@ -34,6 +34,7 @@ class Surroundings:
     service: CatalogueObject
     spec: ServiceSpec
     folder: Path  # of the instance
+    blocks: Path  # block volumes of the instance, which outlive its containers
     ports: dict[int, int]
     endpoints: dict[str, int]
     variables: dict[str, str]  # job index and count
@@ -178,8 +179,10 @@ class Container:
             self._write_token(session)
             found.append(DirectoryMount(str(Path(self.spec.token_path).parent), session))
         for name, path in self.spec.mounts:
-            if self._around.spec.volumes[name].kind != "stage":
-                found.append(DirectoryMount(path, self._around.folder / "volumes" / name))
+            kind = self._around.spec.volumes[name].kind
+            if kind != "stage":
+                home = self._around.blocks if kind == "block" else self._around.folder / "volumes"
+                found.append(DirectoryMount(path, home / name))
         return found
 
     def _stages(self) -> list[StageMount]:

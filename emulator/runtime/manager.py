@@ -103,17 +103,14 @@ class Manager:
 
     def before_drop(self, obj: CatalogueObject) -> None:
         """The object is about to leave the catalogue."""
+        # No lock here: the caller may hold the catalogue's, which the runtime's thread takes while it holds its own.
         if obj.kind == "SERVICE":
-            with self.lock:
-                service = self.services.get(obj.id)
-                if service is not None:
-                    service.dropped = True
-                    service.status = "DELETING" if not service.terminal else service.status
-                    service.stop_all()
+            service = self.services.get(obj.id)
+            if service is not None:
+                service.dropped = True
             self.platform.revoke_tokens(obj)
         elif obj.kind == "COMPUTE POOL":
-            with self.lock:
-                self.pools.pop(obj.name, None)
+            self.pools.pop(obj.name, None)
         elif obj.kind == "IMAGE REPOSITORY":
             self.images.drop_repository(RepositoryKey(obj.database, obj.schema, obj.name))
 
@@ -183,8 +180,11 @@ class Manager:
             self._containers / str(obj.id),
             self.account.state / "logs" / str(obj.id),
             self.account.state / "logs" / str(obj.id) / "events.jsonl",
+            self.account.state / "blocks" / str(obj.id),
         )
-        pool = self.pools[obj.props["compute_pool"]]
+        # A job that is over outlives its pool in the catalogue.
+        name = obj.props["compute_pool"]
+        pool = self.pools.get(name) or Pool(name, self.time_scale)
         service = Service(obj, version, pool, self.platform, self.isolation, places)
         self.services[obj.id] = service
         return service
@@ -262,6 +262,7 @@ class Manager:
         del self.services[identifier]
         shutil.rmtree(service.places.containers, ignore_errors=True)
         shutil.rmtree(service.places.logs, ignore_errors=True)
+        shutil.rmtree(service.places.blocks, ignore_errors=True)
 
     def _restore(self, obj: CatalogueObject) -> None:
         props = obj.props

@@ -94,8 +94,11 @@ class Platform:
         secret = self.find_in("SECRET", name, service)
         if secret is None:
             raise LookupError(f"secret {name} does not exist")
-        keys = ("username", "password", "secret_string")
-        return {key: str(secret.props[key]) for key in keys if secret.props.get(key) is not None}
+        values = {} if secret.props.get("username") is None else {"username": str(secret.props["username"])}
+        for key in ("password", "secret_string"):
+            if secret.props.get(key) is not None:
+                values[key] = self._account.vault.open(str(secret.props[key]))
+        return values
 
     def image_digest(self, reference: ImageReference) -> str | None:
         key = RepositoryKey(reference.database, reference.schema, reference.repository)

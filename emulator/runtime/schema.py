@@ -163,9 +163,9 @@ def anything(value: Any, option: str, where: str) -> Any:
     return value
 
 
-def secret_reference(value: Any, option: str, where: str) -> dict[str, str]:
+def secret_reference(value: Any, option: str, where: str) -> str | dict[str, str]:
     if isinstance(value, str):
-        return {"objectName": value}
+        return value
     fields: dict[str, str] = check(Fields({"objectName": text, "objectReference": text}), value, option, where)
     if len(fields) != 1:
         raise SpecError(f"invalid '{option}' for '{where}'. Give objectName or objectReference")

@@ -33,6 +33,7 @@ class Places:
     containers: Path
     logs: Path
     events: Path
+    blocks: Path
 
 
 class Service:
@@ -112,7 +113,8 @@ class Service:
 
     def stop_all(self) -> None:
         for instance in self.instances.values():
-            instance.stop()
+            if not instance.stopping:
+                instance.stop()
 
     def kill_all(self) -> None:
         for instance in self.instances.values():
@@ -128,10 +130,12 @@ class Service:
     # -- moving on
 
     def tick(self, now: float) -> None:
-        if not self.is_job:
+        if self.dropped:
+            self.stop_all()
+        elif not self.is_job:
             self._scale()
             self._upgrade()
-        elif not self.instances and not self.finished and not self.terminal and not self.dropped:
+        elif not self.instances and not self.finished and not self.terminal:
             for number in range(self.target_instances):
                 self._add(number)
         for number, instance in list(self.instances.items()):
@@ -143,7 +147,7 @@ class Service:
         self._report_changes()
 
     def _scale(self) -> None:
-        wanted = 0 if self.dropped else self.target_instances
+        wanted = self.target_instances
         for number in sorted(self.instances, reverse=True):
             if number >= wanted and not self.instances[number].stopping:
                 self.instances[number].stop()
@@ -185,6 +189,7 @@ class Service:
             service=self.obj,
             spec=spec,
             folder=self.places.containers / str(instance.number),
+            blocks=self.places.blocks / str(instance.number),
             ports=ports,
             endpoints={e.name: ports[e.port] for e in spec.endpoints if e.port is not None},
             variables=variables,
@@ -208,7 +213,7 @@ class Service:
                 instance.status, instance.message = "FAILED", "Cancelled"
 
     def _roll_up(self) -> None:
-        if self.terminal:
+        if self.terminal or self.dropped:
             return
         before = self.status
         self.status, self.message = self._job_status() if self.is_job else self._service_status()
@@ -217,8 +222,6 @@ class Service:
             self.platform.save(self.obj, **self.outcome())
 
     def _service_status(self) -> tuple[str, str]:
-        if self.dropped:
-            return "DELETING", ""
         if self.suspended:
             return ("SUSPENDING", "") if self.instances else ("SUSPENDED", "")
         needed = int(self.props["min_ready_instances"])

@@ -236,8 +236,9 @@ def _secret(raw: dict[str, Any]) -> SecretUse:
         raise SpecError("a secret needs either 'directoryPath' or 'envVarName'")
     if (variable is None) != (raw.get("secretKeyRef") is None):
         raise SpecError("'secretKeyRef' goes with 'envVarName', and only with it")
-    reference = raw["snowflakeSecret"].get("objectName") or raw["snowflakeSecret"]["objectReference"]
-    return SecretUse(reference, variable, raw.get("secretKeyRef"), directory)
+    reference = raw["snowflakeSecret"]
+    name = reference if isinstance(reference, str) else next(iter(reference.values()))
+    return SecretUse(name, variable, raw.get("secretKeyRef"), directory)
 
 
 def _endpoint(raw: dict[str, Any], index: int) -> Endpoint:

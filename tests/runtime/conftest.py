@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from runtime_support import SERVER, AccountProcess, Sql  # noqa: E402
+from runtime_support import SERVER, AccountProcess, Sql
 
 
 def prepare(account: AccountProcess) -> Sql:

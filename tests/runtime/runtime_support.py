@@ -19,7 +19,7 @@ import httpx
 import snowflake.connector
 
 SERVER = textwrap.dedent(
-    '''
+    """
     import http.server, json, os, sys, threading, time
     PORT = int(os.environ.get("SNOWCAT_PORT", "8000"))
     STATE = {"calls": 0}
@@ -71,7 +71,7 @@ SERVER = textwrap.dedent(
 
     print("listening", flush=True)
     http.server.ThreadingHTTPServer(("0.0.0.0", PORT), Handler).serve_forever()
-    '''
+    """
 )
 
 
@@ -200,9 +200,7 @@ def layer(files: dict[str, str]) -> bytes:
     return buffer.getvalue()
 
 
-def push_image(
-    url: str, auth: tuple[str, str], repository: str, image: str, files: dict[str, str], config: dict[str, Any]
-) -> str:
+def push_image(url: str, auth: tuple[str, str], repository: str, image: str, files: dict[str, str], config: dict[str, Any]) -> str:
     """Push `image` (`name:tag`) as one layer with the given configuration (Entrypoint, Cmd, Env, WorkingDir)."""
     name, _, tag = image.partition(":")
     with httpx.Client(base_url=url, auth=auth, trust_env=False) as client:
@@ -222,9 +220,7 @@ def push_image(
             "config": {"mediaType": "application/vnd.oci.image.config.v1+json", **blob(json.dumps(document).encode())},
             "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", **blob(layer(files))}],
         }
-        answer = client.put(
-            f"{base}/manifests/{tag}", content=json.dumps(manifest), headers={"Content-Type": manifest["mediaType"]}
-        )
+        answer = client.put(f"{base}/manifests/{tag}", content=json.dumps(manifest), headers={"Content-Type": manifest["mediaType"]})
         return str(answer.raise_for_status().headers["docker-content-digest"])
 
 

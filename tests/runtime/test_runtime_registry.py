@@ -84,7 +84,7 @@ def test_pushed_image_is_shown_and_an_index_can_point_at_it(account: AccountProc
         "mediaType": "application/vnd.oci.image.index.v1+json",
         "manifests": [{"digest": digest, "size": 1, "platform": {"os": "linux", "architecture": "amd64"}}],
     }
-    put = client.put(f"/v2/db/s/repo/shown/manifests/multi", content=json.dumps(index), headers={"Content-Type": index["mediaType"]})
+    put = client.put("/v2/db/s/repo/shown/manifests/multi", content=json.dumps(index), headers={"Content-Type": index["mediaType"]})
     assert put.status_code == 201
     got = client.get("/v2/db/s/repo/shown/manifests/multi")
     assert got.headers["content-type"] == index["mediaType"]

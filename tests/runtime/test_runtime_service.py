@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import httpx
@@ -9,6 +10,8 @@ import pytest
 import yaml
 from runtime_support import AccountProcess, Sql, spec, until
 from snowflake.connector import ProgrammingError
+from websockets.asyncio.client import connect
+from websockets.exceptions import WebSocketException
 
 _API = json.dumps(
     {
@@ -89,11 +92,59 @@ def test_ingress_refuses_and_streams(account: AccountProcess, sql: Sql) -> None:
     sql("DROP SERVICE door")
 
 
+_SOCKET_SERVER = """
+import asyncio, os, websockets
+
+async def echo(socket):
+    await socket.send(socket.request.headers["Sf-Context-Current-User"] + " " + socket.request.path)
+    async for message in socket:
+        await socket.send(message)
+
+async def main():
+    async with websockets.serve(echo, "0.0.0.0", int(os.environ["SNOWCAT_PORT"]), subprotocols=["chat"]):
+        await asyncio.Future()
+
+asyncio.run(main())
+"""
+
+
+def test_websocket_passes_both_ways(account: AccountProcess, sql: Sql) -> None:
+    endpoint = json.dumps({"endpoints": [{"name": "api", "port": 9000, "public": True}]})
+    _create(sql, "socket", spec("tool:1", command=["python", "-c", _SOCKET_SERVER], extra=endpoint))
+    sql.wait("socket", "RUNNING")
+    _ready_host(sql, "socket")
+    host = sql.one("SHOW ENDPOINTS IN SERVICE socket")["ingress_url"]
+    headers = {"Authorization": f'Snowflake Token="{sql.connection.rest.token}"'}
+
+    async def talk() -> tuple[str | None, list[str | bytes]]:
+        url = f"ws://{host}/a/b?c=d"
+        where = {"host": account.info["host"], "port": account.info["port"]}
+        async with connect(url, additional_headers=headers, subprotocols=["chat"], proxy=None, **where) as socket:
+            await socket.send("text")
+            await socket.send(b"bytes")
+            return socket.subprotocol, [await socket.recv() for _ in range(3)]
+
+    def attempt() -> bool:
+        try:
+            answers.append(asyncio.run(talk()))
+        except WebSocketException:
+            return False  # without a readiness probe the server may not listen yet
+        return True
+
+    answers: list[tuple[str | None, list[str | bytes]]] = []
+    until(attempt)
+    assert answers == [("chat", ["ADMIN /a/b?c=d", "text", b"bytes"])]
+    headers.clear()
+    with pytest.raises(WebSocketException):
+        asyncio.run(talk())
+    sql("DROP SERVICE socket")
+
+
 def test_describe_gives_the_normalised_specification(sql: Sql) -> None:
     _create(sql, "described", spec("server:1", extra=_API, NUMBER="8000"))
     row = sql.service("described")
     text = row["spec"]
-    assert text.startswith("---\nspec:\n  containers:\n  - name: \"main\"\n    image: \"/db/s/repo/server:1\"\n    sha256: \"@sha256:")
+    assert text.startswith('---\nspec:\n  containers:\n  - name: "main"\n    image: "/db/s/repo/server:1"\n    sha256: "@sha256:')
     container = yaml.safe_load(text)["spec"]["containers"][0]
     assert container["env"] == {"NUMBER": "8000"}
     assert container["resources"] == {
@@ -146,25 +197,73 @@ def test_liveness_probe_restarts(sql: Sql) -> None:
 
 
 _BAD_SPECS = [
-    ("spec: {container: []}", "unknown option 'container' for 'spec'", "old preview key"),
-    ("spec: {containers: []}", "invalid 'containers'. Value is empty", "no container"),
-    ("spec: {containers: [{name: main, image: /db/s/repo/server:1, volumeMounts: []}]}", "invalid 'volumeMounts'. Value is empty", "empty mounts"),
-    ("spec: {containers: [{name: main, image: /db/s/repo/server:1, readinessProbe: {path: /x}}]}", "missing 'port' for 'readinessProbe'", "probe without port"),
-    ("spec: {containers: [{name: Main, image: /db/s/repo/server:1}]}", "invalid 'name' for 'containers[0]'", "upper case name"),
-    ("spec: {containers: [{name: main, image: /db/s/repo/none:1}]}", "image none:1 of container 'main' was not found", "no such image"),
-    ("spec: {containers: [{name: main, image: server}]}", "invalid image 'server'", "no repository in the image"),
-    ("spec: {containers: [{name: main, image: /db/s/repo/server:1, resources: {requests: {memory: 400Gi}}}]}", "a node of CPU_X64_M offers 28Gi", "never fits"),
-    ("spec: {containers: [{name: main, image: /db/s/repo/server:1, resources: {requests: {nvidia.com/gpu: 1}, limits: {nvidia.com/gpu: 1}}}]}", "(nvidia.com/gpu)", "no GPU in the family"),
-    ("spec: {containers: [{name: main, image: /db/s/repo/server:1}], serviceRoles: []}", "unknown option 'serviceRoles' for 'spec'", "roles in the wrong place"),
-    ("spec: {containers: [{name: main, image: /db/s/repo/server:1}], endpoints: [{name: a, port: 1, authenticationPolicy: x}]}", "unknown option 'authenticationPolicy' for 'endpoints[0]'", "unknown endpoint option"),
-    ("spec:\n\tx", "is not valid YAML", "tab"),
-]  # fmt: skip
+    (
+        "spec: {container: []}",
+        "unknown option 'container' for 'spec'",
+        "old preview key",
+    ),
+    (
+        "spec: {containers: []}",
+        "invalid 'containers'. Value is empty",
+        "no container",
+    ),
+    (
+        "spec: {containers: [{$MAIN, volumeMounts: []}]}",
+        "invalid 'volumeMounts'. Value is empty",
+        "empty mounts",
+    ),
+    (
+        "spec: {containers: [{$MAIN, readinessProbe: {path: /x}}]}",
+        "missing 'port' for 'readinessProbe'",
+        "probe without port",
+    ),
+    (
+        "spec: {containers: [{name: Main, image: /db/s/repo/server:1}]}",
+        "invalid 'name' for 'containers[0]'",
+        "upper case name",
+    ),
+    (
+        "spec: {containers: [{name: main, image: /db/s/repo/none:1}]}",
+        "image none:1 of container 'main' was not found",
+        "no such image",
+    ),
+    (
+        "spec: {containers: [{name: main, image: server}]}",
+        "invalid image 'server'",
+        "no repository in the image",
+    ),
+    (
+        "spec: {containers: [{$MAIN, resources: {requests: {memory: 400Gi}}}]}",
+        "a node of CPU_X64_M offers 28Gi",
+        "never fits",
+    ),
+    (
+        "spec: {containers: [{$MAIN, resources: {requests: {nvidia.com/gpu: 1}, limits: {nvidia.com/gpu: 1}}}]}",
+        "(nvidia.com/gpu)",
+        "no GPU in the family",
+    ),
+    (
+        "spec: {containers: [{$MAIN}], serviceRoles: []}",
+        "unknown option 'serviceRoles' for 'spec'",
+        "roles in the wrong place",
+    ),
+    (
+        "spec: {containers: [{$MAIN}], endpoints: [{name: a, port: 1, authenticationPolicy: x}]}",
+        "unknown option 'authenticationPolicy' for 'endpoints[0]'",
+        "unknown endpoint option",
+    ),
+    (
+        "spec:\n\tx",
+        "is not valid YAML",
+        "tab",
+    ),
+]
 
 
 @pytest.mark.parametrize(("text", "message", "reason"), _BAD_SPECS, ids=[row[2] for row in _BAD_SPECS])
 def test_bad_specifications_are_named(sql: Sql, text: str, message: str, reason: str) -> None:
     with pytest.raises(ProgrammingError) as refused:
-        _create(sql, "bad", text)
+        _create(sql, "bad", text.replace("$MAIN", "name: main, image: /db/s/repo/server:1"))
     assert refused.value.errno == 395018, reason
     assert refused.value.sqlstate == "22023"
     assert message in str(refused.value.msg)
@@ -225,12 +324,36 @@ def test_unset_brings_defaults_back(sql: Sql) -> None:
 
 def test_columns_are_those_of_the_reference(sql: Sql) -> None:
     _create(sql, "columns", spec("server:1", extra=_API))
-    shown = (
-        "name status database_name schema_name owner compute_pool dns_name current_instances target_instances "
-        "min_ready_instances min_instances max_instances auto_resume external_access_integrations created_on updated_on "
-        "resumed_on suspended_on auto_suspend_secs comment owner_role_type query_warehouse is_job is_async_job spec_digest "
-        "is_upgrading managing_object_domain managing_object_name"
-    ).split()
+    shown = [
+        "name",
+        "status",
+        "database_name",
+        "schema_name",
+        "owner",
+        "compute_pool",
+        "dns_name",
+        "current_instances",
+        "target_instances",
+        "min_ready_instances",
+        "min_instances",
+        "max_instances",
+        "auto_resume",
+        "external_access_integrations",
+        "created_on",
+        "updated_on",
+        "resumed_on",
+        "suspended_on",
+        "auto_suspend_secs",
+        "comment",
+        "owner_role_type",
+        "query_warehouse",
+        "is_job",
+        "is_async_job",
+        "spec_digest",
+        "is_upgrading",
+        "managing_object_domain",
+        "managing_object_name",
+    ]
     assert sql.columns("SHOW SERVICES IN SCHEMA db.s") == shown
     assert sql.columns("DESCRIBE SERVICE columns") == [*shown[:6], "spec", *shown[6:]]
     assert sql.columns("SHOW SERVICES EXCLUDE JOBS") == [c for c in shown if c not in ("is_job", "is_async_job")]
