@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -185,7 +186,10 @@ def _compare(path: str, wanted: Any, seen: Any) -> Iterator[FieldChange]:
 
 def _same(path: str, wanted: Any, seen: Any) -> bool:
     if ".resources." in path or path.endswith(".size"):
-        return _amount(wanted) == _amount(seen)
+        one, other = _amount(wanted), _amount(seen)
+        if isinstance(one, float) and isinstance(other, float):
+            return math.isclose(one, other, rel_tol=1e-3)  # DESCRIBE rounds: 100M comes back as 0.0931Gi
+        return one == other
     return str(wanted) == str(seen) if isinstance(wanted, int | float) or isinstance(seen, int | float) else bool(wanted == seen)
 
 
@@ -195,4 +199,4 @@ _UNITS = {"": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2.0
 def _amount(value: Any) -> float | str:
     """`1Gi`, `1024Mi`, `500m` and `0.5` as numbers, so that they compare."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([A-Za-z]*)", str(value))
-    return round(float(match[1]) * _UNITS[match[2]], 6) if match and match[2] in _UNITS else str(value)
+    return float(match[1]) * _UNITS[match[2]] if match and match[2] in _UNITS else str(value)

@@ -199,7 +199,7 @@ def test_without_a_warehouse_the_message_says_where_to_set_one(tmp_path: Path) -
     graph = world.load(MANIFEST)
     view = world.view(graph)
     object.__setattr__(view.project, "warehouse", None)
-    with pytest.raises(Stalled, match="set `warehouse` in snowcat.yaml"):
+    with pytest.raises(Stalled, match=r"set `warehouse` in snowcat\.yaml"):
         DATASET.create(only(graph, "Dataset"), view)
 
 

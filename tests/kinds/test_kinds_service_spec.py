@@ -105,6 +105,13 @@ def test_what_the_manifest_leaves_open_is_no_difference() -> None:
     assert service_spec.differences(WANTED, seen) == ()
 
 
+def test_amounts_compare_by_size() -> None:
+    wanted = json.loads(json.dumps(WANTED))
+    wanted["spec"]["containers"][0]["resources"]["requests"]["memory"] = "100M"
+    seen = service_spec.parse(DESCRIBED.replace("1024Mi", "0.0931323Gi"))
+    assert service_spec.differences(wanted, seen) == ()
+
+
 def test_the_old_short_form_of_a_stage_volume_is_understood() -> None:
     seen = service_spec.parse(DESCRIBED)
     seen["spec"]["volumes"][0] = {"name": "data", "source": '@"DB"."SCH"."ST"/folder'}
