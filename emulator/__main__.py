@@ -28,12 +28,12 @@ def main() -> int:
     time.tzset()
     lock = _lock(state)
     if lock is None:
-        print(f"an account is already running on {state} (its lock is held)", file=sys.stderr)
+        sys.stderr.write(f"an account is already running on {state} (its lock is held)" + "\n")
         return 1
     try:
         listener = _listen(state, options)
     except OSError as error:
-        print(f"cannot listen on {options.host}:{options.port}: {error.strerror}", file=sys.stderr)
+        sys.stderr.write(f"cannot listen on {options.host}:{options.port}: {error.strerror}" + "\n")
         return 1
     account = Account(state, options)
     account.port = listener.getsockname()[1]
@@ -127,7 +127,7 @@ def _announce(server: uvicorn.Server, account: Account, state: Path) -> None:
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as out:
         json.dump(record, out, indent=1)
-    os.replace(temporary, state / "account.json")
+    temporary.replace(state / "account.json")
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def _run_request(account: Account, statement: Statement, text: str, body: dict[s
         parts = split_statements(text)
         if not parts:
             raise errors.empty_statement()
-        if count != 1 and len(parts) > 1 or count > 1:
+        if (count != 1 and len(parts) > 1) or count > 1:
             if count not in (0, len(parts)):
                 raise _count_mismatch(len(parts), count)
             _run_many(account, statement, parts, body)
@@ -57,14 +57,12 @@ def _run_request(account: Account, statement: Statement, text: str, body: dict[s
         if len(parts) > 1:
             raise _count_mismatch(len(parts), 1)
         _run_one(account, statement, parts[0], body)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever fails must reach the client as a SQL error
         _fail(statement, error)
 
 
 def _count_mismatch(actual: int, wanted: int) -> errors.SqlError:
-    return errors.SqlError(
-        8, "0A000", f"Actual statement count {actual} did not match the desired statement count {wanted}."
-    )
+    return errors.SqlError(8, "0A000", f"Actual statement count {actual} did not match the desired statement count {wanted}.")
 
 
 def _fail(statement: Statement, error: Exception) -> None:
@@ -158,9 +156,7 @@ def _run_many(account: Account, parent: Statement, parts: list[str], body: dict[
     parent.response = responses.multi(parent, children, types, parent.session)
 
 
-def run_statement(
-    ctx: CommandContext, text: str, binds: dict[str, Any] | None = None, *, describe_only: bool = False
-) -> ResultSet:
+def run_statement(ctx: CommandContext, text: str, binds: dict[str, Any] | None = None, *, describe_only: bool = False) -> ResultSet:
     """Runs one statement with everything that it may be. Raises SqlError."""
     ctx.check_cancelled()
     text = substitute(text, binds or {}, ctx.session.variables)
@@ -173,7 +169,7 @@ def run_statement(
 
 def _run_step(ctx: CommandContext, text: str, earlier: list[ResultSet], describe_only: bool) -> ResultSet:
     ctx.text = text
-    cursor = Cursor(text)
+    cursor = method_call(Cursor(text))
     if cursor.at_end():
         raise errors.empty_statement()
     found = None if describe_only and cursor.peek().is_word("SELECT", "WITH") else find_command(cursor)
@@ -181,6 +177,16 @@ def _run_step(ctx: CommandContext, text: str, earlier: list[ResultSet], describe
         handler, ctx.modifiers = found
         return handler(ctx, cursor)
     return ctx.account.engine.query(ctx, text, earlier, describe_only=describe_only)
+
+
+def method_call(cursor: Cursor) -> Cursor:
+    """`SELECT object!METHOD(…)` is the same as CALL; everything else stays as it is."""
+    ahead = 1
+    while cursor.peek(ahead).kind in ("word", "quoted") and cursor.peek(ahead + 1).is_op("."):
+        ahead += 2
+    if cursor.peek().is_word("SELECT") and cursor.peek(ahead + 1).is_op("!"):
+        return Cursor("CALL" + cursor.source[cursor.peek().end :])
+    return cursor
 
 
 def _pipe(text: str) -> list[str]:

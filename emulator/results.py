@@ -33,7 +33,7 @@ class ResultSet:
     """
 
     columns: list[Column]
-    rows: list[Sequence[Any]] = field(default_factory=list)
+    rows: Sequence[Sequence[Any]] = field(default_factory=list)
     statement_type: int = 0x4000
     arrow: Any = None
     updated_rows: int | None = None

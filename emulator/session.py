@@ -12,7 +12,8 @@ from typing import Any
 class Session:
     """The state that USE and ALTER SESSION change. Names are in stored form; None means not set.
 
-    `fixed_role` is the only role (beside PUBLIC) of a session that a container's token opened. `secondary_roles` is False for NONE (the default here, so that the primary role alone decides) and True for ALL.
+    `fixed_role` is the only role (beside PUBLIC) of a session that a container's token opened. `secondary_roles` is
+    False for NONE (the default here, so that the primary role alone decides) and True for ALL.
     """
 
     id: int

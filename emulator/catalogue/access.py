@@ -98,10 +98,7 @@ class Access:
         return errors.does_not_exist(KINDS[obj.kind].label, obj.fqn)
 
     def _may_enter(self, roles: tuple[str, ...], obj: CatalogueObject) -> bool:
-        for container in self._containers(obj):
-            if not self.privileges(roles, container) & {"USAGE", "OWNERSHIP"}:
-                return False
-        return True
+        return all(self.privileges(roles, container) & {"USAGE", "OWNERSHIP"} for container in self._containers(obj))
 
     def _containers(self, obj: CatalogueObject) -> list[CatalogueObject]:
         found = []

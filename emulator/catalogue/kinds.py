@@ -31,9 +31,7 @@ _TABLE = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES")
 
 _KINDS = (
     Kind("DATABASE", "DATABASES", "account", "Database", "Database", ("USAGE", "MONITOR", "MODIFY", "CREATE SCHEMA")),
-    Kind(
-        "WAREHOUSE", "WAREHOUSES", "account", "Warehouse", "Warehouse", ("USAGE", "OPERATE", "MONITOR", "MODIFY")
-    ),
+    Kind("WAREHOUSE", "WAREHOUSES", "account", "Warehouse", "Warehouse", ("USAGE", "OPERATE", "MONITOR", "MODIFY")),
     Kind("ROLE", "ROLES", "account", "Role", "Role", ("USAGE",)),
     Kind("USER", "USERS", "account", "User", "User", ("MONITOR",)),
     Kind("INTEGRATION", "INTEGRATIONS", "account", "Integration", "Integration", ("USAGE",)),
@@ -64,9 +62,7 @@ _KINDS = (
         ("READ", "WRITE"),
         plain_names=True,
     ),
-    Kind(
-        "SERVICE", "SERVICES", "schema", "Service", "Service", ("USAGE", "OPERATE", "MONITOR"), plain_names=True
-    ),
+    Kind("SERVICE", "SERVICES", "schema", "Service", "Service", ("USAGE", "OPERATE", "MONITOR"), plain_names=True),
 )
 
 KINDS: dict[str, Kind] = {kind.word: kind for kind in _KINDS}
@@ -93,8 +89,15 @@ GLOBAL_PRIVILEGES = (
     "OVERRIDE SHARE RESTRICTIONS",
 )
 
-SCHEMA_PRIVILEGES = ("USAGE", "MONITOR", "MODIFY", "CREATE MODEL", "CREATE SNAPSHOT", "CREATE GATEWAY", "CREATE TAG") + tuple(
-    f"CREATE {kind.word}" for kind in _KINDS if kind.scope == "schema"
+SCHEMA_PRIVILEGES = (
+    "USAGE",
+    "MONITOR",
+    "MODIFY",
+    "CREATE MODEL",
+    "CREATE SNAPSHOT",
+    "CREATE GATEWAY",
+    "CREATE TAG",
+    *tuple(f"CREATE {kind.word}" for kind in _KINDS if kind.scope == "schema"),
 )
 
 

@@ -89,6 +89,13 @@ class RoleGrant:
     created_on: float
 
 
+# The method `list` hides the builtin inside the class.
+Objects = list[CatalogueObject]
+Grants = list[Grant]
+RoleGrants = list[RoleGrant]
+Rows = list[Any]
+
+
 class Store:
     """The SQLite file and its lock."""
 
@@ -123,7 +130,7 @@ class Store:
             if self._depth == 0:
                 self._db.execute("COMMIT")
 
-    def _rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[Any]:
+    def _rows(self, sql: str, values: tuple[Any, ...] = ()) -> Rows:
         with self._lock:
             return self._db.execute(sql, values).fetchall()
 
@@ -169,7 +176,7 @@ class Store:
         rows = self._rows("SELECT * FROM objects WHERE id = ?", (object_id,))
         return _object(rows[0]) if rows else None
 
-    def list(self, kind: str, database: str | None = None, schema: str | None = None) -> list[CatalogueObject]:
+    def list(self, kind: str, database: str | None = None, schema: str | None = None) -> Objects:
         """Objects of a kind by name, in a scope; None is any."""
         sql, values = "SELECT * FROM objects WHERE kind = ?", [kind]
         for column, value in (("database", database), ("schema", schema)):
@@ -178,7 +185,7 @@ class Store:
                 values.append(value)
         return [_object(row) for row in self._rows(sql + " ORDER BY name, database, schema", tuple(values))]
 
-    def contents(self, database: str, schema: str | None = None) -> list[CatalogueObject]:
+    def contents(self, database: str, schema: str | None = None) -> Objects:
         """Every object inside a database or schema, of all kinds, the schemas themselves last."""
         sql, values = "SELECT * FROM objects WHERE database = ?", [database]
         if schema is not None:
@@ -191,8 +198,7 @@ class Store:
         obj.updated_on = time.time()
         try:
             self._run(
-                "UPDATE objects SET database = ?, schema = ?, name = ?, owner = ?, comment = ?, updated_on = ?, props = ?"
-                " WHERE id = ?",
+                "UPDATE objects SET database = ?, schema = ?, name = ?, owner = ?, comment = ?, updated_on = ?, props = ? WHERE id = ?",
                 (
                     obj.database,
                     obj.schema,
@@ -258,26 +264,23 @@ class Store:
     def revoke(self, privilege: str, key: tuple[str, str, str, str], role: str, future: bool = False) -> int:
         """`key` is (kind, database, schema, name). Gives the number of grants removed."""
         return self._run(
-            "DELETE FROM grants WHERE privilege = ? AND kind = ? AND database = ? AND schema = ? AND name = ?"
-            " AND role = ? AND future = ?",
+            "DELETE FROM grants WHERE privilege = ? AND kind = ? AND database = ? AND schema = ? AND name = ? AND role = ? AND future = ?",
             (privilege, *key, role, int(future)),
         )
 
-    def grants_on(self, kind: str, database: str, schema: str, name: str) -> list[Grant]:
-        return self._grants(
-            "kind = ? AND database = ? AND schema = ? AND name = ? AND future = 0", (kind, database, schema, name)
-        )
+    def grants_on(self, kind: str, database: str, schema: str, name: str) -> Grants:
+        return self._grants("kind = ? AND database = ? AND schema = ? AND name = ? AND future = 0", (kind, database, schema, name))
 
-    def grants_to(self, role: str) -> list[Grant]:
+    def grants_to(self, role: str) -> Grants:
         return self._grants("role = ? AND future = 0", (role,))
 
-    def future_grants(self, database: str, schema: str | None = None, role: str | None = None) -> list[Grant]:
+    def future_grants(self, database: str, schema: str | None = None, role: str | None = None) -> Grants:
         """Future grants in a database (`schema` '' for those on the database itself) or, with `role`, all to a role."""
         if role is not None:
             return self._grants("role = ? AND future = 1", (role,))
         return self._grants("database = ? AND schema = ? AND future = 1", (database, schema or ""))
 
-    def _grants(self, where: str, values: tuple[Any, ...]) -> list[Grant]:
+    def _grants(self, where: str, values: tuple[Any, ...]) -> Grants:
         rows = self._rows(f"SELECT * FROM grants WHERE {where} ORDER BY created_on, privilege", values)
         return [Grant(r[0], r[1], r[2], r[3], r[4], r[5], bool(r[6]), r[7], bool(r[8]), r[9]) for r in rows]
 
@@ -290,16 +293,12 @@ class Store:
     # -- grants of roles
 
     def grant_role(self, role: str, to_kind: str, to_name: str, granted_by: str) -> None:
-        self._run(
-            "INSERT OR IGNORE INTO role_grants VALUES (?, ?, ?, ?, ?)", (role, to_kind, to_name, granted_by, time.time())
-        )
+        self._run("INSERT OR IGNORE INTO role_grants VALUES (?, ?, ?, ?, ?)", (role, to_kind, to_name, granted_by, time.time()))
 
     def revoke_role(self, role: str, to_kind: str, to_name: str) -> int:
-        return self._run(
-            "DELETE FROM role_grants WHERE role = ? AND to_kind = ? AND to_name = ?", (role, to_kind, to_name)
-        )
+        return self._run("DELETE FROM role_grants WHERE role = ? AND to_kind = ? AND to_name = ?", (role, to_kind, to_name))
 
-    def role_grants(self, *, role: str | None = None, to: tuple[str, str] | None = None) -> list[RoleGrant]:
+    def role_grants(self, *, role: str | None = None, to: tuple[str, str] | None = None) -> RoleGrants:
         """Grants of a role (`role`), to a grantee (`to` = kind, name), or all."""
         sql, values = "SELECT * FROM role_grants WHERE 1", []
         if role is not None:
@@ -317,10 +316,9 @@ class Store:
         return json.loads(rows[0][0]) if rows else None
 
     def set_setting(self, key: str, value: Any) -> None:
-        self._run(
-            "INSERT INTO settings VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", (key, json.dumps(value))
-        )
+        self._run("INSERT INTO settings VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", (key, json.dumps(value)))
 
 
 def _object(row: Any) -> CatalogueObject:
-    return CatalogueObject(*row[:9], props=json.loads(row[9]))
+    number, kind, database, schema, name, owner, comment, created_on, updated_on, props = row
+    return CatalogueObject(number, kind, database, schema, name, owner, comment, created_on, updated_on, json.loads(props))

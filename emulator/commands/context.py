@@ -89,9 +89,7 @@ class CommandContext:
         """The object if it exists, whatever the role may do with it."""
         return self.store.find(kind, *self.resolve(kind, name))
 
-    def get(
-        self, kind: str, name: QualifiedName, *privileges: str, anything: bool = False
-    ) -> CatalogueObject:
+    def get(self, kind: str, name: QualifiedName, *privileges: str, anything: bool = False) -> CatalogueObject:
         """The object, checked: its owner or one of `privileges` (none given: owner only; `anything`: any privilege will do).
 
         Raises 2003 if it is missing or invisible, 3001 if the privilege is missing.
@@ -101,9 +99,7 @@ class CommandContext:
             database, schema, last = self.resolve(kind, name)
             fqn = ".".join(part for part in (database, schema, last) if part)
             if kind in ("TABLE", "VIEW"):
-                raise errors.SqlError(
-                    2003, "42S02", f"{errors.COMPILATION}{KINDS[kind].label} '{fqn}' does not exist or not authorized."
-                )
+                raise errors.SqlError(2003, "42S02", f"{errors.COMPILATION}{KINDS[kind].label} '{fqn}' does not exist or not authorized.")
             raise errors.does_not_exist(KINDS[kind].label, fqn)
         if anything:
             if not self.access.visible(self.roles, obj):
@@ -148,9 +144,7 @@ class CommandContext:
                     raise errors.already_exists(existing.fqn if info.scope == "schema" else last)
                 self.access.require(self.roles, existing)
                 self.account.drop(existing)
-            obj = self.store.create(
-                kind, database, schema, last, owner=self.session.role, comment=comment, props=props or {}
-            )
+            obj = self.store.create(kind, database, schema, last, owner=self.session.role, comment=comment, props=props or {})
             self.access.apply_future_grants(obj)
         return obj, ResultSet.status(f"{info.create_label} {shown or last} successfully created.")
 
@@ -158,8 +152,6 @@ class CommandContext:
         """Drops the object (and what it contains). The role must own it."""
         obj = self.get_if(kind, name)
         if obj is None:
-            return ResultSet.status(
-                f"Drop statement executed successfully ({name.name} already dropped)."
-            )
+            return ResultSet.status(f"Drop statement executed successfully ({name.name} already dropped).")
         self.account.drop(obj)
         return ResultSet.status(f"{obj.name} successfully dropped.")

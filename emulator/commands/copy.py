@@ -179,7 +179,7 @@ def _keys(ctx: CommandContext, stage: CatalogueObject, file: StageFile, options:
     tree = engine.parse(f"SELECT $1 FROM {source}")
     prepared = engine.prepare_file(ctx, tree, duck, stage, file, options)
     try:
-        sql = f'SELECT DISTINCT unnest(json_keys(j)) FROM ({prepared.tree.sql("duckdb")}) AS t(j)'
+        sql = f"SELECT DISTINCT unnest(json_keys(j)) FROM ({prepared.tree.sql('duckdb')}) AS t(j)"
         return [row[0] for row in duck.execute(sql).fetchall()]
     except duckdb.Error as error:
         raise faults.translate(error) from None

@@ -79,7 +79,8 @@ def revoke(ctx: CommandContext, cursor: Cursor) -> ResultSet:
 
 def _privileges(cursor: Cursor) -> list[str]:
     """Comma-separated privileges of one or more words, up to ON."""
-    found, words = [], []
+    found: list[str] = []
+    words: list[str] = []
     while not cursor.peek().is_word("ON"):
         token = cursor.next()
         if token.is_op(","):

@@ -25,7 +25,7 @@ SystemFunction = Callable[["CommandContext", list[Any]], Any]
 _ADJECTIVES = ("TEMPORARY", "TEMP", "TRANSIENT", "VOLATILE", "LOCAL", "GLOBAL", "SECURE", "RECURSIVE")
 _commands: dict[tuple[str, ...], Handler] = {}
 _system_functions: dict[str, SystemFunction] = {}
-_table_functions: dict[str, Callable[["CommandContext", list[Any]], ResultSet]] = {}
+_table_functions: dict[str, Callable[[CommandContext, list[Any]], ResultSet]] = {}
 
 
 @dataclass(frozen=True)
@@ -63,15 +63,13 @@ def system_function(name: str) -> Callable[[SystemFunction], SystemFunction]:
 
 def table_function(
     name: str,
-) -> Callable[
-    [Callable[["CommandContext", list[Any]], ResultSet]], Callable[["CommandContext", list[Any]], ResultSet]
-]:
+) -> Callable[[Callable[[CommandContext, list[Any]], ResultSet]], Callable[[CommandContext, list[Any]], ResultSet]]:
     """Registers a function for `TABLE(name(…))`. A method of an object is registered with its `!`: `!SPCS_GET_LOGS` gets the
     object's name as first argument; `INFORMATION_SCHEMA.X` is registered as `X`."""
 
     def register(
-        function: Callable[["CommandContext", list[Any]], ResultSet],
-    ) -> Callable[["CommandContext", list[Any]], ResultSet]:
+        function: Callable[[CommandContext, list[Any]], ResultSet],
+    ) -> Callable[[CommandContext, list[Any]], ResultSet]:
         _table_functions[name.upper()] = function
         return function
 
@@ -82,7 +80,7 @@ def find_system_function(name: str) -> SystemFunction | None:
     return _system_functions.get(name.upper())
 
 
-def find_table_function(name: str) -> Callable[["CommandContext", list[Any]], ResultSet] | None:
+def find_table_function(name: str) -> Callable[[CommandContext, list[Any]], ResultSet] | None:
     return _table_functions.get(name.upper())
 
 

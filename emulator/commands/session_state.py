@@ -230,9 +230,7 @@ def client_version_info(ctx: CommandContext, args: list[Any]) -> str:
 def abort_session(ctx: CommandContext, args: list[Any]) -> str:
     session_id = str(args[0]) if args else ""
     session = ctx.account.tokens.by_id(int(session_id)) if session_id.isdigit() else None
-    allowed = session is not None and (
-        session.user == ctx.session.user or "MANAGE GRANTS" in ctx.access.global_privileges(ctx.roles)
-    )
+    allowed = session is not None and (session.user == ctx.session.user or "MANAGE GRANTS" in ctx.access.global_privileges(ctx.roles))
     if session is None or not allowed:
         raise errors.SqlError(2044, "02000", f"{errors.COMPILATION}Session {literal(session_id)} not found or not authorized.")
     ctx.account.end_session(session.id)

@@ -130,7 +130,7 @@ def select(ctx: CommandContext, kind: str, options: ShowOptions) -> list[Catalog
     found = [
         obj
         for obj in ctx.store.list(kind, options.database, options.schema)
-        if options.accepts(obj.name) and not obj.props.get("temporary_of", ctx.session.id) != ctx.session.id
+        if options.accepts(obj.name) and obj.props.get("temporary_of", ctx.session.id) == ctx.session.id
     ]
     found = [obj for obj in found if ctx.access.visible(ctx.roles, obj)]
     return options.cut(found, lambda obj: obj.name)

@@ -23,8 +23,8 @@ from emulator.engine.functions import Functions
 from emulator.engine.macros import MACROS
 from emulator.engine.rewrite import parse, rewrite
 from emulator.engine.sources import Sources, schema_name
-from emulator.sql.projections import projection_texts
 from emulator.results import Column, ResultSet
+from emulator.sql.projections import projection_texts
 
 if TYPE_CHECKING:
     from emulator.account import Account
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
     from emulator.stages.files import StageFile
     from emulator.stages.reader import ReadOptions
 
-_DML: dict[type[exp.Expression], tuple[int, tuple[str, ...]]] = {
+_DML: dict[type[exp.Expr], tuple[int, tuple[str, ...]]] = {
     exp.Insert: (0x3100, ("number of rows inserted",)),
     exp.Update: (0x3200, ("number of rows updated", "number of multi-joined rows updated")),
     exp.Delete: (0x3300, ("number of rows deleted",)),
     exp.Merge: (0x3400, ("number of rows inserted", "number of rows updated", "number of rows deleted")),
 }
-_PRIVILEGE = {exp.Insert: "INSERT", exp.Update: "UPDATE", exp.Delete: "DELETE", exp.Merge: "UPDATE"}
+_PRIVILEGE: dict[type[exp.Expr], str] = {exp.Insert: "INSERT", exp.Update: "UPDATE", exp.Delete: "DELETE", exp.Merge: "UPDATE"}
 _CONFLICT_RETRIES = 20
 
 
@@ -64,9 +64,7 @@ class Engine:
 
     # -- queries and DML
 
-    def query(
-        self, ctx: CommandContext, text: str, earlier: list[ResultSet] | None = None, *, describe_only: bool = False
-    ) -> ResultSet:
+    def query(self, ctx: CommandContext, text: str, earlier: list[ResultSet] | None = None, *, describe_only: bool = False) -> ResultSet:
         """Runs a query or DML statement. Raises SqlError; 1003 for what is neither."""
         tree = self.parse(text)
         if isinstance(tree, exp.Query):
@@ -76,7 +74,7 @@ class Engine:
         first = text.split(maxsplit=1)[0]
         raise errors.syntax_error(first, 1, len(text) - len(text.lstrip()))
 
-    def parse(self, text: str) -> exp.Expression:
+    def parse(self, text: str) -> exp.Expr:
         """The statement as a tree with normalised names. Raises 1003."""
         try:
             return parse(text)
@@ -84,7 +82,7 @@ class Engine:
             raise faults.syntax(error, text) from None
 
     def prepare(
-        self, ctx: CommandContext, tree: exp.Expression, duck: duckdb.DuckDBPyConnection, earlier: list[ResultSet] | None = None
+        self, ctx: CommandContext, tree: exp.Expr, duck: duckdb.DuckDBPyConnection, earlier: list[ResultSet] | None = None
     ) -> Prepared:
         """A query in DuckDB's terms. The caller must `release` it."""
         prepared = Prepared(Sources(ctx, duck, earlier or []), Functions(ctx, duck))
@@ -100,7 +98,7 @@ class Engine:
     def prepare_file(
         self,
         ctx: CommandContext,
-        tree: exp.Expression,
+        tree: exp.Expr,
         duck: duckdb.DuckDBPyConnection,
         stage: CatalogueObject,
         file: StageFile,
@@ -119,9 +117,7 @@ class Engine:
             raise
         return prepared
 
-    def _select(
-        self, ctx: CommandContext, tree: exp.Query, text: str, earlier: list[ResultSet], describe_only: bool
-    ) -> ResultSet:
+    def _select(self, ctx: CommandContext, tree: exp.Query, text: str, earlier: list[ResultSet], describe_only: bool) -> ResultSet:
         names = _output_names(tree, text)
         plain_scan = _is_plain_result_scan(tree)
         duck = self.cursor(ctx.session)
@@ -136,7 +132,8 @@ class Engine:
             sql = prepared.tree.sql("duckdb")
             if describe_only:
                 sql = f"SELECT * FROM ({sql}) AS q LIMIT 0"
-            return self._run(ctx, duck, prepared, lambda: self._fetch(duck, sql, names))
+            result: ResultSet = self._run(ctx, duck, prepared, lambda: self._fetch(duck, sql, names))
+            return result
         finally:
             prepared.release()
 
@@ -145,15 +142,13 @@ class Engine:
         described = duck.description or []
         columns = [types.result_column(d[0], str(d[1])) for d in described]
         if names is not None and len(names) == len(columns):
-            columns = [
-                Column(name, c.type, c.precision, c.scale, c.length, c.nullable) for name, c in zip(names, columns, strict=True)
-            ]
+            columns = [Column(name, c.type, c.precision, c.scale, c.length, c.nullable) for name, c in zip(names, columns, strict=True)]
         table = duck.to_arrow_table()
         arrays = [_shape(table.column(i), column) for i, column in enumerate(columns)]
         shaped = pa.Table.from_arrays(arrays, names=[c.name for c in columns])
         return ResultSet(columns, arrow=shaped, statement_type=0x1000)
 
-    def _change(self, ctx: CommandContext, tree: exp.Expression, describe_only: bool) -> ResultSet:
+    def _change(self, ctx: CommandContext, tree: exp.Expr, describe_only: bool) -> ResultSet:
         kind = type(tree)
         type_id, labels = _DML[kind]
         columns = [Column(label, "FIXED", precision=19) for label in labels]
@@ -176,9 +171,7 @@ class Engine:
                 self.touched(ctx.session, obj)
         return ResultSet(columns, [counts], statement_type=type_id, updated_rows=sum(counts))
 
-    def _prepare_change(
-        self, ctx: CommandContext, tree: exp.Expression, duck: duckdb.DuckDBPyConnection, privilege: str
-    ) -> Prepared:
+    def _prepare_change(self, ctx: CommandContext, tree: exp.Expr, duck: duckdb.DuckDBPyConnection, privilege: str) -> Prepared:
         prepared = Prepared(Sources(ctx, duck, []), Functions(ctx, duck))
         try:
             target = tree.this.this if isinstance(tree.this, exp.Schema) else tree.this
@@ -195,9 +188,7 @@ class Engine:
             raise
         return prepared
 
-    def _count(
-        self, duck: duckdb.DuckDBPyConnection, prepared: Prepared, kind: type[exp.Expression], ctx: CommandContext
-    ) -> tuple[int, ...]:
+    def _count(self, duck: duckdb.DuckDBPyConnection, prepared: Prepared, kind: type[exp.Expr], ctx: CommandContext) -> tuple[int, ...]:
         own = ctx.session.transaction is None
         if own:
             duck.begin()
@@ -205,7 +196,7 @@ class Engine:
             for statement in prepared.before:
                 duck.execute(statement)
             if kind is exp.Merge:
-                counts = _merge_counts(duck.execute(prepared.tree.sql("duckdb") + " RETURNING merge_action").fetchall())
+                counts: tuple[int, ...] = _merge_counts(duck.execute(prepared.tree.sql("duckdb") + " RETURNING merge_action").fetchall())
             else:
                 row = duck.execute(prepared.tree.sql("duckdb")).fetchone()
                 changed = int(row[0]) if row else 0
@@ -228,9 +219,7 @@ class Engine:
                     return work()
                 except duckdb.TransactionException as conflict:
                     if ctx.session.transaction is not None or attempt == _CONFLICT_RETRIES - 1:
-                        raise errors.SqlError(
-                            625, "57014", f"Statement was aborted because of a conflicting change: {conflict}"
-                        ) from None
+                        raise errors.SqlError(625, "57014", f"Statement was aborted because of a conflicting change: {conflict}") from None
                     time.sleep(0.005 * (attempt + 1))
         except duckdb.Error as error:
             for failure in prepared.functions.failures:
@@ -343,7 +332,7 @@ class Prepared:
     def __init__(self, sources: Sources, functions: Functions) -> None:
         self.sources = sources
         self.functions = functions
-        self.tree: exp.Expression = exp.Null()
+        self.tree: exp.Expr = exp.Null()
         self.before: list[str] = []
 
     @property
@@ -388,7 +377,7 @@ def _name_of(table: exp.Table) -> Any:
     return QualifiedName(tuple(str(part.name) for part in table.parts))
 
 
-def _target(tree: exp.Expression) -> str | None:
+def _target(tree: exp.Expr) -> str | None:
     table = tree.this.this if isinstance(tree.this, exp.Schema) else tree.this
     return str(table.name) if isinstance(table, exp.Table) else None
 

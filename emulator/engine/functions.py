@@ -62,7 +62,7 @@ class Functions:
     failures: list[BaseException] = field(default_factory=list)
     needs_warehouse: bool = False
 
-    def resolve(self, tree: exp.Expression) -> exp.Expression:
+    def resolve(self, tree: exp.Expr) -> exp.Expr:
         """The tree with context, SYSTEM$ and user functions replaced. Raises 1044 for an unknown SYSTEM$ function."""
         holder = exp.Paren(this=tree)
         values = _context_values(self.ctx)
@@ -83,13 +83,14 @@ class Functions:
                 top.replace(_named(top, self._system(name, node), node.sql("snowflake").upper()))
             elif isinstance(node, exp.Anonymous):
                 self._user_function(node, top)
-        return holder.this
+        resolved: exp.Expr = holder.this
+        return resolved
 
     def release(self) -> None:
         for name in self.created:
             self.duck.remove_function(name)
 
-    def _last_query(self, node: exp.Expression) -> str | None:
+    def _last_query(self, node: exp.Expr) -> str | None:
         ids = self.ctx.session.last_query_ids
         offset = -1
         if isinstance(node, exp.Anonymous) and node.expressions:
@@ -100,14 +101,14 @@ class Functions:
         except IndexError:
             return None
 
-    def _system(self, name: str, node: exp.Expression) -> exp.Expression:
+    def _system(self, name: str, node: exp.Expr) -> exp.Expr:
         function = find_system_function(name)
         if function is None:
             raise errors.unknown_function(name)
         arguments = [self._constant(argument) for argument in node.expressions]
         return _literal(function(self.ctx, arguments))
 
-    def _constant(self, node: exp.Expression) -> Any:
+    def _constant(self, node: exp.Expr) -> Any:
         if isinstance(node, exp.Kwarg | exp.PropertyEQ):
             return self._constant(node.expression)
         if isinstance(node, exp.Literal):
@@ -120,7 +121,7 @@ class Functions:
 
     # -- functions of the account
 
-    def _user_function(self, node: exp.Anonymous, top: exp.Expression) -> None:
+    def _user_function(self, node: exp.Anonymous, top: exp.Expr) -> None:
         obj = self._find(node, top)
         if obj is None:
             if isinstance(top, exp.Dot):
@@ -138,7 +139,7 @@ class Functions:
         else:
             top.replace(_named(top, exp.Paren(this=self._inline(obj, node)), label))
 
-    def _find(self, node: exp.Anonymous, top: exp.Expression) -> CatalogueObject | None:
+    def _find(self, node: exp.Anonymous, top: exp.Expr) -> CatalogueObject | None:
         name = node.this.name if isinstance(node.this, exp.Identifier) else str(node.this).upper()
         parts: tuple[str, ...] = (name,)
         if isinstance(top, exp.Dot):
@@ -154,14 +155,14 @@ class Functions:
                 return obj
         return None
 
-    def _arguments(self, obj: CatalogueObject, node: exp.Anonymous) -> list[exp.Expression]:
-        found = []
+    def _arguments(self, obj: CatalogueObject, node: exp.Anonymous) -> list[exp.Expr]:
+        found: list[exp.Expr] = []
         for argument, declared in zip(node.expressions, obj.props.get("arguments", []), strict=True):
             kind = exp.DataType.build(declared["type"], dialect="snowflake")
             found.append(exp.Cast(this=argument.copy(), to=kind))
         return found
 
-    def _inline(self, obj: CatalogueObject, node: exp.Anonymous) -> exp.Expression:
+    def _inline(self, obj: CatalogueObject, node: exp.Anonymous) -> exp.Expr:
         """A SQL function's body with the arguments in place of its parameters."""
         body = normalize(sqlglot.parse_one(str(obj.props["body"]), read="snowflake"))
         given = {a["name"].upper(): e for a, e in zip(obj.props.get("arguments", []), self._arguments(obj, node), strict=True)}
@@ -200,9 +201,7 @@ def _vectorised(
     ctx: CommandContext, obj: CatalogueObject, declared: list[exp.DataType], returns: str, failures: list[BaseException]
 ) -> Callable[..., pa.Array]:
     def call(*columns: pa.ChunkedArray) -> pa.Array:
-        lists = [
-            [_argument(value, types.is_json(kind)) for value in col.to_pylist()] for col, kind in zip(columns, declared, strict=True)
-        ]
+        lists = [[_argument(value, types.is_json(kind)) for value in col.to_pylist()] for col, kind in zip(columns, declared, strict=True)]
         rows = [list(row) for row in zip(*lists, strict=True)]
         try:
             ctx.check_cancelled()
@@ -252,26 +251,27 @@ def _arrow_type(kind: str) -> pa.DataType:
     }.get(kind, pa.string())
 
 
-def _name(node: exp.Expression) -> tuple[str | None, exp.Expression]:
+def _name(node: exp.Expr) -> tuple[str | None, exp.Expr]:
     """(upper-case name, the node to replace) of a function call; a qualified call is replaced with its qualifiers."""
     if isinstance(node, exp.Column):
         return (node.name if node.name.startswith("CURRENT_") else None), node
-    top: exp.Expression = node
+    top: exp.Expr = node
     while isinstance(top.parent, exp.Dot) and top.parent.args.get("expression") is top:
         top = top.parent
     if isinstance(node, exp.Anonymous):
         return str(node.this).strip('"').upper(), top
+    assert isinstance(node, exp.Func)
     return node.sql_name().upper(), top
 
 
-def _named(top: exp.Expression, replacement: exp.Expression, label: str) -> exp.Expression:
+def _named(top: exp.Expr, replacement: exp.Expr, label: str) -> exp.Expr:
     """A top-level projection keeps the text of the call as its column name."""
     if isinstance(top.parent, exp.Select) and top.arg_key == "expressions":
         return exp.alias_(replacement, label, quoted=True)
     return replacement
 
 
-def _literal(value: Any) -> exp.Expression:
+def _literal(value: Any) -> exp.Expr:
     if value is None:
         return exp.Cast(this=exp.Null(), to=exp.DataType.build("VARCHAR", dialect="snowflake"))
     if isinstance(value, bool):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from emulator.commands.context import CommandContext
 
 
-def infer_schema(ctx: CommandContext, duck: duckdb.DuckDBPyConnection, options: dict[str, exp.Expression]) -> ResultSet:
+def infer_schema(ctx: CommandContext, duck: duckdb.DuckDBPyConnection, options: dict[str, exp.Expr]) -> ResultSet:
     """Columns of the files at LOCATION, read with the named FILE_FORMAT."""
     reference = Cursor(options["LOCATION"].name).stage_ref()
     stage = ctx.get("STAGE", reference.name, "READ", "USAGE")

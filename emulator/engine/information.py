@@ -102,7 +102,8 @@ def _stages(ctx: CommandContext, database: str) -> ResultSet:
 @table_function("QUERY_HISTORY")
 def query_history(ctx: CommandContext, args: list[Any]) -> ResultSet:
     """The statements of the session's user (of everybody with MONITOR USAGE), newest first."""
-    limit = int(dict(a for a in args if isinstance(a, tuple)).get("RESULT_LIMIT", 100))
+    named: dict[str, Any] = dict(a for a in args if isinstance(a, tuple))
+    limit = int(named.get("RESULT_LIMIT", 100))
     everybody = "MONITOR USAGE" in ctx.access.global_privileges(ctx.roles)
     columns = [
         text("QUERY_ID"),

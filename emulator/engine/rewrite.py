@@ -14,10 +14,10 @@ from sqlglot import exp
 from emulator import errors
 from emulator.engine import types
 
-Evaluate = Callable[[str, list[exp.Expression]], exp.Expression | None]
+Evaluate = Callable[[str, list[exp.Expr]], exp.Expr | None]
 
 
-def func(name: str, *args: exp.Expression) -> exp.Expression:
+def func(name: str, *args: exp.Expr) -> exp.Expr:
     return exp.Anonymous(this=name, expressions=list(args))
 
 
@@ -30,11 +30,11 @@ def duck_type(name: str) -> exp.DataType:
     return exp.DataType.build(name, dialect="duckdb")
 
 
-def json_cast(node: exp.Expression) -> exp.Expression:
+def json_cast(node: exp.Expr) -> exp.Expr:
     return exp.Cast(this=node, to=duck_type("JSON"))
 
 
-def rewrite(tree: exp.Expression) -> exp.Expression:
+def rewrite(tree: exp.Expr) -> exp.Expr:
     """The whole tree rewritten, children first."""
     for node in reversed(list(tree.walk(bfs=True))):
         replacement = _one(node)
@@ -46,7 +46,7 @@ def rewrite(tree: exp.Expression) -> exp.Expression:
     return tree
 
 
-def _one(node: exp.Expression) -> exp.Expression:
+def _one(node: exp.Expr) -> exp.Expr:
     handler = _HANDLERS.get(type(node))
     if handler is not None:
         return handler(node)
@@ -55,7 +55,7 @@ def _one(node: exp.Expression) -> exp.Expression:
     return node
 
 
-def _cast(node: exp.Expression) -> exp.Expression:
+def _cast(node: exp.Expr) -> exp.Expr:
     kind = node.args["to"]
     inner = node.this
     if not isinstance(kind, exp.DataType):
@@ -72,7 +72,7 @@ def _cast(node: exp.Expression) -> exp.Expression:
     return result
 
 
-def path_text(path: exp.Expression) -> str:
+def path_text(path: exp.Expr) -> str:
     """A JSONPath in DuckDB's notation, every key quoted."""
     out = "$"
     for part in path.expressions:
@@ -84,27 +84,27 @@ def path_text(path: exp.Expression) -> str:
     return out
 
 
-def _extract(node: exp.Expression) -> exp.Expression:
+def _extract(node: exp.Expr) -> exp.Expr:
     path = node.args["expression"]
     if not isinstance(path, exp.JSONPath):
         return func("sf_get", node.this, path)
     return _json(func("json_extract", json_cast(node.this), exp.Literal.string(path_text(path))))
 
 
-def _json(node: exp.Expression) -> exp.Expression:
+def _json(node: exp.Expr) -> exp.Expr:
     """Marks the node as a VARIANT for `_comparison`."""
     node.meta["variant"] = True
     return node
 
 
-def _bracket(node: exp.Expression) -> exp.Expression:
+def _bracket(node: exp.Expr) -> exp.Expr:
     return _json(func("sf_get", node.this, node.expressions[0]))
 
 
-def _comparison(node: exp.Expression) -> exp.Expression:
+def _comparison(node: exp.Expr) -> exp.Expr:
     sides = [node.this, *([node.args["expression"]] if node.args.get("expression") is not None else []), *node.expressions]
     literals = [side for side in sides if isinstance(side, exp.Literal)]
-    if not literals or isinstance(node, exp.In) and node.args.get("query"):
+    if not literals or (isinstance(node, exp.In) and node.args.get("query")):
         return node
     for side in sides:
         if side.meta.get("variant"):
@@ -115,14 +115,14 @@ def _comparison(node: exp.Expression) -> exp.Expression:
     return node
 
 
-def _parse_json(node: exp.Expression) -> exp.Expression:
+def _parse_json(node: exp.Expr) -> exp.Expr:
     if node.args.get("safe"):
         return _json(exp.TryCast(this=func("sf_text", node.this), to=duck_type("JSON")))
     return _json(func("sf_parse_json", node.this))
 
 
-def _object(node: exp.Expression) -> exp.Expression:
-    args: list[exp.Expression] = []
+def _object(node: exp.Expr) -> exp.Expr:
+    args: list[exp.Expr] = []
     for pair in node.expressions:
         if not isinstance(pair, exp.PropertyEQ):
             return node
@@ -130,7 +130,7 @@ def _object(node: exp.Expression) -> exp.Expression:
     return _json(func("sf_object", func("json_object", *args)))
 
 
-def _star_map(node: exp.Expression) -> exp.Expression:
+def _star_map(node: exp.Expr) -> exp.Expr:
     select = node.find_ancestor(exp.Select)
     source = select.args.get("from_") or select.args.get("from") if select is not None else None
     if source is None or select is None or select.args.get("joins"):
@@ -139,17 +139,17 @@ def _star_map(node: exp.Expression) -> exp.Expression:
     return _json(func("sf_object", func("to_json", column(name))))
 
 
-def _array(node: exp.Expression) -> exp.Expression:
+def _array(node: exp.Expr) -> exp.Expr:
     return _json(func("json_array", *node.expressions))
 
 
-def _array_agg(node: exp.Expression) -> exp.Expression:
+def _array_agg(node: exp.Expr) -> exp.Expr:
     if isinstance(node.parent, exp.WithinGroup | exp.Window | exp.Filter):
         return node
     return _json(func("to_json", func("coalesce", node.copy(), func("list_value"))))
 
 
-def _within_group(node: exp.Expression) -> exp.Expression:
+def _within_group(node: exp.Expr) -> exp.Expr:
     inner = node.this
     if not isinstance(inner, exp.ArrayAgg):
         return node
@@ -158,11 +158,11 @@ def _within_group(node: exp.Expression) -> exp.Expression:
     return _json(func("to_json", func("coalesce", listed, func("list_value"))))
 
 
-def _div(node: exp.Expression) -> exp.Expression:
+def _div(node: exp.Expr) -> exp.Expr:
     return func("sf_div", node.this, node.args["expression"])
 
 
-def _parameter(node: exp.Expression) -> exp.Expression:
+def _parameter(node: exp.Expr) -> exp.Expr:
     """`$1` is the column of that number; over VALUES these are named COLUMN1 …"""
     name = str(node.this.name)
     if not name.isdigit() or isinstance(node.parent, exp.Table):
@@ -175,15 +175,15 @@ def _parameter(node: exp.Expression) -> exp.Expression:
     return _json(column(label)) if label.startswith("$") else column(label)
 
 
-def _to_variant(node: exp.Expression) -> exp.Expression:
+def _to_variant(node: exp.Expr) -> exp.Expr:
     return _json(func("to_json", node.this))
 
 
-def _type_of(node: exp.Expression) -> exp.Expression:
+def _type_of(node: exp.Expr) -> exp.Expr:
     return func("sf_typeof", node.this)
 
 
-def _anonymous(node: exp.Expression) -> exp.Expression:
+def _anonymous(node: exp.Expr) -> exp.Expr:
     name = str(node.this).upper()
     args = node.expressions
     simple = {
@@ -215,16 +215,16 @@ def _anonymous(node: exp.Expression) -> exp.Expression:
     return node
 
 
-def _array_size(node: exp.Expression) -> exp.Expression:
+def _array_size(node: exp.Expr) -> exp.Expr:
     return func("json_array_length", json_cast(node.this))
 
 
-def _to_binary(node: exp.Expression) -> exp.Expression:
+def _to_binary(node: exp.Expr) -> exp.Expr:
     form = node.args.get("format")
     return _anonymous(func("TO_BINARY", *([node.this, form] if form is not None else [node.this])))
 
 
-def _values(node: exp.Expression) -> exp.Expression:
+def _values(node: exp.Expr) -> exp.Expr:
     """VALUES as a table gets Snowflake's column names COLUMN1, COLUMN2 …"""
     if not isinstance(node.parent, exp.From | exp.Join) or not node.expressions:
         return node
@@ -238,7 +238,7 @@ def _values(node: exp.Expression) -> exp.Expression:
     return node
 
 
-_HANDLERS: dict[type[exp.Expression], Callable[[exp.Expression], exp.Expression]] = {
+_HANDLERS: dict[type[exp.Expr], Callable[[exp.Expr], exp.Expr]] = {
     exp.Cast: _cast,
     exp.TryCast: _cast,
     exp.JSONExtract: _extract,
@@ -265,13 +265,13 @@ for _name, _handler in (
         _HANDLERS[getattr(exp, _name)] = _handler
 
 
-def parse(text: str) -> exp.Expression:
+def parse(text: str) -> exp.Expr:
     """One Snowflake statement as a tree with normalised names. Raises sqlglot's ParseError or TokenError."""
     tree = sqlglot.parse_one(text, read="snowflake")
     return normalize(tree)
 
 
-def normalize(tree: exp.Expression) -> exp.Expression:
+def normalize(tree: exp.Expr) -> exp.Expr:
     """Unquoted names upper-case, all names quoted."""
     for identifier in tree.find_all(exp.Identifier):
         if not identifier.args.get("quoted"):

@@ -16,7 +16,7 @@ from sqlglot import exp
 
 from emulator import errors
 from emulator.commands.registry import find_table_function
-from emulator.engine import information, infer
+from emulator.engine import infer, information
 from emulator.engine.rewrite import column, func, json_cast, normalize
 from emulator.results import ResultSet
 from emulator.sql.names import QualifiedName
@@ -56,7 +56,7 @@ class Sources:
     registered: list[str] = field(default_factory=list)
     tables: dict[str, CatalogueObject] = field(default_factory=dict)
 
-    def resolve(self, tree: exp.Expression, privilege: str = "SELECT") -> exp.Expression:
+    def resolve(self, tree: exp.Expr, privilege: str = "SELECT") -> exp.Expr:
         """The tree with every reference replaced. Raises 2003/42S02 for what is not there or not allowed."""
         holder = exp.Paren(this=tree)
         for node in list(holder.find_all(exp.Lateral, exp.TableFromRows)):
@@ -65,7 +65,8 @@ class Sources:
             if table.meta.get("resolved") or _is_cte(table) or table.find_ancestor(exp.Table) is not None:
                 continue
             self._table(table, privilege)
-        return holder.this
+        resolved: exp.Expr = holder.this
+        return resolved
 
     def release(self) -> None:
         """Forgets the registered Arrow tables."""
@@ -134,7 +135,7 @@ class Sources:
             subquery.append("joins", join)
         table.replace(subquery)
 
-    def _replace(self, table: exp.Expression, source: exp.Expression, default_alias: str | None = None) -> None:
+    def _replace(self, table: exp.Expr, source: exp.Expr, default_alias: str | None = None) -> None:
         """Puts `source` in the place of `table`, keeping its alias."""
         alias = table.args.get("alias")
         if alias is not None:
@@ -154,9 +155,7 @@ class Sources:
         reference.meta["resolved"] = True
         if any(c.type in ("VARIANT", "OBJECT", "ARRAY") for c in result.columns):
             shown = [
-                exp.alias_(json_cast(column(c.name)), c.name, quoted=True)
-                if c.type in ("VARIANT", "OBJECT", "ARRAY")
-                else column(c.name)
+                exp.alias_(json_cast(column(c.name)), c.name, quoted=True) if c.type in ("VARIANT", "OBJECT", "ARRAY") else column(c.name)
                 for c in result.columns
             ]
             inner = exp.Select(expressions=shown).from_(reference)
@@ -189,7 +188,7 @@ class Sources:
 
     # -- TABLE(f(…)) and LATERAL f(…)
 
-    def _rows(self, node: exp.Expression) -> None:
+    def _rows(self, node: exp.Expr) -> None:
         inner = node.this
         if isinstance(inner, exp.Explode):
             self._flatten(node, inner)
@@ -211,13 +210,13 @@ class Sources:
             result = function(self.ctx, values + [self._constant(a) for a in arguments])
         self._replace(node, self._register(result))
 
-    def _constant(self, node: exp.Expression) -> Any:
+    def _constant(self, node: exp.Expr) -> Any:
         if isinstance(node, exp.Kwarg | exp.PropertyEQ):
             return (str(node.this.name).upper(), self._constant(node.expression))
         row = self.duck.execute("SELECT " + node.sql("duckdb")).fetchone()
         return row[0] if row else None
 
-    def _result_scan(self, arguments: list[exp.Expression]) -> ResultSet:
+    def _result_scan(self, arguments: list[exp.Expr]) -> ResultSet:
         argument = arguments[0] if arguments else exp.Literal.string("")
         query_id = str(self._constant(argument))
         statement = self.ctx.account.statements.get(query_id)
@@ -232,7 +231,7 @@ class Sources:
         self.ctx.result_id = query_id
         return statement.result
 
-    def _flatten(self, node: exp.Expression, explode: exp.Expression) -> None:
+    def _flatten(self, node: exp.Expr, explode: exp.Expr) -> None:
         options = _keywords([explode.this, *explode.expressions])
         value = options.get("INPUT")
         if value is None:
@@ -270,7 +269,7 @@ def _is_cte(table: exp.Table) -> bool:
     """Whether the reference names a WITH query that is in scope."""
     if table.args.get("db") is not None or not isinstance(table.this, exp.Identifier):
         return False
-    node: exp.Expression | None = table
+    node: exp.Expr | None = table
     while node is not None:
         clause = node.args.get("with_") or node.args.get("with")
         if clause is not None and any(cte.alias == table.name for cte in clause.expressions):
@@ -279,7 +278,7 @@ def _is_cte(table: exp.Table) -> bool:
     return False
 
 
-def _call(node: exp.Expression) -> tuple[str, list[exp.Expression], str | None]:
+def _call(node: exp.Expr) -> tuple[str, list[exp.Expr], str | None]:
     """(function name, arguments, object before `!`) of a table function call."""
     subject = None
     if isinstance(node, exp.ModelAttribute):
@@ -290,9 +289,9 @@ def _call(node: exp.Expression) -> tuple[str, list[exp.Expression], str | None]:
     if isinstance(node, exp.Anonymous):
         return str(node.this).upper(), list(node.expressions), subject
     if isinstance(node, exp.Func):
-        return node.sql_name().upper(), [a for a in node.args.values() if isinstance(a, exp.Expression)], subject
+        return node.sql_name().upper(), [a for a in node.args.values() if isinstance(a, exp.Expr)], subject
     raise errors.unknown_table_function(node.sql("snowflake").upper())
 
 
-def _keywords(nodes: list[exp.Expression]) -> dict[str, exp.Expression]:
+def _keywords(nodes: list[exp.Expr]) -> dict[str, exp.Expr]:
     return {str(n.this.name).upper(): n.expression for n in nodes if isinstance(n, exp.Kwarg | exp.PropertyEQ)}

@@ -75,7 +75,7 @@ def store_table(ctx: CommandContext, table: CatalogueObject, columns: list[dict[
     engine.execute(f"DROP TABLE IF EXISTS {stored_name(table)}")
     parts = []
     for col in columns:
-        text = f'{_quoted(col["name"])} {col["stored"]}'
+        text = f"{_quoted(col['name'])} {col['stored']}"
         if col.get("identity"):
             sequence = f'"{schema_name(table.database, table.schema)}"."{table.id}_{col["name"]}"'
             engine.execute(f"CREATE OR REPLACE SEQUENCE {sequence}")
@@ -108,21 +108,15 @@ def select_columns(result: ResultSet) -> list[dict[str, Any]]:
         stored = types.storage_type(exp.DataType.build(shown, dialect="snowflake"))
         if col.type == "FIXED" and col.scale == 0:
             stored = "BIGINT"
-        found.append(
-            {"name": col.name, "type": shown, "stored": stored, "nullable": True, "default": None, "comment": None}
-        )
+        found.append({"name": col.name, "type": shown, "stored": stored, "nullable": True, "default": None, "comment": None})
     return found
 
 
-def fill_from_query(
-    ctx: CommandContext, table: CatalogueObject, columns: list[dict[str, Any]], result: ResultSet
-) -> int:
+def fill_from_query(ctx: CommandContext, table: CatalogueObject, columns: list[dict[str, Any]], result: ResultSet) -> int:
     """Stores a query's rows in the new table (CTAS)."""
     duck = ctx.account.engine.cursor()
     duck.register("ctas_rows", result.arrow)
-    casts = ", ".join(
-        f"CAST({_quoted(name)} AS {col['stored']})" for name, col in zip(result.arrow.column_names, columns, strict=True)
-    )
+    casts = ", ".join(f"CAST({_quoted(name)} AS {col['stored']})" for name, col in zip(result.arrow.column_names, columns, strict=True))
     try:
         duck.execute(f"INSERT INTO {stored_name(table)} SELECT {casts} FROM ctas_rows")
     finally:
@@ -131,7 +125,7 @@ def fill_from_query(
     return int(result.arrow.num_rows)
 
 
-def run_query(ctx: CommandContext, query: exp.Expression, *, describe_only: bool = False) -> ResultSet:
+def run_query(ctx: CommandContext, query: exp.Expr, *, describe_only: bool = False) -> ResultSet:
     """The result of a parsed query (for CTAS, views, COPY)."""
     if not describe_only:
         warehouses.use(ctx)

@@ -6,6 +6,7 @@ Everything after this step sees one kind of statement, so neither the account's 
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -90,11 +91,9 @@ def _fill(text: str, tokens: list[Token], binds: Mapping[str, Mapping[str, Any]]
     return tokenize(text), text
 
 
-def _spans(
-    tokens: list[Token], binds: Mapping[str, Mapping[str, Any]], row: int | None
-) -> list[tuple[int, int, str]]:
+def _spans(tokens: list[Token], binds: Mapping[str, Mapping[str, Any]], row: int | None) -> list[tuple[int, int, str]]:
     spans, index = [], 0
-    for token, following in zip(tokens, tokens[1:], strict=False):
+    for token, following in itertools.pairwise(tokens):
         if token.is_op("?"):
             index += 1
             spans.append((token.start, token.end, _one(binds, str(index), row)))
@@ -113,9 +112,7 @@ def _one(binds: Mapping[str, Mapping[str, Any]], key: str, row: int | None) -> s
     return bind_literal(str(bind.get("type", "TEXT")), value)
 
 
-def _array(
-    text: str, tokens: list[Token], binds: Mapping[str, Mapping[str, Any]], rows: int
-) -> tuple[list[Token], str]:
+def _array(text: str, tokens: list[Token], binds: Mapping[str, Mapping[str, Any]], rows: int) -> tuple[list[Token], str]:
     """An INSERT … VALUES (?, …) with array binds: the tuple is repeated once a row."""
     at = next((i for i, token in enumerate(tokens) if token.is_word("VALUES")), None)
     if at is None or not tokens[at + 1].is_op("("):
@@ -138,9 +135,7 @@ def _variables(text: str, tokens: list[Token], variables: Mapping[str, Any]) -> 
     for token in tokens:
         if token.kind == "variable" and not token.value.isdigit():
             if token.value not in variables:
-                raise errors.SqlError(
-                    2211, "02000", f"{errors.COMPILATION}Session variable '${token.value}' does not exist"
-                )
+                raise errors.SqlError(2211, "02000", f"{errors.COMPILATION}Session variable '${token.value}' does not exist")
             spans.append((token.start, token.end, literal(variables[token.value])))
     return _replace(text, spans)
 
@@ -148,7 +143,6 @@ def _variables(text: str, tokens: list[Token], variables: Mapping[str, Any]) -> 
 def _identifiers(text: str, tokens: list[Token]) -> str:
     spans = []
     for i, token in enumerate(tokens[:-3]):
-        if token.is_word("IDENTIFIER") and tokens[i + 1].is_op("(") and tokens[i + 3].is_op(")"):
-            if tokens[i + 2].kind == "string":
-                spans.append((token.start, tokens[i + 3].end, tokens[i + 2].value))
+        if token.is_word("IDENTIFIER") and tokens[i + 1].is_op("(") and tokens[i + 3].is_op(")") and tokens[i + 2].kind == "string":
+            spans.append((token.start, tokens[i + 3].end, tokens[i + 2].value))
     return _replace(text, spans)

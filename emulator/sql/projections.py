@@ -15,7 +15,9 @@ def projection_texts(text: str) -> list[str] | None:
     start, depth = tokens[index].start, 0
     end = start
     for token in tokens[index:]:
-        closing = token.kind == "eof" or token.is_op(";") or token.is_word("FROM", "WHERE", "UNION", "ORDER", "LIMIT", "EXCEPT", "INTERSECT")
+        closing = (
+            token.kind == "eof" or token.is_op(";") or token.is_word("FROM", "WHERE", "UNION", "ORDER", "LIMIT", "EXCEPT", "INTERSECT")
+        )
         if depth == 0 and (closing or token.is_op(",")):
             found.append(text[start:end])
             if closing:

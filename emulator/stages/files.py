@@ -6,7 +6,6 @@ Writes go to a temporary file beside the target and are renamed into place: a ki
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import threading
 import uuid
@@ -28,6 +27,9 @@ class StageFile:
     size: int
     md5: str
     modified: float
+
+
+Files = list[StageFile]  # the method `list` hides the builtin inside the class
 
 
 class StageFiles:
@@ -90,7 +92,7 @@ class StageFiles:
     def accept(self, incoming: Path, target: Path) -> None:
         """Moves a finished upload into place."""
         target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(incoming, target)
+        incoming.replace(target)
 
     def room(self, replaced: Path | None = None) -> int | None:
         """Bytes still free under the quota (a file about to be replaced counts as free); None without a quota."""
@@ -105,7 +107,7 @@ class StageFiles:
     def quota(self) -> int | None:
         return self._quota
 
-    def list(self, stage: CatalogueObject, prefix: str = "") -> list[StageFile]:
+    def list(self, stage: CatalogueObject, prefix: str = "") -> Files:
         """Files whose path starts with `prefix`, by path."""
         root = self.root(stage)
         files = (path for path in root.rglob("*") if path.is_file() and not _hidden(path))

@@ -76,9 +76,7 @@ def _quoted(path: Path) -> str:
     return "'" + str(path).replace("'", "''") + "'"
 
 
-def stage_query(
-    duck: duckdb.DuckDBPyConnection, files: list[tuple[Path, str]], options: ReadOptions
-) -> tuple[str, pa.Table | None]:
+def stage_query(duck: duckdb.DuckDBPyConnection, files: list[tuple[Path, str]], options: ReadOptions) -> tuple[str, pa.Table | None]:
     """A query over the files (path on disk, name as METADATA$FILENAME shows it), and a table to be registered as `$rows`."""
     if options.kind == "PARQUET":
         parts = [
@@ -136,9 +134,7 @@ def _csv_table(files: list[tuple[Path, str]], options: ReadOptions) -> pa.Table:
                 continue
             rows.append([name, str(index + 1 - skip), *(None if f in nulls or f == "" else f for f in fields)])
     width = max((len(row) for row in rows), default=3)
-    columns: dict[str, list[str | None]] = {
-        f"${i - 1}": [row[i] if i < len(row) else None for row in rows] for i in range(2, width)
-    }
+    columns: dict[str, list[str | None]] = {f"${i - 1}": [row[i] if i < len(row) else None for row in rows] for i in range(2, width)}
     table = {name: pa.array(values, pa.string()) for name, values in columns.items()}
     table["METADATA$FILENAME"] = pa.array([row[0] for row in rows], pa.string())
     table["METADATA$FILE_ROW_NUMBER"] = pa.array([int(row[1] or 0) for row in rows], pa.int64())

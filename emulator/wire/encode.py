@@ -39,10 +39,7 @@ def row_type(column: Column) -> dict[str, Any]:
 
 def json_rows(result: ResultSet) -> list[list[str | None]]:
     """The rows as strings: what the JSON format carries."""
-    return [
-        [json_value(value, column.type) for value, column in zip(row, result.columns, strict=True)]
-        for row in result.rows
-    ]
+    return [[json_value(value, column.type) for value, column in zip(row, result.columns, strict=True)] for row in result.rows]
 
 
 def json_value(value: Any, type_name: str) -> str | None:
@@ -72,7 +69,7 @@ def _epoch(value: Any) -> str:
         aware = value if value.tzinfo is not None else value.replace(tzinfo=dt.UTC)
         delta = aware - _EPOCH
         return f"{delta.days * 86400 + delta.seconds}.{delta.microseconds * 1000:09d}"
-    nanoseconds = int(round(float(value) * 1_000_000)) * 1000
+    nanoseconds = round(float(value) * 1_000_000) * 1000
     return f"{nanoseconds // 1_000_000_000}.{nanoseconds % 1_000_000_000:09d}"
 
 

@@ -134,15 +134,10 @@ def _session(account: Account, user: str, fixed_role: str | None, query: dict[st
     props = record.props if record is not None else _service_defaults(account, user)
     wanted = _name(query.get("roleName"))
     role = wanted or fixed_role or props.get("default_role") or "PUBLIC"
-    if fixed_role is not None:
-        allowed = role in (fixed_role, "PUBLIC")
-    else:
-        allowed = account.access.may_use_role(user, role)
+    allowed = role in (fixed_role, "PUBLIC") if fixed_role is not None else account.access.may_use_role(user, role)
     if not allowed:
         if wanted:
-            raise LoginError(
-                390189, f"Role '{role}' specified in the connect string does not exist or not authorized."
-            )
+            raise LoginError(390189, f"Role '{role}' specified in the connect string does not exist or not authorized.")
         role = "PUBLIC"
     session = Session(id=0, user=user, role=role, fixed_role=fixed_role)
     warehouse = _name(query.get("warehouse")) or props.get("default_warehouse")

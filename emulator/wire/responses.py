@@ -54,7 +54,9 @@ def multi(statement: Statement, children: list[Statement], types: list[int], ses
     data = _envelope(statement, session, MULTI_STATEMENT)
     data["resultIds"] = ",".join(child.query_id for child in children)
     data["resultTypes"] = ",".join(str(type_id) for type_id in types)
-    data["rowtype"] = [{"name": "multiple statement execution", "type": "text", "nullable": False, "length": 38, "precision": None, "scale": None}]
+    data["rowtype"] = [
+        {"name": "multiple statement execution", "type": "text", "nullable": False, "length": 38, "precision": None, "scale": None}
+    ]
     data["rowset"] = [["Multiple statements executed successfully."]]
     data["queryResultFormat"] = "json"
     data["total"] = data["returned"] = 1

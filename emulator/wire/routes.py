@@ -99,9 +99,7 @@ class Wire:
             "healthCheckInterval": 45,
             "newClientForUpgrade": None,
             "sessionId": session.id,
-            "parameters": [
-                {"name": name, "value": value} for name, value in {**_LOGIN_PARAMETERS, **session.parameters}.items()
-            ],
+            "parameters": [{"name": name, "value": value} for name, value in {**_LOGIN_PARAMETERS, **session.parameters}.items()],
             "sessionInfo": {
                 "databaseName": session.database,
                 "schemaName": session.schema,
@@ -127,7 +125,14 @@ class Wire:
             return _json({"data": {"sessionToken": token, "validityInSecondsST": 3600}, "code": None, "message": None, "success": True})
         issued = self.account.tokens.renew(_bearer(request)) or self.account.tokens.renew(str(body.get("masterToken") or ""))
         if issued is None:
-            return _json({"data": None, "code": "390114", "message": "Authentication token has expired.  The user must authenticate again.", "success": False})
+            return _json(
+                {
+                    "data": None,
+                    "code": "390114",
+                    "message": "Authentication token has expired.  The user must authenticate again.",
+                    "success": False,
+                }
+            )
         data = {
             "sessionToken": issued.token,
             "validityInSecondsST": int(self.account.tokens.session_seconds),
@@ -208,7 +213,9 @@ class Wire:
 
     async def _abort(self, session: Session, statement: Statement | None) -> Response:
         if statement is None or statement.session.user != session.user or statement.ended is not None:
-            return _json({"data": None, "code": "000605", "message": "Identified SQL statement is not currently executing.", "success": False})
+            return _json(
+                {"data": None, "code": "000605", "message": "Identified SQL statement is not currently executing.", "success": False}
+            )
         await run_in_threadpool(statement.cancel)
         return _ok()
 

@@ -121,17 +121,13 @@ class Tokens:
     def save(self, session: Session) -> None:
         """Writes the session's state after USE, ALTER SESSION or SET."""
         with self._lock:
-            self._db.execute(
-                "UPDATE sessions SET state = ? WHERE id = ?", (json.dumps(session.durable()), session.id)
-            )
+            self._db.execute("UPDATE sessions SET state = ? WHERE id = ?", (json.dumps(session.durable()), session.id))
 
     def renew(self, master: str) -> Issued | None:
         """New tokens for the master token; None if that is unknown or expired."""
         now = time.time()
         with self._lock:
-            row = self._db.execute(
-                "SELECT id, master_expires FROM sessions WHERE master = ?", (_hash(master),)
-            ).fetchone()
+            row = self._db.execute("SELECT id, master_expires FROM sessions WHERE master = ?", (_hash(master),)).fetchone()
             if row is None or row[1] < now:
                 return None
             session = self._load(row[0])
@@ -146,9 +142,7 @@ class Tokens:
     def heartbeat(self, session: Session) -> None:
         """Keeps the master token alive."""
         with self._lock:
-            self._db.execute(
-                "UPDATE sessions SET master_expires = ? WHERE id = ?", (time.time() + MASTER_SECONDS, session.id)
-            )
+            self._db.execute("UPDATE sessions SET master_expires = ? WHERE id = ?", (time.time() + MASTER_SECONDS, session.id))
 
     def end(self, session_id: int) -> Session | None:
         """Forgets the session and its tokens; gives the session that ended."""
@@ -177,9 +171,7 @@ class Tokens:
     def bearer(self, token: str) -> Bearer | None:
         """What a login token stands for; None when unknown or expired."""
         with self._lock:
-            row = self._db.execute(
-                "SELECT user, role, purpose, name, expires FROM tokens WHERE hash = ?", (_hash(token),)
-            ).fetchone()
+            row = self._db.execute("SELECT user, role, purpose, name, expires FROM tokens WHERE hash = ?", (_hash(token),)).fetchone()
         if row is None or row[4] < time.time():
             return None
         return Bearer(*row)

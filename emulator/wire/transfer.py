@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from emulator.account import Account
 
 
-
 class Transfer:
     """The `/_stage/` routes."""
 
