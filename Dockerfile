@@ -52,7 +52,7 @@ EXPOSE 8000
 ENTRYPOINT ["python", "-m", "container.server"]
 
 FROM python AS workspace
-RUN pip install "jupyterlab>=4.4,<5" "nbclient>=0.10,<1" "pandas>=2.2,<4" "snowflake-connector-python>=4.8,<6" "httpx>=0.28,<1"
+RUN pip install "jupyterlab>=4.4,<5" "nbclient>=0.10,<1" "pandas>=2.2,<4" "snowflake-connector-python>=4.8,<6" "httpx>=0.28,<1" "pydantic>=2.10,<3"
 COPY training training/
 COPY container container/
 USER snowcat
