@@ -31,6 +31,7 @@ from controller.reconcile.status import Context, live_failure, statuses
 from controller.reconcile.workers import Workers
 
 log = structlog.get_logger("snowcat.reconcile")
+_FIRST_TRIES = 3
 
 
 @dataclass
@@ -54,6 +55,7 @@ class Reconciler:
     _next_full: float = 0.0
     _poll: float = 0.0
     _unreachable: int = 0
+    _seen_account: bool = False
     _quiet: bool = False  # the last look found nothing to do
 
     def __post_init__(self) -> None:
@@ -244,13 +246,18 @@ class Reconciler:
             problems=problems,
             working=tuple(sorted(self._workers.busy)),
             error=message,
-            settled=isinstance(error, LoginFailed) and not self._workers.busy,
+            settled=not self._workers.busy and (isinstance(error, LoginFailed) or self._never_reached()),
         )
+
+    def _never_reached(self) -> bool:
+        """`apply` does not wait long for an account that it has not seen once; `run` does."""
+        return not self._seen_account and self._unreachable >= _FIRST_TRIES
 
     def _reached(self, loaded: Loaded) -> None:
         if self._unreachable:
             self.engine.state.event("Project", Reason.REACHABLE, f"project {loaded.project.name} can be looked at again")
         self._unreachable = 0
+        self._seen_account = True
 
     # ---- between cycles ------------------------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,9 @@ from typing import ClassVar
 
 from reconcile_live import Live, eventually
 
+from controller.account.connections import local_connection
 from controller.account.counters import StatementClass
+from controller.account.session import SessionPool
 from controller.api.objects import DesiredObject
 from controller.kinds.base import Effect, EffectContext, Step, View
 from controller.kinds.warehouse import WarehouseKind
@@ -246,3 +248,20 @@ def test_hanging_work_stops_nobody_else_and_not_the_end(live: Live) -> None:
     HangingWarehouse.release.set()
     live.kinds = {**live.kinds, "Warehouse": WarehouseKind()}
     assert live.apply().ready, "the next start takes it up"
+
+
+# ---- an account that is away  ---
+
+
+def test_apply_gives_up_on_an_account_that_never_answers(live: Live) -> None:
+    live.write(a=WAREHOUSE)
+    port = live.account.details["port"]
+    live.account.details["port"] = 1
+    try:
+        live.pool = SessionPool(local_connection(live.account.details), 2, role=live.text("worker@"))
+    finally:
+        live.account.details["port"] = port
+    report = live.apply()
+    assert report.settled and not report.ready
+    assert "1" in report.error and live.account.details["password"] not in report.error
+    assert ("Project", "AccountUnreachable") in live.happened()
