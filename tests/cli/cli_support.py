@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -112,17 +113,27 @@ class Output:
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
-        os.set_blocking(process.stdout.fileno(), False)
-        self._stream = process.stdout
-        self.text = ""
+        self._stream = process.stdout.fileno()
+        os.set_blocking(self._stream, False)
+        self._bytes = b""
+        self._told = 0
 
-    def until(self, says: Callable[[str], bool] | str, seconds: float = 60.0) -> str:
+    @property
+    def text(self) -> str:
+        """All that was printed so far."""
+        with contextlib.suppress(BlockingIOError):
+            while more := os.read(self._stream, 65536):
+                self._bytes += more
+        return self._bytes.decode(errors="replace")
+
+    def until(self, says: Callable[[str], bool] | str, seconds: float = 90.0) -> str:
         """All that was printed since the last call, up to where it is said."""
         wanted = (lambda text: says in text) if isinstance(says, str) else says
-        begin, deadline = len(self.text), time.monotonic() + seconds
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            self.text += self._stream.read() or ""
-            if wanted(self.text[begin:]):
-                return self.text[begin:]
+            fresh = self.text[self._told :]
+            if wanted(fresh):
+                self._told += len(fresh)
+                return fresh
             time.sleep(0.02)
-        raise AssertionError(f"never said {says!r}; said: {self.text[begin:]}")
+        raise AssertionError(f"never said {says!r}; said: {self.text[self._told :]}")

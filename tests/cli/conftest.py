@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from tests.cli.cli_support import OBJECTS, PROJECT, Snowcat, environment
+from cli_support import OBJECTS, PROJECT, Snowcat, environment
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
+from cli_support import Snowcat
 
 from controller.cli.errors import Failure
 from controller.cli.local_account import LocalAccount
-from tests.cli.cli_support import Snowcat
 
 
 def record(local: Snowcat) -> dict[str, object]:

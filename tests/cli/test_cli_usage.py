@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-
-from tests.cli.cli_support import OBJECTS, ROOT, Snowcat
+from cli_support import OBJECTS, ROOT, Snowcat
 
 COMMANDS = [
     "init", "bootstrap", "validate", "plan", "apply", "run", "reconcile", "get", "describe", "events", "logs", "open", "delete", "destroy",

@@ -1,0 +1,174 @@
+"""What people look at: lines, the live tree, log windows, words, URLs. No account, no clock."""
+
+from __future__ import annotations
+
+import io
+import itertools
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from controller.api.names import QualifiedName
+from controller.api.objects import ObjectKey
+from controller.cli.browse import ready_host
+from controller.cli.errors import Failure
+from controller.cli.live import LiveView, PlainView
+from controller.cli.logs import news
+from controller.cli.words import kind_named, one_key, targeted
+from controller.kinds.base import Health
+from controller.reconcile.report import Condition, ObjectStatus, Report, Sync
+
+
+def key(kind: str, name: str) -> ObjectKey:
+    return ObjectKey(kind, QualifiedName.parse(name))
+
+
+def status(kind: str, name: str, health: Health = Health.HEALTHY, **more: object) -> ObjectStatus:
+    ready = Condition("Ready", str(health is Health.HEALTHY), "", "", 1)
+    return ObjectStatus(key(kind, name), Sync.SYNCED, health, conditions=(ready,), **more)  # type: ignore[arg-type]
+
+
+POOL, SERVICE = key("ComputePool", "pool"), key("Service", "db.s.web")
+
+
+def test_plain_lines_are_written_once_for_each_change() -> None:
+    lines: list[str] = []
+    ticks = itertools.count()
+    show = PlainView(lines.append, lambda: float(next(ticks)))
+    starting = status("ComputePool", "pool", Health.PROGRESSING, message="starting")
+    for report in (Report("p", (starting,)), Report("p", (starting,)), Report("p", (status("ComputePool", "pool"),)), Report("p", ())):
+        show(report)
+    assert [line.split("] ")[1] for line in lines] == [
+        "ComputePool/pool Synced Progressing starting",
+        "ComputePool/pool Synced Healthy",
+        "ComputePool/pool gone",
+    ]
+
+
+def test_plain_lines_of_a_job_come_in_tenths() -> None:
+    lines: list[str] = []
+    show = PlainView(lines.append)
+    for step in range(100):
+        job = status("FineTuneJob", "db.s.j", Health.PROGRESSING, progress=step / 100, message=f"step {step} of 100, loss 1.2, 3 min left")
+        show(Report("p", (job,)))
+    assert len(lines) == 10
+    assert lines[3].endswith("FineTuneJob/j Synced Progressing 30% step 30 of 100, loss 1.2, 3 min left")
+
+
+def test_plain_lines_say_a_problem_once_until_it_is_gone() -> None:
+    lines: list[str] = []
+    show = PlainView(lines.append)
+    for problems, error in (((), ""), (("a.yaml:1: bad",), ""), (("a.yaml:1: bad",), "no answer"), ((), ""), (("a.yaml:1: bad",), "")):
+        show(Report("p", problems=problems, error=error))
+    assert [line.split("] ")[1] for line in lines] == ["a.yaml:1: bad", "account: no answer", "a.yaml:1: bad"]
+
+
+def drawn(report: Report, width: int = 120, height: int = 40) -> str:
+    stream = io.StringIO()
+    console = Console(file=stream, width=width, height=height, force_terminal=False)
+    view = LiveView(console)
+    view._report = report
+    console.print(view)
+    return stream.getvalue()
+
+
+def test_the_tree_shows_parts_below_their_object_and_a_bar() -> None:
+    deployment = status("ModelDeployment", "db.s.llama", Health.PROGRESSING, children=(SERVICE,), message="starting")
+    service = status("Service", "db.s.web", Health.DEGRADED, parent=deployment.key, message="container main:\nexit code 1")
+    job = status("FineTuneJob", "db.s.j", Health.PROGRESSING, progress=0.5, message="loss 0.91, 2 min left")
+    text = drawn(Report("p", (service, deployment, job, status("ComputePool", "pool")), problems=("a.yaml:3: bad",)))
+    lines = text.splitlines()
+    assert (
+        lines.index(next(x for x in lines if "└ Service/web" in x))
+        == lines.index(next(x for x in lines if "ModelDeployment/llama" in x)) + 1
+    )
+    assert "container main: exit code 1" in text
+    assert "━" in next(line for line in lines if "FineTuneJob/j" in line)
+    assert "loss 0.91, 2 min left" in text
+    assert "a.yaml:3: bad" in text
+    assert "1 of 4 ready" in lines[-1]
+
+
+def test_a_tree_that_is_too_tall_keeps_what_is_not_ready() -> None:
+    pools = [status("ComputePool", f"p{n}") for n in range(50)]
+    text = drawn(Report("p", (*pools, status("ComputePool", "broken", Health.DEGRADED))), height=20)
+    assert "ComputePool/broken" in text
+    assert "50 not shown" in text
+    assert len(text.splitlines()) <= 20
+
+
+@pytest.mark.parametrize(
+    ("reason", "before", "now", "fresh"),
+    [
+        ("nothing new", ["a", "b"], ["a", "b"], []),
+        ("lines were added", ["a", "b"], ["a", "b", "c"], ["c"]),
+        ("the window moved", ["a", "b", "c"], ["b", "c", "d"], ["d"]),
+        ("the window reaches further back", ["c"], ["a", "b", "c", "d"], ["d"]),
+        ("a new container", ["a", "b"], ["x", "y"], ["x", "y"]),
+        ("nothing before", [], ["a"], ["a"]),
+        ("equal lines", ["x", "x"], ["x", "x", "x"], ["x"]),
+    ],
+)
+def test_following_a_log_prints_what_is_new(reason: str, before: list[str], now: list[str], fresh: list[str]) -> None:
+    assert news(before, now) == fresh, reason
+
+
+WAITING = "Endpoints provisioning in progress... check back in a few minutes"
+
+
+@pytest.mark.parametrize(
+    ("reason", "rows", "endpoint", "host"),
+    [
+        ("still a sentence", [{"name": "api", "is_public": "true", "ingress_url": WAITING}], None, None),
+        ("nothing yet", [{"name": "api", "is_public": "true", "ingress_url": None}], None, None),
+        ("a host", [{"name": "api", "is_public": "true", "ingress_url": "abc.app"}], None, "abc.app"),
+        (
+            "the one that was asked for",
+            [{"name": n, "is_public": "true", "ingress_url": f"{n}.app"} for n in ("api", "ui")],
+            "UI",
+            "ui.app",
+        ),
+        (
+            "private ones do not count",
+            [{"name": "db", "is_public": "false"}, {"name": "ui", "is_public": "true", "ingress_url": "u.app"}],
+            None,
+            "u.app",
+        ),
+    ],
+)
+def test_the_url_of_an_endpoint(reason: str, rows: list[dict[str, object]], endpoint: str | None, host: str | None) -> None:
+    assert ready_host(rows, endpoint, "Service/x") == host, reason
+
+
+def test_an_endpoint_that_is_not_public() -> None:
+    with pytest.raises(Failure, match="Service/x has no public endpoint 'db'; public ones: none"):
+        ready_host([{"name": "db", "is_public": "false"}], "db", "Service/x")
+
+
+@pytest.mark.parametrize(
+    ("word", "kind"),
+    [
+        ("computepool", "ComputePool"),
+        ("ComputePools", "ComputePool"),
+        ("repositories", None),
+        ("ImageRepositories", "ImageRepository"),
+        ("x", None),
+    ],
+)
+def test_kinds_by_any_spelling(word: str, kind: str | None) -> None:
+    assert kind_named(word) == kind
+
+
+def test_a_folder_of_a_kinds_name_is_reached_by_a_slash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "stage").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert targeted(["stage"], None, False, None, None).kinds == {"Stage"}
+    assert targeted(["./stage"], None, False, None, None).target.folder == Path("stage")
+
+
+def test_one_object_of_several_schemas_must_be_said_exactly() -> None:
+    keys = [key("Stage", "db.a.files"), key("Stage", "db.b.files")]
+    assert one_key("stage/b.files", keys) == keys[1]
+    with pytest.raises(Failure, match=r"may be any of DB.A.FILES, DB.B.FILES"):
+        one_key("Stage/files", keys)
