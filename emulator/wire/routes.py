@@ -118,7 +118,7 @@ class Wire:
         body = await _body(request)
         kind = str(body.get("requestType") or "RENEW")
         if kind == "ISSUE":
-            session = self._session(request)
+            session = self.account.tokens.by_master(_bearer(request)) or self._session(request)
             if session is None:
                 return _expired()
             token = self.account.tokens.issue(session.user, session.role, "oauth", str(session.id), 3600.0)

@@ -96,6 +96,12 @@ class Tokens:
                 return None
             return self._load(row[0])
 
+    def by_master(self, master: str) -> Session | None:
+        """The session of a valid master token; None when unknown or expired."""
+        with self._lock:
+            row = self._db.execute("SELECT id, master_expires FROM sessions WHERE master = ?", (_hash(master),)).fetchone()
+            return self._load(row[0]) if row is not None and row[1] >= time.time() else None
+
     def by_id(self, session_id: int) -> Session | None:
         with self._lock:
             return self._load(session_id)
