@@ -31,13 +31,15 @@ def remove(target: Target, text: str | None, yes: bool, timeout: float | None) -
         _show(now)
         if not now.drops:
             typer.echo("there is nothing to drop")
-            return FAILED if only and now.kept else 0
+            return FAILED if now.refused or (only and now.kept) else 0
         if not yes and not typer.confirm(_question(now, only, target, project.settings.project)):
             raise Failure("nothing was dropped")
         done = destroyer.run(only, timeout=timeout)
+    for key, why in done.refused.items():
+        typer.echo(redact(f"{key}: not dropped: {why}"), err=True)
     for key, why in done.failed.items():
         typer.echo(redact(f"{key}: still there: {why}"), err=True)
-    typer.echo(f"{len(done.dropped)} dropped, {len(done.kept)} kept, {len(done.failed)} failed")
+    typer.echo(f"{len(done.dropped)} dropped, {len(done.kept)} kept, {len(done.failed) + len(done.refused)} failed")
     if only and not done.failed:
         typer.echo("remove its manifest too, or the next apply makes it again")
     return 0 if done.clean else FAILED
@@ -50,6 +52,8 @@ def _show(now: Removal) -> None:
             typer.echo(f"      {statement};")
     for key, why in now.kept.items():
         typer.echo(redact(f"  {key} is kept: {why}"))
+    for key, why in now.refused.items():
+        typer.echo(redact(f"! {key} cannot be dropped: {why}"))
 
 
 def _question(now: Removal, only: set[ObjectKey] | None, target: Target, project: str) -> str:

@@ -32,6 +32,7 @@ from controller.reconcile.workers import Workers
 
 log = structlog.get_logger("snowcat.reconcile")
 _FIRST_TRIES = 3
+_FOR_READING = 2  # sessions that no worker takes, so that long work never keeps the loop from looking
 
 
 @dataclass
@@ -43,7 +44,7 @@ class Reconciler:
     timing: Timing = field(default_factory=Timing)
     clock: Clock = field(default_factory=Clock)
     backoff: Backoff = field(default_factory=Backoff)
-    size: int = 8  # objects worked on at once
+    size: int = 8  # objects worked on at once; fewer where the pool has not that many sessions
     _wake: threading.Event = field(default_factory=threading.Event)
     _stop: threading.Event = field(default_factory=threading.Event)
     _dirty: bool = True
@@ -62,7 +63,8 @@ class Reconciler:
         if self.engine.pool is None:
             raise ValueError("the loop needs an account; offline there is only a plan")
         self._executor = Executor(self.engine.pool, self._stop)
-        self._workers = Workers(self._executor.run, self._wake.set, self.size)
+        workers = max(1, min(self.size, self.engine.pool.size - _FOR_READING))
+        self._workers = Workers(self._executor.run, self._wake.set, workers)
         self._absences = Absences(self.timing.prune_gap)
         self._poll = self.timing.poll_first
 

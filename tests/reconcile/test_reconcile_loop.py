@@ -215,12 +215,14 @@ class Hang(Effect):
     """Takes until it is let go."""
 
     release: threading.Event
+    started: list[str]
 
     def __str__(self) -> str:
         return "hang"
 
     def run(self, context: EffectContext) -> None:
         context.progress("hanging")
+        self.started.append("once")
         self.release.wait()
 
 
@@ -228,14 +230,15 @@ class HangingWarehouse(WarehouseKind):
     """A warehouse whose making hangs when it is called HANGS_…."""
 
     release: ClassVar[threading.Event]
+    started: ClassVar[list[str]]
 
     def create(self, obj: DesiredObject, view: View) -> Sequence[Step]:
         steps = super().create(obj, view)
-        return (Hang(self.release), *steps) if obj.key.name.name.text.startswith("HANGS") else steps
+        return (Hang(self.release, self.started), *steps) if obj.key.name.name.text.startswith("HANGS") else steps
 
 
 def test_hanging_work_stops_nobody_else_and_not_the_end(live: Live) -> None:
-    HangingWarehouse.release = threading.Event()
+    HangingWarehouse.release, HangingWarehouse.started = threading.Event(), []
     live.kinds = {**live.kinds, "Warehouse": HangingWarehouse()}
     hanging = WAREHOUSE.replace("wh_@", "hangs_@")
     live.write(a=hanging, b=WAREHOUSE, c=WAREHOUSE.replace("name: wh_@", live.text("name: after_@, dependsOn: [Warehouse/hangs_@]")))
@@ -244,6 +247,7 @@ def test_hanging_work_stops_nobody_else_and_not_the_end(live: Live) -> None:
         live.write(b=WAREHOUSE.replace("60", "61"))
         eventually(lambda: (live.row("WAREHOUSES", "wh_@") or {}).get("auto_suspend") == 61, "and kept")
         eventually(lambda: any(s.message == "hanging" for s in live.reports[-1].statuses), "its status says what it does")
+    assert HangingWarehouse.started == ["once"], "never two workers on an object, however often the loop looks"
     assert not live.row("WAREHOUSES", "hangs_@") and not live.row("WAREHOUSES", "after_@")
     HangingWarehouse.release.set()
     live.kinds = {**live.kinds, "Warehouse": WarehouseKind()}
