@@ -16,6 +16,6 @@ def from_driver(error: Exception, statement: str | None) -> AccountError:
     sqlstate = getattr(error, "sqlstate", None)
     message = (getattr(error, "raw_msg", None) if isinstance(error, DriverError) else None) or str(error) or type(error).__name__
     kind = class_of(errno)
-    if kind is Rejected and isinstance(error, OperationalError) and (errno is None or errno >= 250_000):
-        kind = Transient  # a connection that broke below the level of statements
+    if kind is Rejected and isinstance(error, OperationalError):
+        kind = Transient  # a connection that broke, or timed out, below the level of statements
     return kind(redact(message), errno=errno, sqlstate=sqlstate, statement=statement)
