@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
 import json
 import os
+import signal
 import socket
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -17,6 +20,16 @@ import uvicorn
 
 from emulator.account import Account, Options
 from emulator.server import application
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's own server raises the signal again after its shutdown, which would skip the account's clean stop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self.handle_exit)
+        yield
 
 
 def main() -> int:
@@ -38,7 +51,7 @@ def main() -> int:
     account = Account(state, options)
     account.port = listener.getsockname()[1]
     (state / "port").write_text(str(account.port))
-    server = uvicorn.Server(
+    server = _Server(
         uvicorn.Config(
             application(account),
             log_level="warning",
