@@ -103,7 +103,7 @@ def _listen(state: Path, options: Options) -> socket.socket:
         wanted.insert(0, int(last.read_text()))
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     for port in wanted:
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # named, or asyncio leaves Nagle on
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((options.host, port))
