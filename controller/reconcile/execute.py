@@ -8,15 +8,16 @@ from __future__ import annotations
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from controller.account.errors import NotFound
 from controller.account.redact import redact
-from controller.account.session import Session, SessionPool
+from controller.account.session import Result, Session, SessionPool, Statement
 from controller.kinds.base import Effect, Sql
 from controller.reconcile.change import Action, Change
 
@@ -25,6 +26,29 @@ log = structlog.get_logger("snowcat.reconcile")
 
 class Interrupted(Exception):
     """The daemon is stopping; the rest of the steps are left for the next start."""
+
+
+@dataclass
+class LoggedSession(Session):
+    """A lent session that logs every statement once, those of effects too. `about` says for which object it is sent."""
+
+    about: Mapping[str, str] = field(default_factory=dict)
+    last_id: str = ""
+
+    def execute(self, statement: Statement | str, parameters: Sequence[Any] | None = None) -> Result:
+        shown = statement if isinstance(statement, str) else statement.display or statement.text
+        started = time.monotonic()
+        try:
+            result = super().execute(statement, parameters)
+        except Exception as error:
+            seconds = round(time.monotonic() - started, 3)
+            log.warning("statement failed", **self.about, sql=redact(shown), seconds=seconds, error=redact(str(error)))
+            raise
+        self.last_id = result.query_id or self.last_id
+        seconds = round(time.monotonic() - started, 3)
+        more = {} if result.tolerated is None else {"tolerated": result.tolerated}
+        log.info("statement", **self.about, sql=redact(shown), seconds=seconds, statement_id=result.query_id, **more)
+        return result
 
 
 @dataclass(frozen=True)
@@ -59,35 +83,29 @@ class Executor:
     def run(self, change: Change, say: Callable[[str], None]) -> Done:
         """Do all steps. Never raises: the error is in the result."""
         started = time.monotonic()
-        statement_id = ""
+        about = {"object": str(change.key), "action": change.action.value}
+        statement_id, error = "", None
         try:
-            with self.pool.session() as session, tempfile.TemporaryDirectory(prefix="snowcat-") as folder:
-                context = WorkContext(session, Path(folder), say)
-                for step in change.steps:
-                    if self.stopping.is_set():
-                        raise Interrupted("stopped between two steps; the rest follows on the next start")
-                    say(redact(str(step).splitlines()[0]) if str(step) else "")
-                    if isinstance(step, Sql):
-                        statement_id = self._statement(change, step, session) or statement_id
-                    else:
-                        self._effect(change, step, context)
-        except Exception as error:  # noqa: BLE001 - it is handed to the loop, which knows what to do about each class
-            if not (isinstance(error, NotFound) and change.action is Action.DELETE):  # gone already
-                return Done(change, error, time.monotonic() - started, statement_id)
-        return Done(change, None, time.monotonic() - started, statement_id)
+            with self.pool.session() as lent, tempfile.TemporaryDirectory(prefix="snowcat-") as folder:
+                session = LoggedSession(lent.driver, lent.counters, about=about)
+                try:
+                    self._steps(change, WorkContext(session, Path(folder), say))
+                finally:
+                    lent.alive, statement_id = session.alive, session.last_id
+        except Exception as caught:  # noqa: BLE001 - it is handed to the loop, which knows what to do about each class
+            gone = isinstance(caught, NotFound) and change.action is Action.DELETE
+            error = None if gone else caught
+        return Done(change, error, time.monotonic() - started, statement_id)
 
-    def _statement(self, change: Change, step: Sql, session: Session) -> str:
-        started = time.monotonic()
-        about = {"object": str(change.key), "action": change.action.value, "sql": redact(str(step))}
-        try:
-            result = session.execute(step)
-        except Exception as error:
-            log.warning("statement failed", **about, seconds=round(time.monotonic() - started, 3), error=redact(str(error)))
-            raise
-        log.info(
-            "statement", **about, seconds=round(time.monotonic() - started, 3), statement_id=result.query_id, tolerated=result.tolerated
-        )
-        return result.query_id
+    def _steps(self, change: Change, context: WorkContext) -> None:
+        for step in change.steps:
+            if self.stopping.is_set():
+                raise Interrupted("stopped between two steps; the rest follows on the next start")
+            context.progress(str(step).partition("\n")[0])
+            if isinstance(step, Sql):
+                context.session.execute(step)
+            else:
+                self._effect(change, step, context)
 
     def _effect(self, change: Change, effect: Effect, context: WorkContext) -> None:
         started = time.monotonic()
@@ -95,6 +113,7 @@ class Executor:
         try:
             effect.run(context)
         except Exception as error:
+            context.session.alive = False  # it may be in the middle of a transaction
             log.warning("effect failed", **about, seconds=round(time.monotonic() - started, 3), error=redact(str(error)))
             raise
         log.info("effect", **about, seconds=round(time.monotonic() - started, 3))
