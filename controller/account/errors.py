@@ -54,7 +54,7 @@ _CLASSES: dict[int, type[AccountError]] = {
     **dict.fromkeys((390112, 390113, 390114, 390115, 390111, 604, 630, 250001, 250002, 250003, 251011), Transient),
     606: NoWarehouse,
 }
-_LOGIN = range(390100, 390500)  # credentials, tokens, roles named at login
+_LOGIN = (range(390100, 390500), range(394300, 394500))  # credentials, tokens, roles named at login
 _HTTP = range(290400, 290600)  # the driver's own numbers: 290000 + HTTP status
 
 
@@ -63,7 +63,7 @@ def class_of(errno: int | None) -> type[AccountError]:
     number = errno or 0
     if number in _CLASSES:
         return _CLASSES[number]
-    if number in _LOGIN:
+    if any(number in numbers for numbers in _LOGIN):
         return LoginFailed
     if number in _HTTP:
         return Transient if number in {290408, 290429} or number >= 290500 else Rejected

@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, PublicFormat
 from embedded_account import run_account
 
 from controller.account.connections import Connection, find_connection
@@ -103,6 +105,45 @@ def test_a_wrong_password(connection: Connection) -> None:
 def test_an_unknown_role(connection: Connection) -> None:
     with pytest.raises(LoginFailed, match="role 'no_such_role'"):
         open_session(connection, role="no_such_role")
+
+
+def with_login(connection: Connection, **login: str) -> Connection:
+    """The same account, signed in to by other means than the password."""
+    where = {key: connection.parameters[key] for key in ("account", "host", "port", "protocol")}
+    return replace(connection, parameters={**where, **login})
+
+
+def test_a_key_pair_with_a_passphrase(connection: Connection, session: Session, tmp_path: Path) -> None:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    path = tmp_path / "key.p8"
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"open-sesame")))
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    session.execute(f"ALTER USER ADMIN SET RSA_PUBLIC_KEY = '{''.join(public.splitlines()[1:-1])}'")
+    login = {"user": "ADMIN", "authenticator": "SNOWFLAKE_JWT", "private_key_file": str(path)}
+    opened = open_session(with_login(connection, **login, private_key_file_pwd="open-sesame"), role="PUBLIC")
+    assert opened.execute("SELECT CURRENT_USER()").scalar == "ADMIN"
+    opened.close()
+    with pytest.raises(LoginFailed, match="private key of connection") as caught:
+        open_session(with_login(connection, **login, private_key_file_pwd="wrong-phrase"))
+    assert "wrong-phrase" not in str(caught.value)
+
+
+def test_a_programmatic_access_token(connection: Connection, session: Session) -> None:
+    row = session.execute("ALTER USER ADMIN ADD PROGRAMMATIC ACCESS TOKEN FOR_TESTS").rows[0]
+    login = {"user": "ADMIN", "authenticator": "PROGRAMMATIC_ACCESS_TOKEN"}
+    opened = open_session(with_login(connection, **login, token=row["token_secret"]))
+    assert opened.execute("SELECT CURRENT_USER()").scalar == "ADMIN"
+    opened.close()
+    with pytest.raises(LoginFailed, match="token of connection"):
+        open_session(with_login(connection, **login, token="pat:no-such-token"))
+
+
+def test_an_oauth_token_in_a_file(connection: Connection, session: Session, tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text(json.loads(session.registry_password())["token"] + "\n")
+    opened = open_session(with_login(connection, authenticator="OAUTH", token_file_path=str(path)))
+    assert opened.role == "ACCOUNTADMIN"
+    opened.close()
 
 
 def test_an_account_that_does_not_answer(connection: Connection) -> None:

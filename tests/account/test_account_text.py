@@ -87,7 +87,7 @@ CLASSES = [
     *((errno, NotFound) for errno in (2003, 2043)),
     *((errno, AlreadyExists) for errno in (2002, 1998, 3041)),
     *((errno, Denied) for errno in (3001, 3011, 3013)),
-    *((errno, LoginFailed) for errno in (390100, 390144, 390189, 390318)),
+    *((errno, LoginFailed) for errno in (390100, 390144, 390189, 390318, 394304, 394400)),
     *((errno, Transient) for errno in (390112, 390114, 250001, 604, 630, 290503, 290429)),
     *((errno, Rejected) for errno in (290403, 1003, 395018, 424242, None)),
     (606, NoWarehouse),
