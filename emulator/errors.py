@@ -35,21 +35,16 @@ def no_warehouse() -> SqlError:
     return SqlError(
         606,
         "57P03",
-        "No active warehouse selected in the current session.  "
-        "Select an active warehouse with the 'use warehouse' command.",
+        "No active warehouse selected in the current session.  Select an active warehouse with the 'use warehouse' command.",
     )
 
 
 def warehouse_suspended(name: str) -> SqlError:
-    return SqlError(
-        606, "57P03", f"Warehouse '{name}' is suspended and AUTO_RESUME is FALSE. Run ALTER WAREHOUSE {name} RESUME first."
-    )
+    return SqlError(606, "57P03", f"Warehouse '{name}' is suspended and AUTO_RESUME is FALSE. Run ALTER WAREHOUSE {name} RESUME first.")
 
 
 def statement_timeout(seconds: int) -> SqlError:
-    return SqlError(
-        630, "57014", f"Statement reached its statement or warehouse timeout of {seconds} second(s) and was canceled."
-    )
+    return SqlError(630, "57014", f"Statement reached its statement or warehouse timeout of {seconds} second(s) and was canceled.")
 
 
 def statement_not_found(query_id: str) -> SqlError:
@@ -61,9 +56,7 @@ def empty_statement() -> SqlError:
 
 
 def invalid_identifier(name: str, line: int = 1, position: int = 0) -> SqlError:
-    return SqlError(
-        904, "42000", f"SQL compilation error: error line {line} at position {position}\ninvalid identifier '{name}'"
-    )
+    return SqlError(904, "42000", f"SQL compilation error: error line {line} at position {position}\ninvalid identifier '{name}'")
 
 
 def syntax_error(token: str, line: int, position: int) -> SqlError:
@@ -137,8 +130,7 @@ def role_not_assigned(role: str) -> SqlError:
     return SqlError(
         3013,
         "42501",
-        f"{ACCESS}Requested role '{role}' is not assigned to the executing user. "
-        "Specify another role to activate.",
+        f"{ACCESS}Requested role '{role}' is not assigned to the executing user. Specify another role to activate.",
     )
 
 
@@ -158,8 +150,7 @@ def no_database() -> SqlError:
     return SqlError(
         90105,
         "22000",
-        "Cannot perform operation. This session does not have a current database. "
-        "Call 'USE DATABASE', or use a qualified name.",
+        "Cannot perform operation. This session does not have a current database. Call 'USE DATABASE', or use a qualified name.",
     )
 
 
@@ -167,15 +158,12 @@ def no_schema() -> SqlError:
     return SqlError(
         90106,
         "22000",
-        "Cannot perform operation. This session does not have a current schema. "
-        "Call 'USE SCHEMA', or use a qualified name.",
+        "Cannot perform operation. This session does not have a current schema. Call 'USE SCHEMA', or use a qualified name.",
     )
 
 
 def ingress_integration_exists(name: str) -> SqlError:
-    return SqlError(
-        390950, "42710", f"A security integration for SNOWSERVICES_INGRESS already exists in this account: '{name}'."
-    )
+    return SqlError(390950, "42710", f"A security integration for SNOWSERVICES_INGRESS already exists in this account: '{name}'.")
 
 
 def invalid_spec(message: str) -> SqlError:
@@ -188,9 +176,7 @@ def template_error(message: str) -> SqlError:
 
 def stage_full(used: int, quota: int) -> SqlError:
     """The account's total stage quota (bytes) would be passed by the upload."""
-    return SqlError(
-        253003, "53100", f"Stage storage is full: {used} of {quota} bytes are used. Remove files with REMOVE @stage/path."
-    )
+    return SqlError(253003, "53100", f"Stage storage is full: {used} of {quota} bytes are used. Remove files with REMOVE @stage/path.")
 
 
 def division_by_zero() -> SqlError:

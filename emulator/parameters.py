@@ -7,7 +7,6 @@ from typing import Any
 
 from emulator import errors
 
-
 TIMEOUT_SECONDS = 172_800
 
 

@@ -219,6 +219,11 @@ def _array_size(node: exp.Expr) -> exp.Expr:
     return func("json_array_length", json_cast(node.this))
 
 
+def _array_to_string(node: exp.Expr) -> exp.Expr:
+    listed = exp.Cast(this=json_cast(node.this), to=duck_type("VARCHAR[]"))
+    return func("array_to_string", listed, node.args["expression"])
+
+
 def _to_binary(node: exp.Expr) -> exp.Expr:
     form = node.args.get("format")
     return _anonymous(func("TO_BINARY", *([node.this, form] if form is not None else [node.this])))
@@ -260,6 +265,7 @@ for _name, _handler in (
     ("ArraySize", _array_size),
     ("ToBinary", _to_binary),
     ("Typeof", _type_of),
+    ("ArrayToString", _array_to_string),
 ):
     if hasattr(exp, _name):
         _HANDLERS[getattr(exp, _name)] = _handler
