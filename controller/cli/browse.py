@@ -13,9 +13,8 @@ import typer
 
 from controller.account.snapshot import Row, Show
 from controller.cli.errors import INVALID, Failure
-from controller.cli.services import service_of
+from controller.cli.services import object_named, service_of
 from controller.cli.target import Target, opened
-from controller.cli.words import one_key
 
 _PERIOD = 2.0
 _LOGIN = "/sfc-endpoint/login"
@@ -29,7 +28,7 @@ def browse(target: Target, text: str, endpoint: str | None, browser: bool, timeo
         AccountError: as the account answered.
     """
     with opened(target) as project:
-        key = one_key(text, [obj.key for obj in project.engine.load(keep=False).graph])
+        key = object_named(project, text)
         deadline = time.monotonic() + timeout
         told = False
         with project.pool.session() as session:

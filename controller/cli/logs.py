@@ -12,9 +12,8 @@ from controller.account.redact import redact
 from controller.account.session import Session
 from controller.account.snapshot import Show
 from controller.cli.errors import Failure
-from controller.cli.services import service_of
+from controller.cli.services import object_named, service_of
 from controller.cli.target import Target, opened
-from controller.cli.words import one_key
 
 _PERIOD = 1.0
 _WINDOW = 1000  # lines asked for at a time when following
@@ -29,7 +28,7 @@ def logs(target: Target, text: str, follow: bool, container: str | None, instanc
         AccountError: as the account answered.
     """
     with opened(target) as project:
-        key = one_key(text, [obj.key for obj in project.engine.load(keep=False).graph])
+        key = object_named(project, text)
         with project.pool.session() as session:
             service, row = service_of(session, key, project.settings.project)
             name = container or _first_container(session, service)

@@ -11,7 +11,24 @@ from controller.account.snapshot import Show
 from controller.api.names import Identifier
 from controller.api.objects import ObjectKey
 from controller.cli.errors import Failure
+from controller.cli.target import Opened
+from controller.cli.words import any_named, one_key
 from controller.kinds.mark import split_comment
+
+
+def object_named(project: Opened, text: str) -> ObjectKey:
+    """The object that `Kind/name` means: one of the manifests, or a part of one, for which the account must be looked at.
+
+    Raises:
+        Failure: none or several.
+        AccountError: as the account answered.
+    """
+    loaded = project.engine.load(keep=False)
+    declared = [obj.key for obj in loaded.graph]
+    if any_named(text, declared):
+        return one_key(text, declared)
+    now = project.engine.plan(loaded, project.engine.look(loaded))
+    return one_key(text, now.objects)
 
 
 def service_of(session: Session, key: ObjectKey, project: str) -> tuple[str, Mapping[str, Any]]:

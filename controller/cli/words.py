@@ -88,6 +88,13 @@ def one_key(text: str, keys: Iterable[ObjectKey]) -> ObjectKey:
     return found[0]
 
 
+def any_named(text: str, keys: Iterable[ObjectKey]) -> bool:
+    """Whether `Kind/name` means at least one of these."""
+    head, _, tail = text.partition("/")
+    kind = kind_named(head)
+    return kind is not None and bool(tail) and any(_is(key, kind, _name(tail)) for key in keys)
+
+
 def kind_named(word: str) -> str | None:
     """A kind by its name, in any case, also in the plural."""
     known = {name.lower(): name for name in KINDS}

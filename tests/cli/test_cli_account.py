@@ -163,7 +163,7 @@ def test_delete_and_destroy_take_what_is_ours_and_nothing_else(local: Snowcat) -
 
     needed = local("delete", "Schema/s", "--local", "--yes")
     assert needed.code == 1
-    assert "Schema/s is kept: Stage/files needs it" in needed.out
+    assert "Schema/s cannot be dropped: Stage/files needs it" in needed.out
 
     one = local("delete", "Stage/files", "--local", "--yes")
     assert one.code == 0, one
