@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,8 +32,15 @@ class StageFolder(StageTarget):
     def put(self, path: str, source: Path) -> None:
         self.account.stages.put(self._stage(), self._path(path), source)
 
-    def remove(self, path: str) -> None:
-        self.account.stages.remove(self._stage(), self._path(path))
+    def remove(self, path: str, keep: Collection[str] = ()) -> None:
+        stage, full = self._stage(), self._path(path)
+        if not (self.account.stages.root(stage) / full).is_dir():
+            self.account.stages.remove(stage, full)
+            return
+        kept = {self._path(other) for other in keep}
+        for file in self.account.stages.list(stage, full + "/"):
+            if file.path not in kept:
+                self.account.stages.remove(stage, file.path)
 
     def _path(self, path: str) -> str:
         return f"{self.prefix}/{path}" if self.prefix else path

@@ -1,4 +1,4 @@
-"""What every account has from the start: two system pools for everyone to use."""
+"""What every account has from the start: two system pools and the repository of system images, for everyone to use."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from emulator.catalogue.store import Grant, Store
 
 _DONE = "runtime.system_objects"
+_IMAGES = ("SNOWFLAKE", "IMAGES", "SNOWFLAKE_IMAGES")
 _POOLS = (
     # name, family, MAX_NODES, AUTO_SUSPEND_SECS
     ("SYSTEM_COMPUTE_POOL_CPU", "CPU_X64_S", 150, 259_200),
@@ -37,4 +38,8 @@ def create_system_objects(store: Store) -> None:
                 store.grant(
                     Grant("USAGE", "COMPUTE POOL", "", "", name, "PUBLIC", False, "ACCOUNTADMIN", False, time.time())
                 )
+        if store.find("SCHEMA", "SNOWFLAKE", "", "IMAGES") and not store.find("IMAGE REPOSITORY", *_IMAGES):
+            # Tools take the registry's host from this repository's address.
+            store.create("IMAGE REPOSITORY", *_IMAGES, owner="SNOWFLAKE", comment="", props={})
+            store.grant(Grant("READ", "IMAGE REPOSITORY", *_IMAGES, "PUBLIC", False, "SNOWFLAKE", False, time.time()))
         store.set_setting(_DONE, True)

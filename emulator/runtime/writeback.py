@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -21,7 +21,8 @@ class StageTarget(Protocol):
 
     def put(self, path: str, source: Path) -> None: ...
 
-    def remove(self, path: str) -> None: ...
+    def remove(self, path: str, keep: Collection[str] = ()) -> None:
+        """Delete a file, or all files below a folder but those in `keep`."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class WriteBack:
     ) -> None:
         self._changes = changes
         self._target = target
+        self._overlay = overlay
         self._report = report
         self.guarded = guarded
         self._synced: dict[str, _Seen] = {}
@@ -73,6 +75,22 @@ class WriteBack:
             if path not in self._whiteouts:
                 self._whiteouts.add(path)
                 self._remove(path)
+        for path in self._replaced_folders() - self._whiteouts:
+            self._whiteouts.add(path)
+            self._remove(path, keep=present)
+
+    def _replaced_folders(self) -> set[str]:
+        """Folders that were removed and made again: an overlay marks them, as nothing of the old one shows through."""
+        found = set()
+        for folder, names, _ in os.walk(self._changes) if self._overlay else ():
+            for name in names:
+                try:
+                    opaque = os.getxattr(Path(folder) / name, "user.overlay.opaque")
+                except OSError:
+                    continue
+                if opaque == b"y":
+                    found.add(str((Path(folder) / name).relative_to(self._changes)))
+        return found
 
     def _files(self) -> list[tuple[str, os.stat_result]]:
         found = []
@@ -121,10 +139,10 @@ class WriteBack:
             return f"append to {path} is not supported on a stage volume"
         return None
 
-    def _remove(self, path: str) -> None:
+    def _remove(self, path: str, keep: Collection[str] = ()) -> None:
         self._synced.pop(path, None)
         try:
-            self._target.remove(path)
+            self._target.remove(path, keep)
         except Exception as error:  # noqa: BLE001 - as above
             self._report(f"removal of {path} failed: {error}")
 

@@ -113,7 +113,7 @@ def test_deaf_process_and_its_children_are_killed_after_the_grace(sql: Sql) -> N
     )
     _job(sql, "deaf", code, "ASYNC = TRUE")
     until(lambda: "deaf" in sql.logs("deaf"))
-    sql("CALL deaf!SPCS_CANCEL_JOB()")
+    assert "requested" in sql.value("SELECT db.s.deaf!SPCS_CANCEL_JOB()")
     sql.wait("deaf", "CANCELLED")
 
 

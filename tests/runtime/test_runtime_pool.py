@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
+from emulator.runtime.pool import NODE_STOP_SECONDS, Pool
 from runtime_support import Sql, spec, until
 from snowflake.connector import ProgrammingError
 
@@ -36,9 +38,25 @@ def test_states_from_starting_to_suspended(sql: Sql) -> None:
     sql("ALTER COMPUTE POOL states RESUME")
     with pytest.raises(ProgrammingError, match="can only be changed while it is SUSPENDED"):
         sql("ALTER COMPUTE POOL states SET INSTANCE_FAMILY = CPU_X64_M")
-    sql("ALTER COMPUTE POOL states SUSPEND")
-    assert _pool(sql, "states")["state"] == "SUSPENDED", "before its first node a pool is suspended at once"
     sql("DROP COMPUTE POOL states")
+
+
+def test_pool_without_a_node_is_suspended_at_once() -> None:
+    pool = Pool("P", time_scale=1.0)
+    pool.configure("CPU_X64_XS", 1, 2, 3600, suspended=False)
+    now = time.monotonic()
+    pool.tick(now)
+    assert (pool.state, pool.target) == ("STARTING", 1)
+    pool.suspend()
+    assert (pool.state, pool.target) == ("SUSPENDED", 0)
+    pool.resume()
+    pool.tick(now)
+    pool.nodes[0].ready_at = now
+    assert pool.state == "IDLE"
+    pool.suspend()
+    assert pool.state == "STOPPING", "a node that is there takes time to go"
+    pool.tick(time.monotonic() + NODE_STOP_SECONDS)
+    assert pool.state == "SUSPENDED"
 
 
 def test_columns_and_texts(sql: Sql) -> None:

@@ -86,6 +86,23 @@ def test_rename_append_and_random_write_are_refused(sql: Sql) -> None:
     sql("REMOVE @st/volume")
 
 
+def test_whole_folders_can_be_removed_and_made_again(sql: Sql, tmp_path: Path) -> None:
+    (tmp_path / "old.txt").write_text("old")
+    for folder in ("gone", "again"):
+        sql(f"PUT file://{tmp_path}/old.txt @st/volume/{folder}/deep AUTO_COMPRESS = FALSE")
+    code = (
+        "import os, shutil\n"
+        "shutil.rmtree(root + '/gone')\n"
+        "shutil.rmtree(root + '/again')\n"
+        "os.makedirs(root + '/again')\n"
+        "open(root + '/again/new.txt', 'w').write('new')"
+    )
+    _run(sql, "folders", code)
+    assert sql.service("folders")["status"] == "DONE", sql.diagnosis("folders")
+    assert _listed(sql) == {"volume/again/new.txt"}
+    sql("REMOVE @st/volume")
+
+
 def test_local_and_memory_volumes_take_everything(sql: Sql) -> None:
     code = (
         "import os\n"
