@@ -266,6 +266,7 @@ for _name, _handler in (
     ("ToBinary", _to_binary),
     ("Typeof", _type_of),
     ("ArrayToString", _array_to_string),
+    ("ArrayContains", lambda node: func("json_contains", json_cast(node.this), func("to_json", node.args["expression"]))),
 ):
     if hasattr(exp, _name):
         _HANDLERS[getattr(exp, _name)] = _handler

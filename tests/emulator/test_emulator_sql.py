@@ -34,6 +34,8 @@ QUERIES: list[tuple[str, Any, str]] = [
     ("SELECT SHA2('a', 256)", [("ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb",)], "SHA2"),
     ("SELECT OBJECT_CONSTRUCT('k', 1, 'gone', NULL):k::INT", [(1,)], "OBJECT_CONSTRUCT drops NULL"),
     ("SELECT ARRAY_SIZE(ARRAY_AGG(a)) FROM t", [(3,)], "ARRAY_AGG is an array"),
+    ("SELECT ARRAY_TO_STRING(ARRAY_CONSTRUCT('a', 'b'), '-')", [("a-b",)], "ARRAY_TO_STRING"),
+    ("SELECT ARRAY_CONTAINS('a'::VARIANT, ARRAY_CONSTRUCT('a'))", [(True,)], "ARRAY_CONTAINS"),
     ("SELECT $2 FROM VALUES (1, 'a'), (2, 'b') WHERE $1 = 2", [("b",)], "columns by number"),
     ("WITH x AS (SELECT a FROM t WHERE a < 3) SELECT COUNT(*) FROM x", [(2,)], "a WITH query is no table"),
     ('SHOW TABLES ->> SELECT "name" FROM $1', [("T",)], "a chain reads what SHOW gave"),
