@@ -11,9 +11,9 @@ import json
 import shutil
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-import snowflake.connector
 from lab import MANIFESTS, ROOT, SCHEMA, Clock, Lab, rows
 from rich.console import Console
 from rich.table import Table
@@ -35,14 +35,16 @@ class Answers:
     seconds_a_row: float = 0.0
 
 
-def ask(connection: snowflake.connector.SnowflakeConnection, function: str, count: int) -> tuple[list[dict[str, str]], Answers]:
+def ask(lab: Lab, function: str, count: int) -> tuple[list[dict[str, str]], Answers]:
     """Call the function on rows of the test split, in one statement; the rows with what was wanted, and the answers."""
-    start = time.monotonic()
-    found = rows(
-        connection,
-        f"SELECT language, input, output, {function}(input) AS answer FROM"
-        f" (SELECT * FROM transcripts WHERE _split = 'test' ORDER BY _row_id LIMIT {count}) ORDER BY _row_id",
-    )
+    with lab.connect() as connection:
+        rows(connection, f"USE SCHEMA {SCHEMA}")
+        start = time.monotonic()
+        found = rows(
+            connection,
+            f"SELECT language, input, output, {function}(input) AS answer FROM"
+            f" (SELECT * FROM transcripts WHERE _split = 'test' ORDER BY _row_id LIMIT {count}) ORDER BY _row_id",
+        )
     answers = Answers(function, [row["answer"] for row in found])
     answers.seconds_a_row = (time.monotonic() - start) / max(1, len(found))
     answers.scores = mean_scores([score(METRICS, row["output"], row["answer"] or "") for row in found])
@@ -93,10 +95,9 @@ def main() -> int:
         console.print(
             f"\n{len(objects) - len(unhealthy)} of {len(objects)} objects are healthy after {clock}. Now the questions, over SQL:"
         )
-        with lab.connect() as connection:
-            rows(connection, f"USE SCHEMA {SCHEMA}")
-            found, base = ask(connection, "llama_base_predict", arguments.rows)
-            _, tuned = ask(connection, "llama_predict", arguments.rows)
+        with ThreadPoolExecutor(2) as both:  # each service has a core of its own
+            asked = [both.submit(ask, lab, name, arguments.rows) for name in ("llama_base_predict", "llama_predict")]
+        (found, base), (_, tuned) = (future.result() for future in asked)
     finally:
         lab.snowcat("local", "stop")
     console.print(scores_table(base, tuned, len(found)), samples_table(found, base, tuned))
