@@ -75,12 +75,15 @@ def test_the_merged_model_equals_base_with_adapter(unbroken: tuple[Path, Ranks],
     assert not torch.allclose(merged(input_ids=ids).logits, base, atol=1e-3), "the adapter must have learned something"
 
 
-def test_zero_2_gives_the_same_losses(tmp_path: Path, tiny_base: Path, rows: Path, unbroken: tuple[Path, Ranks]) -> None:
-    config = tiny_config(tmp_path / "out", tiny_base, rows, deepspeed={"zero": 2}, training={"maxSteps": 4})
+@pytest.mark.parametrize("zero", [2, 3])
+def test_every_zero_stage_gives_the_same_losses(
+    tmp_path: Path, tiny_base: Path, rows: Path, unbroken: tuple[Path, Ranks], zero: int
+) -> None:
+    config = tiny_config(tmp_path / "out", tiny_base, rows, deepspeed={"zero": zero}, training={"maxSteps": 4})
     config["training"]["schedule"] = "constant"
     ranks = Ranks(tmp_path / "work", config, world=2)
     assert ranks.wait() == [0, 0], ranks.log.read_text()
-    # another length means another schedule from step 3 on, so only the steps before are the same
+    # another schedule means another rate from step 3 on, so only the steps before are the same
     assert losses(tmp_path / "out")[:3] == pytest.approx(losses(unbroken[0])[:3], abs=1e-5)
 
 
