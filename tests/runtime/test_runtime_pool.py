@@ -6,9 +6,10 @@ import json
 import time
 
 import pytest
-from emulator.runtime.pool import NODE_STOP_SECONDS, Pool
 from runtime_support import Sql, spec, until
 from snowflake.connector import ProgrammingError
+
+from emulator.runtime.pool import NODE_STOP_SECONDS, Pool
 
 _SLEEP = ["python", "-c", "import time; time.sleep(600)"]
 
