@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from snowflake.connector.errors import DatabaseError, OperationalError
+
 from controller.account.connection_files import Found, find_section, lab_file
 from controller.account.driver_errors import from_driver
 from controller.account.errors import AccountError, LoginFailed, Transient
@@ -128,11 +130,15 @@ class Connection:
     def explain(self, error: Exception, *, role: str | None = None) -> AccountError:
         """An error of logging in as one of ours, with what to check.
 
-        Unreachable (client-side numbers, sockets) is `Transient`; every other answer is the account's refusal, `LoginFailed`.
+        Unreachable is `Transient`; every other answer is a refusal, `LoginFailed`.
         """
         found = from_driver(error, None)
         text = redact(found.message).replace("\n", " ").strip(" .")
-        if isinstance(found, Transient) or (isinstance(error, OSError) and not isinstance(error, FileNotFoundError | PermissionError)):
+        refused = isinstance(error, DatabaseError) and not isinstance(error, OperationalError)  # 250001 alone does not tell in the 5.x line
+        unreachable = isinstance(found, Transient) or (
+            isinstance(error, OSError) and not isinstance(error, FileNotFoundError | PermissionError)
+        )
+        if unreachable and not refused:
             return Transient(
                 f"the account at {self.address} did not answer ({text}): check the network, a proxy, and the `account` of {self._where()}",
                 errno=found.errno, sqlstate=found.sqlstate,
