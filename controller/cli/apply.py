@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from types import FrameType
 import structlog
 import typer
 
-from controller.cli.errors import FAILED, INTERRUPTED
+from controller.cli.errors import FAILED, INTERRUPTED, INVALID
 from controller.cli.live import view
 from controller.cli.options import LogFormat
 from controller.cli.target import Opened, Target, opened
@@ -33,6 +34,8 @@ def apply(target: Target, timeout: float | None) -> int:
         reconciler = _reconciler(project, shown)
         with _stopped_by_signals(reconciler) as caught:
             report = reconciler.run(until_settled=True, timeout=timeout)
+        if caught:
+            _end_if_abandoned(reconciler, INTERRUPTED)
     if caught:
         return INTERRUPTED
     return _verdict(report, timeout)
@@ -51,7 +54,7 @@ def _verdict(report: Report, timeout: float | None) -> int:
         typer.echo(report.error, err=True)
     if not report.settled and timeout is not None:
         typer.echo(f"not done within {timeout:g} seconds; 'snowcat apply' again goes on from here", err=True)
-    return FAILED
+    return INVALID if report.problems else FAILED
 
 
 def run(target: Target, log_format: LogFormat) -> int:
@@ -68,7 +71,16 @@ def run(target: Target, log_format: LogFormat) -> int:
         finally:
             watcher.stop()
         log.info("stopped", project=project.settings.project)
+        _end_if_abandoned(reconciler, 0)
     return 0
+
+
+def _end_if_abandoned(reconciler: Reconciler, code: int) -> None:
+    """A statement that hangs in a thread must not keep the process from ending; nothing is lost by leaving it."""
+    if reconciler.abandoned:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _reconciler(project: Opened, listener: Listener) -> Reconciler:

@@ -44,11 +44,11 @@ def browse(target: Target, text: str, endpoint: str | None, browser: bool, timeo
                     told = True
                 time.sleep(min(_PERIOD, 0.2 if target.local else _PERIOD))
         url = f"{'http' if target.local else 'https'}://{host}/"
-        typer.echo(url)
-        if target.local:
-            url = signed_in(target.local_account.start(), host) or url
-        if browser and not webbrowser.open(url):
-            typer.echo("no browser could be started; open the URL yourself", err=True)
+        link = (signed_in(target.local_account.start(), host) or url) if target.local else url
+        if browser and webbrowser.open(link):
+            typer.echo(url)
+        else:
+            typer.echo(link)  # signs in once, so that only the one who opens it may have it
 
 
 def ready_host(rows: Sequence[Row], endpoint: str | None, what: str) -> str | None:
