@@ -1,6 +1,6 @@
 """From a dataset to a SQL function in a running account, with small programs in the place of trainer and server.
 
-The programs keep the contract of ours (configuration in, documents on the stage, exit codes, `/predict`) and need no model, so what is tested
+The programs keep the contract of ours (configuration in, documents on the stage, exit codes, `/predict`) and need no model. What is tested
 here is the controller: what it starts, what it reads back, and what it does when something changes or fails.
 """
 
