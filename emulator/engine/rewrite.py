@@ -171,8 +171,23 @@ def _parameter(node: exp.Expr) -> exp.Expr:
     source = (select.args.get("from_") or select.args.get("from")) if select is not None else None
     label = f"COLUMN{name}" if source is not None and source.find(exp.Values) else f"${name}"
     if isinstance(node.parent, exp.Column):
-        return exp.to_identifier(label, quoted=True)
+        return _projection(select, node.parent.table, int(name)) or exp.to_identifier(label, quoted=True)
     return _json(column(label)) if label.startswith("$") else column(label)
+
+
+def _projection(select: exp.Expr | None, alias: str, number: int) -> exp.Expr | None:
+    """`t.$2` of a subquery `t`, here or further out, is its second column, which gets a name where it has none. None for other sources."""
+    while select is not None and alias:
+        for source in select.find_all(exp.Subquery):
+            columns = source.this.expressions if isinstance(source.this, exp.Select) else []
+            if source.alias.upper() == alias.upper() and number <= len(columns):
+                chosen = columns[number - 1]
+                if not isinstance(chosen, exp.Alias | exp.Column):
+                    chosen.replace(exp.alias_(chosen.copy(), f"${number}", quoted=True))
+                    return exp.to_identifier(f"${number}", quoted=True)
+                return exp.to_identifier(chosen.alias_or_name)
+        select = select.find_ancestor(exp.Select)
+    return None
 
 
 def _to_variant(node: exp.Expr) -> exp.Expr:
