@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kinds_world import World, only
 
+from controller.account.errors import AccountError, NotFound, NoWarehouse, Rejected
+from controller.account.session import Result
 from controller.account.snapshot import Show
 from controller.api.objects import Graph
-from controller.kinds.base import KindError, Observation, Stalled
+from controller.kinds.base import KindError, Observation, Stalled, Waiting
+from controller.kinds.dataset import LoadRows
 from controller.kinds.registry import KINDS
 from controller.kinds.rows import RowsError, SplitRule, content_id, read_rows, survey
 
@@ -217,3 +223,85 @@ def test_a_column_type_is_no_way_into_the_statement(tmp_path: Path) -> None:
     graph = world.load(MANIFEST.replace("file:", "columns: {text: 'VARCHAR); DROP TABLE x; --'}, file:"))
     with pytest.raises(KindError, match="is not an SQL type"):
         look(world, graph)
+
+
+# ---- loading ---------------------------------------------------------------------------------------------------------------------------
+
+
+class Session:
+    """Records statements; `fails` maps the first word of one to the error that it raises."""
+
+    def __init__(self, fails: dict[str, AccountError] | None = None, loaded: int = 10) -> None:
+        self.fails = fails or {}
+        self.loaded = loaded
+        self.said: list[str] = []
+        self.rows: list[dict[str, Any]] = []
+
+    def execute(self, statement: str) -> Result:
+        word = statement.split()[0]
+        self.said.append(word)
+        if word in self.fails:
+            raise self.fails[word]
+        return Result(rows=({"status": "LOADED", "rows_loaded": str(self.loaded)},) if word == "COPY" else ())
+
+    @contextlib.contextmanager
+    def warehouse(self, name: str) -> Iterator[None]:
+        self.execute("USE " + name)
+        yield
+
+    def put_file(self, local: Path, stage: object) -> None:
+        self.said.append("PUT")
+        with gzip.open(local, "rt", encoding="utf-8") as lines:
+            self.rows = [json.loads(line) for line in lines]
+
+
+class Context:
+    def __init__(self, session: Session, folder: Path) -> None:
+        self.session = session
+        self.workdir = folder
+
+    def progress(self, message: str) -> None:
+        assert message
+
+
+def load(folder: Path, session: Session) -> None:
+    write(folder)
+    world = World(folder)
+    graph = world.load(MANIFEST)
+    step = DATASET.create(only(graph, "Dataset"), world.view(graph))[1]
+    assert isinstance(step, LoadRows)
+    (folder / "work").mkdir()
+    step.run(Context(session, folder / "work"))
+
+
+def test_rows_are_replaced_in_one_transaction_and_noted_last(tmp_path: Path) -> None:
+    session = Session()
+    load(tmp_path, session)
+    assert session.said == ["USE", "CREATE", "PUT", "BEGIN", "DELETE", "COPY", "COMMIT", "COMMENT", "DROP"]
+    assert session.rows[0].keys() == {"TEXT", "TAGS", "_ROW_ID", "_SPLIT"}
+    assert len({row["_ROW_ID"] for row in session.rows}) == 10
+
+
+@pytest.mark.parametrize(
+    ("session", "message"),
+    [
+        (
+            Session({"DELETE": NoWarehouse("suspended")}),
+            "warehouse WH is suspended or missing, and rows cannot be loaded without it: suspended",
+        ),
+        (Session({"USE": NotFound("no such warehouse")}), "with warehouse WH: no such warehouse"),
+        (Session(loaded=9), "9 of 10 rows arrived"),
+    ],
+)
+def test_a_load_that_cannot_be_done_now_waits(tmp_path: Path, session: Session, message: str) -> None:
+    with pytest.raises(Waiting, match=re.escape(message)):
+        load(tmp_path, session)
+    assert "COMMIT" not in session.said and "COMMENT" not in session.said
+    assert ("ROLLBACK" in session.said) == ("BEGIN" in session.said)
+
+
+def test_a_failed_load_leaves_the_old_rows(tmp_path: Path) -> None:
+    session = Session({"COPY": Rejected("bad file")})
+    with pytest.raises(Rejected):
+        load(tmp_path, session)
+    assert session.said[-2:] == ["ROLLBACK", "DROP"]
