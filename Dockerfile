@@ -21,7 +21,7 @@ RUN pip install "httpx>=0.28,<1" "platformdirs>=4.3,<5" "pydantic>=2.10,<3" "pyy
 COPY controller controller/
 COPY training training/
 COPY container container/
-COPY Dockerfile .dockerignore ./
+COPY Dockerfile* .dockerignore* ./
 USER snowcat
 ENTRYPOINT ["python", "-c", "from controller.cli.main import main; main()"]
 CMD ["--help"]

@@ -229,7 +229,8 @@ class _Walker:
                 found = self.context.select(source)
             except ValueError as error:
                 raise DockerfileError(f"line {item.line}: {item.name} {error}") from None
-            if not found and not (self.context.root / source.lstrip("/")).is_dir():
+            is_pattern = any(char in source for char in "*?[")  # one that matches nothing is no error, as in BuildKit
+            if not found and not is_pattern and not (self.context.root / source.lstrip("/")).is_dir():
                 raise DockerfileError(f"line {item.line}: {item.name} {source}: no such file in the build context {self.context.root}")
             for name, below in found:
                 self._place(_file(self.context.root / name), posixpath.basename(name), below, target, many=len(sources) > 1)

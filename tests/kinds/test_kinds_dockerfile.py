@@ -34,6 +34,7 @@ def context(tmp_path: Path) -> Path:
         ("COPY pkg lib", ["app/lib/a.py", "app/lib/sub/b.py"], "a folder's content is copied, not the folder"),
         ("COPY main.py pkg /srv/", ["srv/a.py", "srv/main.py", "srv/sub/b.py"], "several sources"),
         ("COPY *.py ./", ["app/main.py"], "a pattern does not look into folders"),
+        ("COPY main.py Gone* ./", ["app/main.py"], "a pattern may match nothing"),
         ('COPY ["main.py", "/a b/"]', ["a b/main.py"], "the JSON form keeps blanks"),
         ("COPY --chown=1000 main.py .", ["app/main.py"], "flags are passed over"),
         ("ARG WHERE=/opt\nCOPY main.py ${WHERE}/", ["opt/main.py"], "variables are replaced"),
