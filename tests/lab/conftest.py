@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from lab_account import RunningAccount, run_account
+from embedded_account import RunningAccount, run_account
 
 
 @pytest.fixture(scope="module")

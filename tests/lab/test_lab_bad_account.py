@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab_account import ROOT, RunningAccount, run_account
+from embedded_account import ROOT, RunningAccount, run_account
 
 PROJECT = (
     "apiVersion: snowcat/v1\nkind: Project\nproject: shop\nrole: ROLE\nhome: snowcat.control\n"

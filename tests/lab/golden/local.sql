@@ -347,6 +347,7 @@ spec:
       SNOWCAT_PORT: '8000'
       SNOWCAT_MAX_BATCH_ROWS: '8'
       SNOWCAT_MAX_NEW_TOKENS: '96'
+      SNOWCAT_THREADS: '1'
     readinessProbe:
       port: 8000
       path: /healthz
@@ -417,6 +418,7 @@ spec:
       SNOWCAT_PORT: '8000'
       SNOWCAT_MAX_BATCH_ROWS: '8'
       SNOWCAT_MAX_NEW_TOKENS: '96'
+      SNOWCAT_THREADS: '1'
     readinessProbe:
       port: 8000
       path: /healthz
