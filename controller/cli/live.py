@@ -75,13 +75,10 @@ def status_line(status: ObjectStatus) -> str:
 class LiveView:
     """The tree of objects: parents with their parts below, a bar for what has progress."""
 
-    def __init__(self, console: Console | None = None, *, follow: bool = False) -> None:
-        """`follow` leaves out what is fine, for the daemon: its log stands above."""
-        self._console = console or Console(stderr=True)
-        self._live = Live(console=self._console, auto_refresh=False, transient=False, vertical_overflow="visible")
+    def __init__(self, console: Console) -> None:
+        self._live = Live(self, console=console, refresh_per_second=2, vertical_overflow="visible")
         self._begin = time.monotonic()
         self._report: Report | None = None
-        self._follow = follow
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -92,7 +89,7 @@ class LiveView:
 
     def __call__(self, report: Report) -> None:
         self._report = report
-        self._live.update(self, refresh=True)
+        self._live.refresh()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if self._report is not None:

@@ -8,17 +8,18 @@ from datetime import UTC, datetime
 import typer
 
 from controller.account.redact import redact
+from controller.api.names import Identifier, QualifiedName
 from controller.api.objects import ObjectKey
 from controller.cli.options import Format
 from controller.cli.plan import change_lines
 from controller.cli.tables import print_document, print_table
 from controller.cli.target import Opened, opened
 from controller.cli.words import Wanted
+from controller.manifests.problems import shown
 from controller.reconcile.change import Action, Change
 from controller.reconcile.engine import invalid_objects, spec_hashes
 from controller.reconcile.events import Event
 from controller.reconcile.report import ObjectStatus
-from controller.reconcile.state import identity
 from controller.reconcile.status import Context, statuses
 
 
@@ -60,12 +61,11 @@ def events(wanted: Wanted, output: Format, limit: int) -> None:
     """The history, oldest first."""
     with opened(wanted.target) as project:
         every = project.state.events(limit=limit if not wanted.names and not wanted.kinds else 5000)
-        keys = {identity(obj.key): obj.key for obj in project.engine.load(keep=False).graph}
-    chosen = [event for event in every if _concerns(event, wanted, keys)][-limit:]
+    chosen = [event for event in every if _concerns(event, wanted)][-limit:]
     if output is not Format.TABLE:
         print_document([event.as_dict() for event in chosen], output)
         return
-    print_table(("LAST", "TYPE", "REASON", "OBJECT", "COUNT", "MESSAGE"), [_event_row(event, keys) for event in chosen])
+    print_table(("LAST", "TYPE", "REASON", "OBJECT", "COUNT", "MESSAGE"), [_event_row(event) for event in chosen])
 
 
 def reconcile(wanted: Wanted) -> None:
@@ -100,7 +100,7 @@ def _describe(status: ObjectStatus, change: Change | None, history: list[Event])
     facts = [
         ("Object", str(status.key)),
         ("Name", str(status.key.name)),
-        ("Manifest", str(status.location) if status.location else "none any more"),
+        ("Manifest", f"{shown(status.location.file)}:{status.location.line}" if status.location else "none any more"),
         ("Part of", str(status.parent) if status.parent else ""),
         ("Parts", ", ".join(str(key) for key in status.children)),
         ("Generation", str(status.generation) if status.generation else ""),
@@ -129,15 +129,19 @@ def _describe(status: ObjectStatus, change: Change | None, history: list[Event])
         typer.echo(redact(f"  {_ago(event.time):<9}{event.type:<8}{event.reason:<18}{event.message}{times}"))
 
 
-def _concerns(event: Event, wanted: Wanted, keys: dict[str, ObjectKey]) -> bool:
-    if not wanted.kinds and not wanted.names:
-        return True
-    key = keys.get(event.object)
-    return wanted.matches(key) if key else event.object.partition("/")[0] in wanted.kinds
+def _key(event: Event) -> ObjectKey | None:
+    """The object of an event, also of one that is in no manifest any more; None for an event of the whole project."""
+    kind, slash, name = event.object.partition("/")
+    return ObjectKey(kind, QualifiedName(tuple(Identifier(part) for part in name.split(".")))) if slash else None
 
 
-def _event_row(event: Event, keys: dict[str, ObjectKey]) -> tuple[object, ...]:
-    return _ago(event.time), event.type, event.reason, keys.get(event.object, event.object), event.count, event.message
+def _concerns(event: Event, wanted: Wanted) -> bool:
+    key = _key(event)
+    return (not wanted.kinds and not wanted.names) or (key is not None and wanted.matches(key))
+
+
+def _event_row(event: Event) -> tuple[object, ...]:
+    return _ago(event.time), event.type, event.reason, _key(event) or event.object, event.count, event.message
 
 
 def _ago(time: datetime) -> str:
