@@ -59,8 +59,9 @@ class Loaded:
 
     @property
     def prune_off(self) -> str:
-        """Why nothing may be pruned; '' when absence from the files is a fact."""
-        return f"{len(self.errors)} problem(s) in the files, the first: {self.errors[0]}" if self.errors else ""
+        """Why nothing may be pruned; '' when absence from the files is a fact. A warning is reason enough: an empty file may be half saved."""
+        first = next(iter((*self.errors, *self.problems)), None)
+        return f"{len(self.problems)} problem(s) in the files, the first: {first}" if first else ""
 
 
 def load_with_last_good(load: Loader, state: State, *, local: bool = False, keep: bool = True) -> Loaded:

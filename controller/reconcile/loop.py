@@ -6,6 +6,7 @@ side; what waits, fails or takes long holds up only what depends on it. `apply` 
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ import structlog
 from controller.account.errors import AccountError, LoginFailed
 from controller.account.redact import redact
 from controller.api.objects import ObjectKey
-from controller.kinds.base import Health
+from controller.kinds.base import Health, View
 from controller.reconcile import history
 from controller.reconcile.backoff import Backoff, Failure, FailureClass
 from controller.reconcile.change import Action, Block, Change, Plan
@@ -32,6 +33,7 @@ from controller.reconcile.workers import Workers
 
 log = structlog.get_logger("snowcat.reconcile")
 _FIRST_TRIES = 3
+_STEP = 0.2  # seconds between two looks at whether the loop was stopped
 _FOR_READING = 2  # sessions that no worker takes, so that long work never keeps the loop from looking
 
 
@@ -44,6 +46,7 @@ class Reconciler:
     timing: Timing = field(default_factory=Timing)
     clock: Clock = field(default_factory=Clock)
     backoff: Backoff = field(default_factory=Backoff)
+    abandoned: bool = field(default=False, init=False)  # the stop left work or a question behind in a thread that may hang
     size: int = 8  # objects worked on at once; fewer where the pool has not that many sessions
     _wake: threading.Event = field(default_factory=threading.Event)
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -89,10 +92,14 @@ class Reconciler:
             NoProject: the project file cannot be used, and never could.
         """
         end = None if timeout is None else self.clock.now() + timeout
+        report = Report("")
         try:
             while True:
                 self._wake.clear()
-                report = self._cycle()
+                try:
+                    report = self._cycle()
+                except Interrupted:
+                    return report
                 for listener in self.listeners:
                     listener(report)
                 if self._stop.is_set() or (until_settled and report.settled) or (end is not None and self.clock.now() >= end):
@@ -118,19 +125,48 @@ class Reconciler:
         untouchable = set(self._workers.busy)  # what is being changed while we look is judged by the next look
         problems = tuple(str(problem) for problem in loaded.errors)
         try:
-            view = self.engine.look(loaded, full=full)
+            view = self._look(loaded, full)
         except AccountError as error:
             return self._no_account(loaded, problems, error)
         self._reached(loaded)
         plan = self.engine.plan(loaded, view)
         if full:
             gone = [change.key for change in plan.changes if change.action is Action.DELETE]
-            self._absences.note(gone, not loaded.errors, self.clock.now())
+            self._absences.note(gone, not loaded.prune_off, self.clock.now())
         self._generations = self.engine.state.generations(spec_hashes(plan))
         self._forget_failures(plan)
         if not self._stop.is_set():
             self._hand_out(plan, untouchable, full)
         return self._report(loaded, plan, problems, full)
+
+    def _look(self, loaded: Loaded, full: bool) -> View:
+        """Look in a thread, so that an account that does not answer cannot keep a stop waiting.
+
+        Raises:
+            AccountError: the account could not be read.
+            Interrupted: the loop was stopped, and the answer did not come within the grace.
+        """
+        answer: queue.SimpleQueue[View | BaseException] = queue.SimpleQueue()
+
+        def ask() -> None:
+            try:
+                answer.put(self.engine.look(loaded, full=full))
+            except BaseException as error:  # noqa: BLE001 - raised again below, in the thread that waits for it
+                answer.put(error)
+
+        threading.Thread(target=ask, name="look", daemon=True).start()
+        waited = 0.0
+        while waited < self.timing.grace:
+            try:
+                found = answer.get(timeout=_STEP)
+            except queue.Empty:
+                waited += _STEP if self._stop.is_set() else 0.0
+                continue
+            if isinstance(found, BaseException):
+                raise found
+            return found
+        self.abandoned = True
+        raise Interrupted("stopped while the account did not answer")
 
     def _report(self, loaded: Loaded, plan: Plan, problems: tuple[str, ...], full: bool) -> Report:
         state = self.engine.state
@@ -294,7 +330,8 @@ class Reconciler:
 
     def _finish(self) -> None:
         self._stop.set()
-        left = self._workers.join(self.timing.grace)
+        left = self._workers.join(self.timing.grace if not self.abandoned else 0.0)
         self._take_results()
         if left:
+            self.abandoned = True
             log.warning("stopped while work was under way; the next start takes it up", objects=[str(key) for key in left])

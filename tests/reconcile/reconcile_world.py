@@ -50,7 +50,9 @@ def write(folder: Path, **files: str) -> Path:
         (folder / "snowcat.yaml").write_text(PROJECT)
     for name, text in files.items():
         documents = [dedent(part).strip() for part in dedent(text).split("\n---\n")]
-        (folder / f"{name}.yaml").write_text("\n---\n".join(f"apiVersion: snowcat/v1\n{part}" for part in documents) + "\n")
+        half = folder / f".{name}.tmp"
+        half.write_text("\n---\n".join(f"apiVersion: snowcat/v1\n{part}" for part in documents) + "\n")
+        half.replace(folder / f"{name}.yaml")  # as editors save: no reader ever sees half a file
     return folder
 
 

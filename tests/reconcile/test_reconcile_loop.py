@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -269,3 +270,18 @@ def test_apply_gives_up_on_an_account_that_never_answers(live: Live) -> None:
     assert report.settled and not report.ready
     assert "1" in report.error and live.account.details["password"] not in report.error
     assert ("Project", "AccountUnreachable") in live.happened()
+
+
+def test_a_stop_does_not_wait_for_an_account_that_does_not_answer(live: Live) -> None:
+    """A listener that takes connections and never says a word: the driver would wait for minutes."""
+    live.write(a=WAREHOUSE)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        details = {**live.account.details, "port": silent.getsockname()[1]}
+        live.pool = SessionPool(local_connection(details), 4, role=live.text("worker@"))
+        reconciler = live.reconciler(timing=Timing(grace=0.4))
+        thread = threading.Thread(target=reconciler.run, daemon=True)
+        thread.start()
+        eventually(lambda: any(t.name == "look" for t in threading.enumerate()), "it is looking")
+        reconciler.stop()
+        eventually(lambda: not thread.is_alive(), "the loop ends")
+        assert reconciler.abandoned

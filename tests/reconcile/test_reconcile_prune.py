@@ -42,6 +42,16 @@ def test_a_file_problem_turns_pruning_off(tmp_path: Path) -> None:
     assert "broken.yaml" in change.reason
 
 
+def test_an_empty_file_turns_pruning_off(tmp_path: Path) -> None:
+    world = World(write(tmp_path, all=warehouse(), other=warehouse("old")))
+    world.load()
+    world.account.put("WAREHOUSES", "old", mark("Warehouse", "old", delete="yes"), **WAREHOUSE)
+    (tmp_path / "other.yaml").write_text("")
+    assert not world.change("Warehouse", "old").runnable
+    (tmp_path / "other.yaml").unlink()
+    assert world.change("Warehouse", "old").runnable
+
+
 def test_a_container_with_foreign_content_stays(tmp_path: Path) -> None:
     world = World(write(tmp_path, all=warehouse()))
     world.account.put("DATABASES", "db", mark("Database", "db", delete="yes"))
