@@ -35,18 +35,24 @@ _STAGE = "/snowcat/stage"
 
 
 def identity_of(obj: DesiredObject) -> str:
-    """sha256 of what the model is; the name of the secret for its download is no part of it."""
-    return hashlib.sha256(json.dumps(source_of(obj), sort_keys=True).encode()).hexdigest()
+    """sha256 of what the model is; the name of the secret for its download is no part of it.
+
+    A folder of this machine counts by its path as written, so that the model is the same one wherever the repository is checked out.
+    """
+    return hashlib.sha256(json.dumps(_description(obj), sort_keys=True).encode()).hexdigest()
 
 
 def source_of(obj: DesiredObject) -> dict[str, Any]:
     """The source as the fetcher takes it; a local path is absolute."""
-    source = _spec(obj).source
-    document: dict[str, Any] = source.model_dump(mode="json", by_alias=True, exclude_none=True)
-    if source.hugging_face is not None:
-        document["huggingFace"].pop("tokenSecret", None)
-    if source.path is not None:
-        document["path"] = str((obj.location.file.parent / source.path).resolve())
+    document = _description(obj)
+    if "path" in document:
+        document["path"] = str((obj.location.file.parent / document["path"]).resolve())
+    return document
+
+
+def _description(obj: DesiredObject) -> dict[str, Any]:
+    document: dict[str, Any] = _spec(obj).source.model_dump(mode="json", by_alias=True, exclude_none=True)
+    document.get("huggingFace", {}).pop("tokenSecret", None)
     return document
 
 
