@@ -59,7 +59,7 @@ class Loaded:
 
     @property
     def prune_off(self) -> str:
-        """Why nothing may be pruned; '' when absence from the files is a fact. A warning is reason enough: an empty file may be half saved."""
+        """Why nothing may be pruned; '' when absence from the files is a fact. A warning will do: an empty file may be half saved."""
         first = next(iter((*self.errors, *self.problems)), None)
         return f"{len(self.problems)} problem(s) in the files, the first: {first}" if first else ""
 
