@@ -20,6 +20,7 @@ from controller.cli.errors import INVALID, Failure
 
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 60.0
+_TRIES = 5
 _NEEDED = ("duckdb", "sqlglot", "starlette", "uvicorn")  # one module of each part of the extra `local` that is loaded at start
 
 
@@ -64,11 +65,14 @@ class LocalAccount:
         return False
 
     def record(self) -> dict[str, Any] | None:
-        """What account.json says, when the account runs and answers."""
-        if not self.running():
-            return None
+        """What account.json says, when the account runs and answers.
+
+        The lock is tried only once the file is there: trying it for an instant would turn away an account that just starts.
+        """
         try:
             record = json.loads((self.folder / "account.json").read_text())
+            if not self.running():
+                return None
             with socket.create_connection((record["host"], record["port"]), timeout=2):
                 return dict(record)
         except (OSError, ValueError, KeyError):
@@ -88,15 +92,31 @@ class LocalAccount:
             raise Failure(f"the embedded account needs {', '.join(missing)}: pip install 'snowcat[local]'")
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         scale = time_scale if time_scale is not None else float(os.environ.get("SNOWCAT_LOCAL_TIME_SCALE", "1"))
+        for _ in range(_TRIES):
+            self._forget_stale()
+            process, begin = self._launch(port, scale)
+            found = self._wait(process, begin, port)
+            if found:
+                return found
+        raise Failure(f"the embedded account did not start: somebody else starts and stops it all the time; see {self.log}")
+
+    def _forget_stale(self) -> None:
+        """Remove the record of an account that was killed, so that nobody takes it for the next one's."""
+        record = self.folder / "account.json"
+        if record.exists() and not self.running():
+            record.unlink(missing_ok=True)
+
+    def _launch(self, port: int, scale: float) -> tuple[subprocess.Popen[bytes], int]:
         command = [sys.executable, "-m", "emulator", "--state", str(self.folder), "--port", str(port), "--time-scale", str(scale)]
         with self.log.open("ab") as log:
             begin = log.tell()
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, env=_environment(), start_new_session=True
             )
-        return self._wait(process, begin, port)
+        return process, begin
 
-    def _wait(self, process: subprocess.Popen[bytes], begin: int, port: int) -> dict[str, Any]:
+    def _wait(self, process: subprocess.Popen[bytes], begin: int, port: int) -> dict[str, Any] | None:
+        """The record once it answers; None when our process gave way to another one that is gone again."""
         deadline = time.monotonic() + START_TIMEOUT
         while time.monotonic() < deadline:
             found = self.record()
@@ -106,6 +126,8 @@ class LocalAccount:
                 with self.log.open("rb") as log:
                     log.seek(begin)
                     said = log.read().decode(errors="replace").strip().splitlines()
+                if said and "lock is held" in said[-1]:
+                    return None
                 reason = said[-1] if said else f"exit code {process.returncode}"
                 hint = "choose another with --port" if port else f"the whole story is in {self.log}"
                 raise Failure(f"the embedded account did not start: {reason}; {hint}")

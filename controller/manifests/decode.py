@@ -106,7 +106,7 @@ class _Envelope:
         if self.kind == "Project":
             return self._at(("kind",), "kind Project belongs into snowcat.yaml", "one such file in the folder of the manifests")
         if self.kind not in KINDS:
-            said = f"unknown kind {self.kind!r}" if "kind" in self.node.value else "kind is missing"
+            said = f"unknown kind {self.node.value['kind'].plain!r}" if "kind" in self.node.value else "kind is missing"
             return self._at(("kind",), said, did_you_mean(self.kind, KINDS) or f"known kinds: {', '.join(KINDS)}")
         return None
 
