@@ -89,9 +89,7 @@ def main() -> int:
         objects = lab.objects()
         unhealthy = [item for item in objects if item["health"] != "Healthy" or item["sync"] != "Synced"]
         for item in unhealthy:
-            console.print(
-                f"{item['kind']}/{item['name']} is {item['sync']}, {item['health']}: {item['message']}", style="red", markup=False
-            )
+            console.print(f"{item['object']} is {item['sync']}, {item['health']}: {item['message']}", style="red", markup=False)
         console.print(
             f"\n{len(objects) - len(unhealthy)} of {len(objects)} objects are healthy after {clock}. Now the questions, over SQL:"
         )

@@ -73,7 +73,7 @@ def wait(what: str, done: Callable[[], Any]) -> Any:
 
 
 def status(lab: Lab, name: str) -> dict[str, Any]:
-    return next((item for item in lab.objects() if f"{item['kind']}/{item['name']}" == name), {})
+    return next((item for item in lab.objects() if item["object"] == name), {})
 
 
 def jobs(lab: Lab) -> list[str]:
