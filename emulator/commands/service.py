@@ -49,9 +49,7 @@ def create_service(ctx: CommandContext, cursor: Cursor) -> ResultSet:
     pool = pool_for(ctx, given.pool)
     version = version_for(ctx, given.specification, pool, home)
     with runtime(ctx).lock:
-        obj, status = ctx.create(
-            "SERVICE", name, comment=given.options.get("COMMENT"), props=_props(props, version, pool, is_job=False)
-        )
+        obj, status = ctx.create("SERVICE", name, comment=given.options.get("COMMENT"), props=_props(props, version, pool, is_job=False))
         assert obj is not None
         runtime(ctx).add_service(obj, version)
     return status
@@ -81,9 +79,7 @@ def execute_job(ctx: CommandContext, cursor: Cursor) -> ResultSet:
     }
     apply_instances(props)
     with runtime(ctx).lock:
-        obj, _ = ctx.create(
-            "SERVICE", name, comment=given.options.get("COMMENT"), props=_props(props, version, pool, is_job=True)
-        )
+        obj, _ = ctx.create("SERVICE", name, comment=given.options.get("COMMENT"), props=_props(props, version, pool, is_job=True))
         assert obj is not None
         job = runtime(ctx).add_service(obj, version)
     if background:

@@ -42,9 +42,7 @@ def read_service_options(ctx: CommandContext, cursor: Cursor) -> dict[str, Any]:
 
 def service_props(ctx: CommandContext, given: dict[str, Any], current: dict[str, Any] | None = None) -> dict[str, Any]:
     """Options as stored, with the service and endpoint checked."""
-    props: dict[str, Any] = {
-        key.lower(): value for key, value in given.items() if key not in ("SERVICE", "ENDPOINT", "COMMENT")
-    }
+    props: dict[str, Any] = {key.lower(): value for key, value in given.items() if key not in ("SERVICE", "ENDPOINT", "COMMENT")}
     if "SERVICE" in given or "ENDPOINT" in given:
         old = (current or {}).get("service")
         name = given.get("SERVICE") or QualifiedName(tuple(old or ()))

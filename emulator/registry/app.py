@@ -222,9 +222,7 @@ class RegistryApp:
             media_type = request.headers.get("content-type", "application/vnd.oci.image.manifest.v1+json")
             content = await request.body()
             try:
-                digest = await run_in_threadpool(
-                    self._index.put_manifest, key, image, reference, media_type, content
-                )
+                digest = await run_in_threadpool(self._index.put_manifest, key, image, reference, media_type, content)
             except ManifestInvalid as error:
                 raise RegistryError(400, "MANIFEST_INVALID", str(error)) from None
             location = f"/v2/{key.path}/{image}/manifests/{digest}"

@@ -56,9 +56,7 @@ class _Call:
         return self.function.props
 
 
-def call_service_function(
-    manager: Manager, function: CatalogueObject, rows: list[list[Any]], ctx: CommandContext
-) -> list[Any]:
+def call_service_function(manager: Manager, function: CatalogueObject, rows: list[list[Any]], ctx: CommandContext) -> list[Any]:
     """One value per row, in order. Raises SqlError when a batch fails and ON_BATCH_FAILURE is ABORT."""
     if not rows:
         return []
@@ -138,7 +136,7 @@ def _check(response: httpx.Response, count: int) -> list[Any]:
         if any(len(row) != 2 or int(row[0]) != index for index, row in enumerate(data)):
             raise _BatchFailed("the response must hold [row number, value] for each row, in the order of the request")
     except (ValueError, KeyError, TypeError) as error:
-        raise _BatchFailed(f"the response is not of the form {{\"data\": [[0, value], …]}}: {error}") from None
+        raise _BatchFailed(f'the response is not of the form {{"data": [[0, value], …]}}: {error}') from None
     return [row[1] for row in data]
 
 

@@ -68,9 +68,7 @@ class AccountGate:
         access = self._account.access
         if access.has(roles, service):
             return True
-        endpoints = {
-            str(role["name"]).upper(): role["endpoints"] for role in service.props["spec"].get("serviceRoles", [])
-        }
+        endpoints = {str(role["name"]).upper(): role["endpoints"] for role in service.props["spec"].get("serviceRoles", [])}
         for privilege in access.privileges(roles, service):
             service_role = privilege.removeprefix("SERVICE ROLE ")
             if service_role == "ALL_ENDPOINTS_USAGE" or endpoint in endpoints.get(service_role, []):

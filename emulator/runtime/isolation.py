@@ -41,9 +41,7 @@ def detect(scratch: Path) -> Isolation:
 def _works(folder: Path, overlay: bool) -> bool:
     for name in ("root", "lower", "upper", "work"):
         (folder / name).mkdir(parents=True)
-    overlays = [
-        {"lower": str(folder / "lower"), "upper": str(folder / "upper"), "work": str(folder / "work"), "target": "/probe"}
-    ]
+    overlays = [{"lower": str(folder / "lower"), "upper": str(folder / "upper"), "work": str(folder / "work"), "target": "/probe"}]
     config = {
         **host_binds(folder / "root"),
         "private": True,

@@ -199,18 +199,14 @@ class Manager:
         with self.lock:
             if not service.suspended:
                 now = time.time()
-                self.account.store.set_props(
-                    service.obj, suspended=True, suspended_on=now, suspended_by_pool=by_pool
-                )
+                self.account.store.set_props(service.obj, suspended=True, suspended_on=now, suspended_by_pool=by_pool)
                 service.is_upgrading = False
                 service.status = "SUSPENDING"
 
     def resume_service(self, service: Service) -> None:
         with self.lock:
             if service.suspended:
-                self.account.store.set_props(
-                    service.obj, suspended=False, resumed_on=time.time(), suspended_by_pool=False
-                )
+                self.account.store.set_props(service.obj, suspended=False, resumed_on=time.time(), suspended_by_pool=False)
                 service.status = "PENDING"
             service.last_call = time.monotonic()
 
@@ -274,4 +270,3 @@ class Manager:
             service.status, service.message = "FAILED", "The account was restarted while the job was running"
             self.platform.save(obj, **service.outcome())
             service.events.add("SERVICE", "FAILED", service.message)
-

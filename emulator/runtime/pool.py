@@ -18,9 +18,7 @@ NODE_STOP_SECONDS = 4.0
 #: A node above MIN_NODES that nothing runs on is given back after this time.
 SCALE_DOWN_SECONDS = 60.0
 ERROR_AT_LIMIT = "392508"
-AT_LIMIT = (
-    "Compute pool has reached the maximum node limit. Consider increasing max_nodes using the ALTER COMPUTE POOL command."
-)
+AT_LIMIT = "Compute pool has reached the maximum node limit. Consider increasing max_nodes using the ALTER COMPUTE POOL command."
 
 
 @dataclass
@@ -146,12 +144,7 @@ class Pool:
         elif self._empty_since is None:
             self._empty_since = now
         limit = self.auto_suspend_secs * min(1.0, self._scale)
-        return (
-            self.auto_suspend_secs > 0
-            and self._empty_since is not None
-            and self._all_ready()
-            and now - self._empty_since > limit
-        )
+        return self.auto_suspend_secs > 0 and self._empty_since is not None and self._all_ready() and now - self._empty_since > limit
 
     def lost_instances(self) -> list[Instance]:
         """Instances on nodes that a smaller MAX_NODES takes away; the nodes are gone after this."""

@@ -50,10 +50,7 @@ class ContainerProcess:
             (self._process.stderr, lambda text: log.write("stderr", text)),
             (os.fdopen(reports_read, "rb"), report),
         )
-        self._readers = [
-            threading.Thread(target=_read, args=(stream, sink), daemon=True, name="container-log")
-            for stream, sink in readers
-        ]
+        self._readers = [threading.Thread(target=_read, args=(stream, sink), daemon=True, name="container-log") for stream, sink in readers]
         for reader in self._readers:
             reader.start()
 

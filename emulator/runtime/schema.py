@@ -244,9 +244,7 @@ DOCUMENT = Fields(
                 ("networkPolicyConfig", "EXTERNAL_ACCESS_INTEGRATIONS of the service"),
             ),
         ),
-        "capabilities": Fields(
-            {"securityContext": Fields({"executeAsCaller": boolean, "enableCustomCredentials": boolean})}
-        ),
+        "capabilities": Fields({"securityContext": Fields({"executeAsCaller": boolean, "enableCustomCredentials": boolean})}),
         "serviceRoles": Items(Fields({"name": text, "endpoints": Items(text)}, ("name", "endpoints"))),
     },
     ("spec",),

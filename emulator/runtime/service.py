@@ -267,9 +267,7 @@ class Service:
 
     def _report_changes(self) -> None:
         """Events, in the order that a job run is documented to have: container, service, instance."""
-        containers = [
-            (c, i) for i in [*self.instances.values(), *self.finished.values()] for c in i.containers
-        ]
+        containers = [(c, i) for i in [*self.instances.values(), *self.finished.values()] for c in i.containers]
         for container, instance in containers:
             self._report("CONTAINER", container.status, container.message, str(instance.number), container.spec.name)
         self._report("SERVICE", self.status, self.message or self.status)

@@ -35,9 +35,7 @@ def create_system_objects(store: Store) -> None:
             }
             if store.find("COMPUTE POOL", "", "", name) is None:
                 store.create("COMPUTE POOL", "", "", name, owner="ACCOUNTADMIN", props=props)
-                store.grant(
-                    Grant("USAGE", "COMPUTE POOL", "", "", name, "PUBLIC", False, "ACCOUNTADMIN", False, time.time())
-                )
+                store.grant(Grant("USAGE", "COMPUTE POOL", "", "", name, "PUBLIC", False, "ACCOUNTADMIN", False, time.time()))
         if store.find("SCHEMA", "SNOWFLAKE", "", "IMAGES") and not store.find("IMAGE REPOSITORY", *_IMAGES):
             # Tools take the registry's host from this repository's address.
             store.create("IMAGE REPOSITORY", *_IMAGES, owner="SNOWFLAKE", comment="", props={})

@@ -62,9 +62,7 @@ class ContainerVolumes:
                 changes, work = folder / f"stage-{index}", folder / f"stage-{index}-work"
                 changes.mkdir(parents=True, exist_ok=True)
                 work.mkdir(parents=True, exist_ok=True)
-                self.overlays.append(
-                    {"lower": str(stage.source), "upper": str(changes), "work": str(work), "target": stage.path}
-                )
+                self.overlays.append({"lower": str(stage.source), "upper": str(changes), "work": str(work), "target": stage.path})
             else:
                 changes = folder / f"stage-{index}"
                 shutil.rmtree(changes, ignore_errors=True)
@@ -74,9 +72,7 @@ class ContainerVolumes:
                 else:
                     _link(changes, Path(f"{root}{stage.path}"))
             self.guarded.append(stage.path if isolation.private else str(changes.resolve()))
-            self._writers.append(
-                WriteBack(changes, stage.target, overlay=isolation.overlay, report=report, guarded=True)
-            )
+            self._writers.append(WriteBack(changes, stage.target, overlay=isolation.overlay, report=report, guarded=True))
 
     def unguarded(self) -> None:
         """The kernel's guard could not be installed: violations are looked for in the files instead."""

@@ -39,9 +39,7 @@ class WriteBack:
     `guarded` says that renames and appends are refused by the kernel already. `report` is told of a violation or a failed upload.
     """
 
-    def __init__(
-        self, changes: Path, target: StageTarget, *, overlay: bool, report: Callable[[str], None], guarded: bool
-    ) -> None:
+    def __init__(self, changes: Path, target: StageTarget, *, overlay: bool, report: Callable[[str], None], guarded: bool) -> None:
         self._changes = changes
         self._target = target
         self._overlay = overlay
