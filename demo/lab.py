@@ -32,7 +32,7 @@ class Lab:
         return {**os.environ, "SNOWCAT_LOCAL_STATE": str(self.state), "PYTHONUNBUFFERED": "1"}
 
     def command(self, *words: str) -> list[str]:
-        return [str(Path(sys.executable).parent / "snowcat"), *words]
+        return [sys.executable, "-m", "controller.cli.main", *words]
 
     def snowcat(self, *words: str) -> int:
         """Run a command with its output on this terminal; its exit code."""
