@@ -19,6 +19,7 @@ from emulator.catalogue.store import CatalogueObject, Store
 from emulator.commands import load as load_commands
 from emulator.commands.context import CommandContext
 from emulator.engine.engine import Engine
+from emulator.engine.recovery import recover
 from emulator.stages.files import StageFiles
 from emulator.stages.urls import StageUrls
 from emulator.vault import Vault
@@ -83,7 +84,7 @@ class Account:
         self.ddl_lock = threading.RLock()
         load_commands()
         self.password = bootstrap.prepare(self)
-        self.engine.recover()
+        recover(self)
         self.runtime = _build_runtime(self)
 
     @property

@@ -12,6 +12,7 @@ from emulator.commands.context import CommandContext
 from emulator.commands.registry import command
 from emulator.engine import faults
 from emulator.engine.engine import stored_name
+from emulator.engine.prepared import prepare_file
 from emulator.results import ResultSet, number, text
 from emulator.sql.names import quote
 from emulator.sql.parser import Cursor, StageRef
@@ -160,7 +161,7 @@ def _insert(
     engine = ctx.account.engine
     tree = engine.parse(f"SELECT {projections} FROM {source} {alias}")
     duck = engine.cursor(ctx.session)
-    prepared = engine.prepare_file(ctx, tree, duck, stage, file, options)
+    prepared = prepare_file(ctx, tree, duck, stage, file, options)
     listed = ", ".join('"' + t.replace('"', '""') + '"' for t in targets)
     try:
         row = duck.execute(f"INSERT INTO {stored_name(table)} ({listed}) {prepared.tree.sql('duckdb')}").fetchone()
@@ -177,7 +178,7 @@ def _keys(ctx: CommandContext, stage: CatalogueObject, file: StageFile, options:
     duck = engine.cursor(ctx.session)
     source = f"@{quote(stage.database)}.{quote(stage.schema)}.{quote(stage.name)}"
     tree = engine.parse(f"SELECT $1 FROM {source}")
-    prepared = engine.prepare_file(ctx, tree, duck, stage, file, options)
+    prepared = prepare_file(ctx, tree, duck, stage, file, options)
     try:
         sql = f"SELECT DISTINCT unnest(json_keys(j)) FROM ({prepared.tree.sql('duckdb')}) AS t(j)"
         return [row[0] for row in duck.execute(sql).fetchall()]

@@ -6,7 +6,6 @@ never sees DuckDB.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,20 +18,18 @@ from sqlglot.errors import ParseError, TokenError
 
 from emulator import errors, warehouses
 from emulator.engine import faults, types
-from emulator.engine.functions import Functions
 from emulator.engine.macros import MACROS
-from emulator.engine.rewrite import parse, rewrite
-from emulator.engine.sources import Sources, schema_name
+from emulator.engine.prepared import Prepared, prepare, prepare_change
+from emulator.engine.rewrite import parse
+from emulator.engine.shaping import is_plain_result_scan, output_names, shape
+from emulator.engine.sources import schema_name
 from emulator.results import Column, ResultSet
-from emulator.sql.projections import projection_texts
 
 if TYPE_CHECKING:
     from emulator.account import Account
     from emulator.catalogue.store import CatalogueObject
     from emulator.commands.context import CommandContext
     from emulator.session import Session
-    from emulator.stages.files import StageFile
-    from emulator.stages.reader import ReadOptions
 
 _DML: dict[type[exp.Expr], tuple[int, tuple[str, ...]]] = {
     exp.Insert: (0x3100, ("number of rows inserted",)),
@@ -81,47 +78,11 @@ class Engine:
         except (ParseError, TokenError) as error:
             raise faults.syntax(error, text) from None
 
-    def prepare(
-        self, ctx: CommandContext, tree: exp.Expr, duck: duckdb.DuckDBPyConnection, earlier: list[ResultSet] | None = None
-    ) -> Prepared:
-        """A query in DuckDB's terms. The caller must `release` it."""
-        prepared = Prepared(Sources(ctx, duck, earlier or []), Functions(ctx, duck))
-        try:
-            tree = prepared.functions.resolve(tree)
-            tree = prepared.sources.resolve(tree)
-            prepared.tree = rewrite(tree)
-        except BaseException:
-            prepared.release()
-            raise
-        return prepared
-
-    def prepare_file(
-        self,
-        ctx: CommandContext,
-        tree: exp.Expr,
-        duck: duckdb.DuckDBPyConnection,
-        stage: CatalogueObject,
-        file: StageFile,
-        options: ReadOptions,
-    ) -> Prepared:
-        """A query over one staged file, for COPY. The tree's only source stands for the file."""
-        prepared = Prepared(Sources(ctx, duck, []), Functions(ctx, duck))
-        try:
-            tree = prepared.functions.resolve(tree)
-            source = tree.find(exp.Table)
-            assert source is not None
-            prepared.sources.read_files(source, stage, [file], options)
-            prepared.tree = rewrite(tree)
-        except BaseException:
-            prepared.release()
-            raise
-        return prepared
-
     def _select(self, ctx: CommandContext, tree: exp.Query, text: str, earlier: list[ResultSet], describe_only: bool) -> ResultSet:
-        names = _output_names(tree, text)
-        plain_scan = _is_plain_result_scan(tree)
+        names = output_names(tree, text)
+        plain_scan = is_plain_result_scan(tree)
         duck = self.cursor(ctx.session)
-        prepared = self.prepare(ctx, tree, duck, earlier)
+        prepared = prepare(ctx, tree, duck, earlier)
         try:
             if plain_scan and ctx.result_id:
                 found = ctx.account.statements.get(ctx.result_id)
@@ -144,7 +105,7 @@ class Engine:
         if names is not None and len(names) == len(columns):
             columns = [Column(name, c.type, c.precision, c.scale, c.length, c.nullable) for name, c in zip(names, columns, strict=True)]
         table = duck.to_arrow_table()
-        arrays = [_shape(table.column(i), column) for i, column in enumerate(columns)]
+        arrays = [shape(table.column(i), column) for i, column in enumerate(columns)]
         shaped = pa.Table.from_arrays(arrays, names=[c.name for c in columns])
         return ResultSet(columns, arrow=shaped, statement_type=0x1000)
 
@@ -157,7 +118,7 @@ class Engine:
         with ctx.session.lock if ctx.session.transaction is not None else _NO_LOCK:
             duck = self.cursor(ctx.session)
             target = _target(tree)
-            prepared = self._prepare_change(ctx, tree, duck, _PRIVILEGE[kind])
+            prepared = prepare_change(ctx, tree, duck, _PRIVILEGE[kind])
             try:
                 warehouses.use(ctx)
                 if isinstance(tree, exp.Insert) and tree.args.get("overwrite"):
@@ -170,23 +131,6 @@ class Engine:
             if target is None or obj.name == target:
                 self.touched(ctx.session, obj)
         return ResultSet(columns, [counts], statement_type=type_id, updated_rows=sum(counts))
-
-    def _prepare_change(self, ctx: CommandContext, tree: exp.Expr, duck: duckdb.DuckDBPyConnection, privilege: str) -> Prepared:
-        prepared = Prepared(Sources(ctx, duck, []), Functions(ctx, duck))
-        try:
-            target = tree.this.this if isinstance(tree.this, exp.Schema) else tree.this
-            if isinstance(target, exp.Table):
-                obj = prepared.sources.find(_name_of(target))
-                ctx.access.require(ctx.roles, obj, privilege)
-                if obj.kind == "VIEW":
-                    raise errors.compilation(f"View '{obj.name}' cannot be changed.")
-            tree = prepared.functions.resolve(tree)
-            tree = prepared.sources.resolve(tree, privilege="SELECT")
-            prepared.tree = rewrite(tree)
-        except BaseException:
-            prepared.release()
-            raise
-        return prepared
 
     def _count(self, duck: duckdb.DuckDBPyConnection, prepared: Prepared, kind: type[exp.Expr], ctx: CommandContext) -> tuple[int, ...]:
         own = ctx.session.transaction is None
@@ -308,41 +252,6 @@ class Engine:
         """The table's rows changed: moves its change token (nanoseconds)."""
         self._account.store.set_props(table, changed_at=time.time_ns())
 
-    def recover(self) -> None:
-        """After a kill: a stored table without an entry goes, and an entry without its table too; temporary things go."""
-        store = self._account.store
-        live = {session.id for session in self._account.tokens.sessions()}
-        for kind in ("TABLE", "STAGE", "FILE FORMAT", "VIEW"):
-            for obj in store.list(kind):
-                owner = obj.props.get("temporary_of")
-                if owner is not None and owner not in live:
-                    store.drop(obj)
-        rows = self.execute("SELECT schema_name, table_name FROM duckdb_tables() WHERE NOT internal")
-        stored = {(row[0], row[1]) for row in rows}
-        known = {(schema_name(t.database, t.schema), t.name): t for t in store.list("TABLE")}
-        for schema, name in stored - set(known):
-            self.execute(f"DROP TABLE IF EXISTS {_quoted(schema)}.{_quoted(name)}")
-        for key in set(known) - stored:
-            store.drop(known[key])
-
-
-class Prepared:
-    """A statement in DuckDB's terms with what it registered."""
-
-    def __init__(self, sources: Sources, functions: Functions) -> None:
-        self.sources = sources
-        self.functions = functions
-        self.tree: exp.Expr = exp.Null()
-        self.before: list[str] = []
-
-    @property
-    def needs_warehouse(self) -> bool:
-        return self.sources.needs_warehouse or self.functions.needs_warehouse
-
-    def release(self) -> None:
-        self.sources.release()
-        self.functions.release()
-
 
 class _Open:
     def __enter__(self) -> None:
@@ -385,61 +294,3 @@ def _target(tree: exp.Expr) -> str | None:
 def _merge_counts(rows: list[Any]) -> tuple[int, int, int]:
     actions = [str(row[-1]).upper() for row in rows]
     return actions.count("INSERT"), actions.count("UPDATE"), actions.count("DELETE")
-
-
-def _is_plain_result_scan(tree: exp.Query) -> bool:
-    """`SELECT * FROM TABLE(RESULT_SCAN(x))`, as the driver fetches an asynchronous result: needs no warehouse."""
-    if not isinstance(tree, exp.Select) or len(tree.expressions) != 1 or not isinstance(tree.expressions[0], exp.Star):
-        return False
-    source = tree.args.get("from_") or tree.args.get("from")
-    extras = ("where", "joins", "order", "limit", "group", "distinct", "having", "qualify", "laterals")
-    if source is None or not isinstance(source.this, exp.TableFromRows) or any(tree.args.get(key) for key in extras):
-        return False
-    call = source.this.this
-    return isinstance(call, exp.Anonymous) and str(call.this).upper() == "RESULT_SCAN"
-
-
-def _output_names(tree: exp.Query, text: str) -> list[str] | None:
-    """Column names as Snowflake gives them: the alias, else the text in upper case. None where a star hides how many there are."""
-    select = tree
-    while isinstance(select, exp.SetOperation | exp.Subquery):
-        select = select.this
-    if not isinstance(select, exp.Select):
-        return None
-    written = projection_texts(text)
-    names = []
-    for index, projection in enumerate(select.expressions):
-        if projection.is_star:
-            return None
-        if isinstance(projection, exp.Alias | exp.Column) and projection.output_name:
-            names.append(str(projection.output_name))
-        elif written is not None and len(written) == len(select.expressions):
-            names.append(written[index].upper())
-        else:
-            names.append(projection.sql("snowflake").replace('"', "").upper())
-    return names
-
-
-def _shape(data: pa.ChunkedArray, column: Column) -> pa.ChunkedArray:
-    """Values as clients expect them: VARIANT pretty-printed, nested DuckDB values as JSON, whole numbers small where they fit."""
-    if column.type in ("VARIANT", "OBJECT", "ARRAY"):
-        return pa.chunked_array([pa.array([_pretty(value) for value in data.to_pylist()], pa.string())])
-    if column.type == "FIXED" and column.scale == 0 and not pa.types.is_integer(data.type):
-        try:
-            return data.cast(pa.int64())
-        except pa.ArrowInvalid:
-            return data
-    if column.type == "TEXT" and not pa.types.is_string(data.type):
-        return pa.chunked_array([pa.array([None if v is None else str(v) for v in data.to_pylist()], pa.string())])
-    return data
-
-
-def _pretty(value: Any) -> str | None:
-    if value is None:
-        return None
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return str(value)
-    return json.dumps(value, indent=2, ensure_ascii=False, default=str)

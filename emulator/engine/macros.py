@@ -17,12 +17,17 @@ MACROS = (
          ELSE CAST(a AS DOUBLE) / CAST(b AS DOUBLE) END""",
     """CREATE OR REPLACE MACRO sf_typeof(v) AS CASE json_type(to_json(v)) WHEN 'NULL' THEN 'NULL_VALUE' WHEN 'VARCHAR' THEN 'VARCHAR'
          WHEN 'BIGINT' THEN 'INTEGER' WHEN 'UBIGINT' THEN 'INTEGER' WHEN 'DOUBLE' THEN 'DECIMAL' ELSE json_type(to_json(v)) END""",
-    """CREATE OR REPLACE MACRO sf_flatten(j) AS CASE json_type(j)
+    """CREATE OR REPLACE MACRO sf_flatten(j, t) AS CASE json_type(j)
          WHEN 'ARRAY' THEN list_transform(range(CAST(json_array_length(j) AS BIGINT)),
-           lambda i: struct_pack(k := CAST(NULL AS VARCHAR), p := '[' || i || ']', i := i, v := json_extract(j, '$[' || i || ']')))
+           lambda i: struct_pack(k := CAST(NULL AS VARCHAR), p := '[' || i || ']', i := i,
+             v := json_extract(j, '$[' || i || ']'), t := t, n := i))
          WHEN 'OBJECT' THEN list_transform(json_keys(j),
-           lambda n: struct_pack(k := n, p := n, i := CAST(NULL AS BIGINT), v := json_extract(j, '$."' || n || '"')))
+           lambda key, place: struct_pack(k := key, p := key, i := CAST(NULL AS BIGINT),
+             v := json_extract(j, '$."' || key || '"'), t := t, n := place))
          ELSE [] END""",
+    """CREATE OR REPLACE MACRO sf_flatten_outer(j, t) AS CASE WHEN len(coalesce(sf_flatten(j, t), [])) > 0 THEN sf_flatten(j, t)
+         ELSE [struct_pack(k := CAST(NULL AS VARCHAR), p := CAST(NULL AS VARCHAR), i := CAST(NULL AS BIGINT), v := CAST(NULL AS JSON),
+           t := t, n := 0)] END""",
     "CREATE OR REPLACE MACRO sf_row(r) AS to_json(r)",
     "CREATE OR REPLACE MACRO sf_object(o) AS json_merge_patch(CAST('{}' AS JSON), o)",
 )

@@ -17,7 +17,8 @@ from sqlglot import exp
 from emulator import errors
 from emulator.commands.registry import find_table_function
 from emulator.engine import infer, information
-from emulator.engine.rewrite import column, func, json_cast, normalize
+from emulator.engine.flatten import flatten, generator, keywords, order_rows
+from emulator.engine.rewrite import column, json_cast, normalize
 from emulator.results import ResultSet
 from emulator.sql.names import QualifiedName
 from emulator.sql.parser import Cursor
@@ -65,6 +66,7 @@ class Sources:
             if table.meta.get("resolved") or _is_cte(table) or table.find_ancestor(exp.Table) is not None:
                 continue
             self._table(table, privilege)
+        order_rows(holder)
         resolved: exp.Expr = holder.this
         return resolved
 
@@ -191,7 +193,10 @@ class Sources:
     def _rows(self, node: exp.Expr) -> None:
         inner = node.this
         if isinstance(inner, exp.Explode):
-            self._flatten(node, inner)
+            flatten(node, inner)
+            return
+        if isinstance(inner, exp.Generator):
+            generator(node, inner)
             return
         if isinstance(node, exp.Lateral) and isinstance(inner, exp.Subquery):
             return
@@ -199,8 +204,8 @@ class Sources:
         if name == "RESULT_SCAN":
             result = self._result_scan(arguments)
         elif name == "INFER_SCHEMA":
-            result = infer.infer_schema(self.ctx, self.duck, _keywords(arguments))
-        elif name in ("GENERATOR", "SPLIT_TO_TABLE"):
+            result = infer.infer_schema(self.ctx, self.duck, keywords(arguments))
+        elif name == "SPLIT_TO_TABLE":
             raise errors.unsupported(f"TABLE({name}(…))")
         else:
             function = find_table_function(f"!{name}" if subject else name)
@@ -231,39 +236,6 @@ class Sources:
         self.ctx.result_id = query_id
         return statement.result
 
-    def _flatten(self, node: exp.Expr, explode: exp.Expr) -> None:
-        options = _keywords([explode.this, *explode.expressions])
-        value = options.get("INPUT")
-        if value is None:
-            value = explode.this
-        if str(options["RECURSIVE"].name).upper() == "TRUE" if "RECURSIVE" in options else False:
-            raise errors.unsupported("FLATTEN with RECURSIVE => TRUE")
-        if "PATH" in options:
-            value = func("json_extract", json_cast(value), exp.Literal.string("$." + options["PATH"].name))
-        outer = "OUTER" in options and options["OUTER"].sql().upper() == "TRUE"
-        items = func("sf_flatten", column("J", "S"))
-        if outer:
-            items = exp.If(
-                this=exp.EQ(this=func("len", func("coalesce", items.copy(), func("list_value"))), expression=exp.Literal.number(0)),
-                true=sqlglot.parse_one("[struct_pack(k := NULL, p := NULL, i := NULL, v := NULL)]", read="duckdb"),
-                false=items,
-            )
-        template = (
-            'SELECT 1 AS "SEQ", u.e.k AS "KEY", u.e.p AS "PATH", u.e.i AS "INDEX", u.e.v AS "VALUE", u.j AS "THIS" '
-            'FROM (SELECT "S"."J" AS j, unnest(ITEMS) AS e FROM (SELECT VALUE_HERE AS "J") AS "S") AS u'
-        )
-        query = sqlglot.parse_one(template, read="duckdb")
-        for found in list(query.find_all(exp.Column)):
-            if found.name == "ITEMS":
-                found.replace(items)
-            elif found.name == "VALUE_HERE":
-                found.replace(json_cast(value.copy()))
-        for part in query.find_all(exp.Table):
-            part.meta["resolved"] = True
-        alias = node.args.get("alias")
-        name = alias.this.copy() if alias is not None and alias.this is not None else exp.to_identifier("F", quoted=True)
-        node.replace(exp.Lateral(this=exp.Subquery(this=query), alias=exp.TableAlias(this=name)))
-
 
 def _is_cte(table: exp.Table) -> bool:
     """Whether the reference names a WITH query that is in scope."""
@@ -291,7 +263,3 @@ def _call(node: exp.Expr) -> tuple[str, list[exp.Expr], str | None]:
     if isinstance(node, exp.Func):
         return node.sql_name().upper(), [a for a in node.args.values() if isinstance(a, exp.Expr)], subject
     raise errors.unknown_table_function(node.sql("snowflake").upper())
-
-
-def _keywords(nodes: list[exp.Expr]) -> dict[str, exp.Expr]:
-    return {str(n.this.name).upper(): n.expression for n in nodes if isinstance(n, exp.Kwarg | exp.PropertyEQ)}

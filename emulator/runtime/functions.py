@@ -6,12 +6,14 @@ and 5xx, and when the connection breaks. 202 means the work goes on, asked for a
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
+import threading
 import time
 import uuid
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -31,8 +33,41 @@ DEFAULT_RETRIES = 3
 DEFAULT_TIMEOUT = 3600
 _PARALLEL_BATCHES = 4
 _REQUEST_TIMEOUT = 600.0
+_CONNECT_SECONDS = 5.0
 _POLL_SECONDS = 0.1
-_client = httpx.Client(timeout=httpx.Timeout(_REQUEST_TIMEOUT, connect=5.0), trust_env=False)
+
+
+class _Requests:
+    """HTTP on one event loop of its own, so that an abort of the statement ends a request that is under way."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._client: httpx.AsyncClient | None = None
+
+    def send(self, method: str, url: str, body: bytes, headers: dict[str, str], seconds: float, ctx: CommandContext) -> httpx.Response:
+        """The answer, whatever its status. Raises httpx.HTTPError, and SqlError 604 when the statement is cancelled."""
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._client = httpx.AsyncClient(limits=httpx.Limits(max_connections=None), trust_env=False)
+                threading.Thread(target=self._loop.run_forever, daemon=True, name="service-requests").start()
+        assert self._client is not None
+        timeout = httpx.Timeout(seconds, connect=_CONNECT_SECONDS)
+        request = self._client.request(method, url, content=body, headers=headers, timeout=timeout)
+        answer = asyncio.run_coroutine_threadsafe(request, self._loop)
+        ctx.on_cancel.append(answer.cancel)
+        try:
+            if ctx.cancelled.is_set():
+                answer.cancel()
+            return answer.result()
+        except CancelledError:
+            raise errors.canceled() from None
+        finally:
+            ctx.on_cancel.remove(answer.cancel)
+
+
+_requests = _Requests()
 
 
 class _BatchFailed(Exception):
@@ -98,10 +133,7 @@ def _send(call: _Call, batch: list[list[Any]]) -> list[Any]:
     while True:
         url = _address(call)
         try:
-            if polling:
-                response = _client.get(url, headers=headers, timeout=_left(call))
-            else:
-                response = _client.post(url, content=body, headers=headers, timeout=_left(call))
+            response = _requests.send("GET" if polling else "POST", url, b"" if polling else body, headers, _left(call), call.ctx)
         except httpx.HTTPError as error:
             failure = f"Error sending request to the service: {type(error).__name__}"
         else:
