@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from emulator.account import Account
 
 LONG_POLL_SECONDS = 40.0
+DETACHED_SECONDS = 300.0  # Snowflake lets a statement without its client end unless ABORT_DETACHED_QUERY; this is a small machine
 SERVER_VERSION = "9.36.0"
 _LOGIN_PARAMETERS: dict[str, Any] = {
     "AUTOCOMMIT": True,
@@ -174,18 +175,34 @@ class Wire:
             statement = submit(self.account, session, body, request_id)
         if body.get("asyncExec"):
             return _json(in_progress(statement, detached=True))
-        return await self._wait(statement)
+        statement.needs_client = True
+        return await self._wait(request, statement)
 
-    async def _wait(self, statement: Statement) -> Response:
+    async def _wait(self, request: Request, statement: Statement) -> Response:
         """The statement's answer, or 'in progress' when it takes longer than one long poll."""
-        if statement.future is not None:
+        if statement.future is not None and not statement.future.done():
             waiting = asyncio.wrap_future(statement.future)
-            done, _ = await asyncio.wait([waiting], timeout=LONG_POLL_SECONDS)
-            if not done:
+            gone = asyncio.create_task(_disconnected(request))
+            statement.waiting += 1
+            try:
+                done, _ = await asyncio.wait([waiting, gone], timeout=LONG_POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                statement.waiting -= 1
+                statement.last_heard = time.monotonic()
+                gone.cancel()
+            if waiting not in done:
+                at_once = gone in done and str(statement.session.parameters.get("ABORT_DETACHED_QUERY", "")).lower() == "true"
+                asyncio.get_running_loop().call_later(0.0 if at_once else DETACHED_SECONDS, self._abandon, statement, at_once)
                 return _json(in_progress(statement, detached=False))
         if statement.response is None:
             return _json(failure(errors.statement_not_found(statement.query_id), statement.query_id))
         return _json(statement.response)
+
+    def _abandon(self, statement: Statement, at_once: bool) -> None:
+        """Cancels a statement that nobody waits for any more. An asynchronous one is left alone: its client said that it would leave."""
+        heard = time.monotonic() - statement.last_heard
+        if statement.needs_client and statement.ended is None and not statement.waiting and (at_once or heard >= DETACHED_SECONDS - 1):
+            asyncio.get_running_loop().run_in_executor(None, statement.cancel)
 
     async def result(self, request: Request) -> Response:
         session = self._session(request)
@@ -195,7 +212,7 @@ class Wire:
         statement = self.account.statements.get(query_id)
         if statement is None or statement.session.user != session.user:
             return _json(failure(errors.statement_not_found(query_id), query_id))
-        return await self._wait(statement)
+        return await self._wait(request, statement)
 
     async def abort(self, request: Request) -> Response:
         session = self._session(request)
@@ -248,6 +265,12 @@ async def _body(request: Request) -> dict[str, Any]:
     except ValueError:
         return {}
     return body if isinstance(body, dict) else {}
+
+
+async def _disconnected(request: Request) -> None:
+    """Returns when the client has closed the connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        continue
 
 
 def _bearer(request: Request) -> str:

@@ -27,7 +27,10 @@ WORKERS = 64
 
 @dataclass
 class Statement:
-    """One statement's life. `text` has secrets removed; times are epoch seconds."""
+    """One statement's life. `text` has secrets removed; times are epoch seconds.
+
+    `needs_client`: it is cancelled when nobody waits for it (`waiting` requests, `last_heard` on the monotonic clock) for long.
+    """
 
     query_id: str
     session: Session
@@ -47,6 +50,9 @@ class Statement:
     children: list[str] = field(default_factory=list)
     bytes: int = 0
     timed_out: int | None = None
+    needs_client: bool = False
+    waiting: int = 0
+    last_heard: float = field(default_factory=time.monotonic)
 
     @property
     def status(self) -> str:
