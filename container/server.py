@@ -44,6 +44,7 @@ def main() -> None:
     threads = os.environ.get("SNOWCAT_THREADS")
     if threads:
         os.environ.setdefault("OMP_NUM_THREADS", threads)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait sleep: servers share the cores of a node
     try:
         serve(ServerSettings.from_environment())
     except TrainingError as error:

@@ -14,12 +14,14 @@ from controller.account.snapshot import Show
 from controller.api.fine_tune_job import FineTuneJobSpec, Prompt
 from controller.api.model_deployment import ModelDeployment, ModelDeploymentSpec
 from controller.api.objects import DesiredObject, Graph, ObjectKey
+from controller.api.parts import Resources
 from controller.kinds import base_model, service_spec
 from controller.kinds.base import Gatherer, Health, Kind, Observation, Stalled, Step, View
 from controller.kinds.children import common_references, function_child, service_child
 from controller.kinds.fine_tune_job import RunFact, family_of, folder_of_run
 from controller.kinds.function import FunctionSpec, functions_in
 from controller.kinds.image import image_path
+from controller.kinds.instance_families import Family
 from controller.kinds.jobs import Mount, sized, stage_volume
 from controller.kinds.mark import split_comment
 from controller.kinds.references import manifest_of
@@ -69,6 +71,8 @@ class ModelDeploymentKind(Kind):
             "SNOWCAT_PORT": str(PORT),
             "SNOWCAT_MAX_BATCH_ROWS": str(spec.function.max_batch_rows),
         }
+        if threads := _threads(spec.resources, node):
+            env["SNOWCAT_THREADS"] = str(threads)
         if spec.max_new_tokens is not None:
             env["SNOWCAT_MAX_NEW_TOKENS"] = str(spec.max_new_tokens)
         container: dict[str, Any] = {
@@ -145,6 +149,20 @@ class ModelDeploymentKind(Kind):
     def delete(self, key: ObjectKey, view: View) -> Sequence[Step]:
         """Nothing of its own: the children carry marks and are removed as what they are."""
         return ()
+
+
+def _threads(resources: Resources | None, node: Family | None) -> int | None:
+    """Cores that the model may compute on: what the manifest asks for on a CPU family.
+
+    More threads than cores make a step many times slower, and several servers share a node.
+    """
+    if node is not None and node.gpus:
+        return None
+    asked = [part.cpu for part in (resources.limits, resources.requests) if part and part.cpu] if resources is not None else []
+    if not asked:
+        return None
+    cores = float(asked[0].removesuffix("m")) / (1000 if asked[0].endswith("m") else 1)
+    return max(1, int(cores))
 
 
 def _served(obj: DesiredObject, view: View) -> Served:

@@ -245,3 +245,18 @@ def test_only_notebooks_that_changed_are_uploaded(tmp_path: Path) -> None:
 
 def test_kinds_without_state() -> None:
     assert isinstance(DEPLOY, ModelDeploymentKind) and vars(DEPLOY) == {}
+
+
+@pytest.mark.parametrize(
+    ("resources", "threads", "reason"),
+    [
+        ("{requests: {cpu: 3}}", "3", "the cores asked for"),
+        ("{requests: {cpu: 1}, limits: {cpu: 2500m}}", "2", "whole cores of the limit, which is what the container may use"),
+        ("{requests: {cpu: 0.5}}", "1", "a model cannot compute on less than one"),
+        ("{requests: {memory: 1Gi}}", None, "nothing asked: the server looks for itself"),
+    ],
+)
+def test_a_server_on_a_cpu_computes_on_the_cores_it_asked_for(tmp_path: Path, resources: str, threads: str | None, reason: str) -> None:
+    made = Tuned(tmp_path, DEPLOYMENT.rstrip() + f"\n  resources: {resources}\n")
+    (container,) = made.document()["spec"]["containers"]
+    assert container["env"].get("SNOWCAT_THREADS") == threads, reason

@@ -96,7 +96,7 @@ def test_async_job_is_cancelled_with_sigterm(sql: Sql) -> None:
     )
     assert "submitted" in str(_job(sql, "cancelled", code, "ASYNC = TRUE")["status"])
     until(lambda: "up" in sql.logs("cancelled"))
-    assert sql.service("cancelled")["status"] == "RUNNING"
+    sql.wait("cancelled", "RUNNING")
     assert sql.one("SHOW COMPUTE POOLS LIKE 'pool'")["num_jobs"] >= 1
     sql("CALL cancelled!SPCS_CANCEL_JOB()")
     sql.wait("cancelled", "CANCELLED")

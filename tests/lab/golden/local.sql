@@ -346,8 +346,8 @@ spec:
         }
       SNOWCAT_PORT: '8000'
       SNOWCAT_MAX_BATCH_ROWS: '8'
-      SNOWCAT_MAX_NEW_TOKENS: '96'
       SNOWCAT_THREADS: '1'
+      SNOWCAT_MAX_NEW_TOKENS: '96'
     readinessProbe:
       port: 8000
       path: /healthz
@@ -417,8 +417,8 @@ spec:
         }
       SNOWCAT_PORT: '8000'
       SNOWCAT_MAX_BATCH_ROWS: '8'
-      SNOWCAT_MAX_NEW_TOKENS: '96'
       SNOWCAT_THREADS: '1'
+      SNOWCAT_MAX_NEW_TOKENS: '96'
     readinessProbe:
       port: 8000
       path: /healthz
