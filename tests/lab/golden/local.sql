@@ -210,7 +210,7 @@ $$
   QUERY_WAREHOUSE = LLM_FINETUNE_WH
   COMMENT = '[snowcat lab/Service/llm_workspace delete=yes parent=Workspace/llm_workspace spec=<content>]';
 
--- create FineTuneJob/toy_wishes: run 6f6f8dc0 has not been made
+-- create FineTuneJob/toy_wishes: run 34bd9ce4 has not been made
 EXECUTE JOB SERVICE
   IN COMPUTE POOL LLM_FINETUNE_POOL
   FROM SPECIFICATION $$
@@ -223,7 +223,7 @@ spec:
         {
           "version": 1,
           "run": {
-            "id": "6f6f8dc0",
+            "id": "34bd9ce4",
             "job": "toy_wishes",
             "attempt": 1
           },
@@ -243,7 +243,7 @@ spec:
               "split": "_SPLIT"
             },
             "seed": 0,
-            "maxRows": 64
+            "maxRows": 160
           },
           "prompt": {
             "template": "instruction",
@@ -264,7 +264,7 @@ spec:
             "offload": "none"
           },
           "training": {
-            "maxSteps": 16,
+            "maxSteps": 40,
             "learningRate": 0.001,
             "schedule": "linear",
             "warmup": 2.0,
@@ -286,12 +286,12 @@ spec:
               "exact_match",
               "field_f1"
             ],
-            "rows": 16,
+            "rows": 48,
             "maxNewTokens": "auto",
             "batchRows": 8
           },
           "output": {
-            "path": "/snowcat/stage/toy_wishes/6f6f8dc0",
+            "path": "/snowcat/stage/toy_wishes/34bd9ce4",
             "merged": true,
             "adapter": true
           }
@@ -301,7 +301,7 @@ spec:
     - name: base
       mountPath: /snowcat/base
     - name: output
-      mountPath: /snowcat/stage/toy_wishes/6f6f8dc0
+      mountPath: /snowcat/stage/toy_wishes/34bd9ce4
     resources:
       requests:
         memory: 4Gi
@@ -318,12 +318,12 @@ spec:
     uid: 1000
     gid: 1000
     stageConfig:
-      name: '@LLM_FINETUNE_DB.HOL.LLM_MODELS/toy_wishes/6f6f8dc0'
+      name: '@LLM_FINETUNE_DB.HOL.LLM_MODELS/toy_wishes/34bd9ce4'
 $$
-  NAME = LLM_FINETUNE_DB.HOL.TOY_WISHES_6F6F8DC0_1
+  NAME = LLM_FINETUNE_DB.HOL.TOY_WISHES_34BD9CE4_1
   ASYNC = TRUE
   QUERY_WAREHOUSE = LLM_FINETUNE_WH
-  COMMENT = '[snowcat lab/FineTuneJob/toy_wishes attempt=1 delete=yes image=c-<content> run=6f6f8dc0]';
+  COMMENT = '[snowcat lab/FineTuneJob/toy_wishes attempt=1 delete=yes image=c-<content> run=34bd9ce4]';
 
 -- create Service/llama_base: does not exist
 -- note the specification's digest in the comment of LLM_FINETUNE_DB.HOL.LLAMA_BASE
@@ -408,7 +408,7 @@ spec:
     env:
       SNOWCAT_MODEL_PATH: /snowcat/model/merged
       SNOWCAT_MODEL_NAME: llama_finetuned
-      SNOWCAT_MODEL_VERSION: 6f6f8dc0
+      SNOWCAT_MODEL_VERSION: 34bd9ce4
       SNOWCAT_PROMPT: |-
         {
           "template": "instruction",
@@ -439,12 +439,12 @@ spec:
     uid: 1000
     gid: 1000
     stageConfig:
-      name: '@LLM_FINETUNE_DB.HOL.LLM_MODELS/toy_wishes/6f6f8dc0'
+      name: '@LLM_FINETUNE_DB.HOL.LLM_MODELS/toy_wishes/34bd9ce4'
 $$
   MIN_INSTANCES = 1
   MAX_INSTANCES = 1
   QUERY_WAREHOUSE = LLM_FINETUNE_WH
-  COMMENT = '[snowcat lab/Service/llama_finetuned delete=yes parent=ModelDeployment/llama_finetuned spec=<content> version=6f6f8dc0]';
+  COMMENT = '[snowcat lab/Service/llama_finetuned delete=yes parent=ModelDeployment/llama_finetuned spec=<content> version=34bd9ce4]';
 
 -- create Function/llama_predict: does not exist
 CREATE FUNCTION LLM_FINETUNE_DB.HOL.LLAMA_PREDICT(prompt VARCHAR)
