@@ -11,11 +11,13 @@ Source: docs.snowflake.com, developer-guide/snowflake-cli/connecting/configure-c
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import snowflake.connector
 from snowflake.connector.errors import DatabaseError, OperationalError
 
 from controller.account.connection_files import Found, find_section, lab_file
@@ -25,6 +27,9 @@ from controller.account.redact import redact
 
 LOGIN_TIMEOUT = 15
 """Seconds for one login. The driver's own 120 would leave a person in front of a silent terminal."""
+
+PATIENCE = 30
+"""Seconds of trying a request again after the network failed. Without a limit the driver tries for ever, and says nothing of it."""
 
 SESSION_TOKEN = Path("/snowflake/session/token")
 
@@ -36,6 +41,10 @@ KEYS = (
     "client_store_temporary_credential",
 )  # fmt: skip
 """Keys of a connection that Snowcat passes on. Others of the file are left alone: they belong to other tools."""
+
+DRIVER_RETRIES = int(snowflake.connector.__version__.split(".")[0]) < 5
+"""Whether the driver tries a failed request again for ever if nothing is said. The 5.x line ends by itself, after two minutes."""
+_NO_ANSWER = 251011  # ER_CONNECTION_TIMEOUT
 
 _SECRET_KEYS = ("password", "token", "private_key_file_pwd", "passcode", "oauth_client_secret", "private_key_raw")
 _OTHER_NAMES = {
@@ -96,8 +105,25 @@ class Connection:
         if key_file := arguments.get("private_key_file"):
             arguments["private_key_file"] = str(Path(str(key_file)).expanduser())
         arguments.setdefault("login_timeout", LOGIN_TIMEOUT)
+        if DRIVER_RETRIES:
+            arguments["backoff_policy"] = self._backoff
         arguments.update(application="snowcat", client_session_keep_alive=False)
         return arguments
+
+    def _backoff(self) -> Iterator[int]:
+        """Seconds between two tries of a request. Its `network_timeout` is no way to end them: it also cancels statements that run longer.
+
+        Raises:
+            OperationalError: in place of one more try, `PATIENCE` seconds after the first.
+        """
+        wait = 1
+        yield wait
+        begun = time.monotonic()
+        while time.monotonic() - begun < PATIENCE:
+            wait = min(2 * wait, 8)
+            yield wait
+        message = f"the account at {self.address} did not answer for {PATIENCE} seconds: check the network, and whether it is up"
+        raise OperationalError(msg=message, errno=_NO_ANSWER)
 
     def _read_token(self, path: Path) -> str:
         try:

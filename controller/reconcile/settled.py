@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from controller.api.objects import ObjectKey
-from controller.kinds.base import Health
 from controller.reconcile.change import Action, Block, Plan
 from controller.reconcile.report import ObjectStatus
 
@@ -45,4 +44,4 @@ def _follows(plan: Plan, status: ObjectStatus, stuck: Collection[ObjectKey]) -> 
     if any(child in stuck for child in entry.children):
         return True
     waits = entry.change.action is Action.BLOCKED or entry.change.pending
-    return waits and any(key in stuck for key in entry.change.after) and status.health is not Health.PROGRESSING
+    return waits and any(key in stuck for key in entry.change.after)

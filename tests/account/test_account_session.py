@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, PublicFormat
 from embedded_account import run_account
 
+from controller.account import connections
 from controller.account.connections import Connection, find_connection
 from controller.account.counters import StatementClass
 from controller.account.errors import AccountError, AlreadyExists, Denied, LoginFailed, NotFound, NoWarehouse, Rejected, Transient
@@ -239,3 +240,15 @@ def test_a_password_for_the_registry_leaves_the_session_as_it_is(session: Sessio
     answer = json.loads(session.registry_password())
     assert set(answer) == {"token", "expires_in"} and answer["token"]
     assert session.execute("SELECT 1").scalar == 1
+
+
+@pytest.mark.skipif(not connections.DRIVER_RETRIES, reason="the 5.x line gives up by itself, after two minutes")
+def test_an_account_that_goes_away_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "PATIENCE", 0)
+    accounts = run_account(tmp_path / "state", "--time-scale", "0.01")
+    record = next(accounts).state / "account.json"
+    session = open_session(find_connection(str(record), environ={}))
+    for _ in accounts:
+        raise AssertionError("stopping the account yields nothing")
+    with pytest.raises(Transient, match="did not answer"):
+        session.execute("SHOW ROLES")

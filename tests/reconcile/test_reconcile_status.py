@@ -106,6 +106,8 @@ def test_a_secret_in_an_error_is_hidden(tmp_path: Path) -> None:
 
 PAIR = "kind: ComputePool\nmetadata: {name: pool}\nspec: {instanceFamily: CPU_X64_XS}\n---\n" + warehouse(dependsOn="[ComputePool/pool]")
 
+POOL_AFTER = "kind: ComputePool\nmetadata: {name: pool, dependsOn: [Warehouse/wh]}\nspec: {instanceFamily: CPU_X64_XS}\n"
+
 SETTLED = [
     ("everything is ready", "ours", "IDLE", "ours", True),
     ("a pool is starting", "ours", "STARTING", "ours", False),
@@ -125,6 +127,15 @@ def test_settled(tmp_path: Path, because: str, pool: str, state: str, other: str
         world.account.put("WAREHOUSES", "wh", OURS, **WAREHOUSE)
     plan = world.plan()
     assert settled(plan, statuses(plan, context())) is done, because
+
+
+def test_what_moves_but_waits_for_a_person_is_not_waited_for(tmp_path: Path) -> None:
+    """Its change cannot be made, so it never becomes ready: without this `apply` never ends."""
+    world = World(write(tmp_path, all="kind: Warehouse\nmetadata: {name: wh}\n---\n" + POOL_AFTER))
+    world.account.put("WAREHOUSES", "wh", None, **WAREHOUSE)
+    world.account.put("COMPUTE POOLS", "pool", world.comment("ComputePool", "pool"), **{**POOL, "state": "STARTING", "max_nodes": 9})
+    plan = world.plan()
+    assert settled(plan, statuses(plan, context()))
 
 
 def test_a_degraded_object_gets_time_to_recover(tmp_path: Path) -> None:
