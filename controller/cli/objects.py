@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import typer
 
 from controller.account.redact import redact
-from controller.api.names import Identifier, QualifiedName
+from controller.api.names import NameProblem, QualifiedName
 from controller.api.objects import ObjectKey
 from controller.cli.options import Format
 from controller.cli.plan import change_lines
@@ -126,13 +126,16 @@ def _describe(status: ObjectStatus, change: Change | None, history: list[Event])
     typer.echo("Events:" if history else "Events: none")
     for event in history:
         times = f" (×{event.count})" if event.count > 1 else ""
-        typer.echo(redact(f"  {_ago(event.time):<9}{event.type:<8}{event.reason:<18}{event.message}{times}"))
+        typer.echo(redact(f"  {_ago(event.time):<11}{event.type:<8}{event.reason:<18}{event.message}{times}"))
 
 
 def _key(event: Event) -> ObjectKey | None:
     """The object of an event, also of one that is in no manifest any more; None for an event of the whole project."""
     kind, slash, name = event.object.partition("/")
-    return ObjectKey(kind, QualifiedName(tuple(Identifier(part) for part in name.split(".")))) if slash else None
+    try:
+        return ObjectKey(kind, QualifiedName.parse(name)) if slash else None
+    except NameProblem:  # written by hand, or by an older snowcat
+        return None
 
 
 def _concerns(event: Event, wanted: Wanted) -> bool:

@@ -6,9 +6,10 @@ Attributes that every mark may carry: `delete=yes` (the manifest allows the obje
 
 from __future__ import annotations
 
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from controller.api.base import DeletionPolicy, ManagementPolicy
+from controller.api.names import Identifier, NameProblem
 from controller.api.objects import DesiredObject
 from controller.kinds.base import FieldChange, View
 from controller.kinds.mark import Mark, join_comment, split_comment
@@ -25,6 +26,14 @@ def mark_for(obj: DesiredObject, view: View, **attributes: str) -> Mark:
     if obj.parent is not None:
         pairs["parent"] = quote(str(obj.parent), safe=_KEPT)
     return Mark(view.project.name, obj.key.kind, quote(str(obj.key).partition("/")[2], safe=_KEPT), pairs)
+
+
+def marked_name(mark: Mark) -> Identifier | None:
+    """The last part of the name in a mark; None when somebody has written something there that is no name."""
+    try:
+        return Identifier.parse(unquote(mark.name))
+    except NameProblem:
+        return None
 
 
 def user_text(obj: DesiredObject) -> str:

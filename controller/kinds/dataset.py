@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, cast
-from urllib.parse import unquote
 
 from controller.account import statements as sql
 from controller.account.errors import NotFound, NoWarehouse
@@ -38,7 +37,7 @@ from controller.kinds.base import (
     View,
     Waiting,
 )
-from controller.kinds.comments import comment_drift, marked_comment, renewed_comment
+from controller.kinds.comments import comment_drift, marked_comment, marked_name, renewed_comment
 from controller.kinds.mark import split_comment
 from controller.kinds.properties import as_int
 from controller.kinds.references import schema_of, schema_scope, warehouse_of
@@ -251,14 +250,14 @@ class DatasetKind(Kind):
     def inventory(self, view: View) -> Iterable[Inventory]:
         found = {}
         for row, mark in _marked_tables(view):
-            schema = QualifiedName((Identifier(str(row["database_name"])), Identifier(str(row["schema_name"]))))
-            found[ObjectKey(self.name, schema.child(Identifier.parse(unquote(mark.name))))] = mark
+            if name := marked_name(mark):
+                found[ObjectKey(self.name, _schema(row).child(name))] = mark
         return [Inventory(key, mark) for key, mark in sorted(found.items(), key=lambda item: item[0])]
 
     def _table_by_mark(self, key: ObjectKey, view: View) -> QualifiedName:
         """The table of a dataset whose manifest is gone; it may have had another name."""
         for row, mark in _marked_tables(view):
-            if Identifier.parse(unquote(mark.name)) == key.name.name and row["schema_name"] == schema_of(key.name).name.text:
+            if marked_name(mark) == key.name.name and _schema(row) == schema_of(key.name):
                 return schema_of(key.name).child(Identifier(str(row["name"])))
         return key.name
 
@@ -288,6 +287,10 @@ def _attributes(fact: DatasetFact) -> dict[str, str]:
 
 def _show(obj: DesiredObject) -> Show:
     return Show("TABLES", schema_scope(obj.key.name))
+
+
+def _schema(row: Row) -> QualifiedName:
+    return QualifiedName((Identifier(str(row["database_name"])), Identifier(str(row["schema_name"]))))
 
 
 def _marked_tables(view: View) -> Iterable[tuple[Row, Any]]:

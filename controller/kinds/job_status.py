@@ -10,6 +10,7 @@ from controller.account.snapshot import Show
 from controller.api.names import Identifier, QualifiedName
 from controller.api.objects import DesiredObject, ObjectKey
 from controller.kinds.base import FieldChange, Health, Inventory, Observation, Sql, Step, View
+from controller.kinds.comments import marked_name
 from controller.kinds.jobs import Attempt, JobFact, Next, attempts, next_step
 from controller.kinds.mark import Mark, split_comment
 from controller.kinds.references import schema_of
@@ -149,7 +150,7 @@ def drop_jobs(key: ObjectKey, view: View) -> Sequence[Step]:
     steps = []
     for row in view.snapshot.rows(services_in(key.name)) if view.snapshot.asked(services_in(key.name)) else _all_rows(view):
         mark = split_comment(row.get("comment"))[1]
-        if mark is not None and _is_of(mark, key, view) and row.get("schema_name", schema.name.text) == schema.name.text:
+        if mark is not None and _is_of(mark, key, view) and _in(row, schema):
             name = schema.child(Identifier(str(row["name"])))
             steps.append(Sql(f"DROP SERVICE {name.sql}", tolerate=frozenset({2003, 2043})))
     return steps
@@ -161,9 +162,9 @@ def job_inventory(kind: str, view: View) -> list[Inventory]:
     for row in _all_rows(view):
         mark = split_comment(row.get("comment"))[1]
         parts = [row.get("database_name"), row.get("schema_name")]
-        if mark is not None and (mark.project, mark.kind) == (view.project.name, kind) and all(parts):
+        if mark is not None and (mark.project, mark.kind) == (view.project.name, kind) and all(parts) and (name := marked_name(mark)):
             schema = QualifiedName(tuple(Identifier(str(part)) for part in parts))
-            found[ObjectKey(kind, schema.child(Identifier.parse(mark.name)))] = mark
+            found[ObjectKey(kind, schema.child(name))] = mark
     return [Inventory(key, mark) for key, mark in sorted(found.items(), key=lambda item: item[0])]
 
 
@@ -172,5 +173,11 @@ def _all_rows(view: View) -> list[Mapping[str, Any]]:
     return [row for read in reads for row in view.snapshot.rows(read)]
 
 
+def _in(row: Mapping[str, Any], schema: QualifiedName) -> bool:
+    """Whether a row of SHOW, which may be of one schema or of the account, is of this schema."""
+    places = zip(("database_name", "schema_name"), schema.parts, strict=True)
+    return all(row.get(column, part.text) == part.text for column, part in places)
+
+
 def _is_of(mark: Mark, key: ObjectKey, view: View) -> bool:
-    return (mark.project, mark.kind, mark.name) == (view.project.name, key.kind, str(key).partition("/")[2])
+    return (mark.project, mark.kind, marked_name(mark)) == (view.project.name, key.kind, key.name.name)

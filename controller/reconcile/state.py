@@ -47,8 +47,8 @@ _DEDUPE = 3600.0  # seconds within which an equal event counts up
 
 
 def identity(key: ObjectKey) -> str:
-    """A key with its full name, as the state file knows it."""
-    return f"{key.kind}/{key.name}"
+    """A key with its full name, as the state file knows it: quoted as in SQL where it must be, so that it can be read back."""
+    return f"{key.kind}/{key.name.sql}"
 
 
 class State:

@@ -136,3 +136,11 @@ def test_the_last_failure_is_there_for_others(tmp_path: Path) -> None:
     assert other.failures([POOL, key("ComputePool", "x")]) == {POOL: failure}
     other.keep_failure(POOL, None)
     assert other.failures([POOL]) == {}
+
+
+def test_names_that_need_quotes_are_told_apart_and_read_back() -> None:
+    state = State(None)
+    one, other = key("Stage", '"a.b".c.d'), key("Stage", 'a."b.c".d')
+    state.event(one, Reason.CREATED, "made")
+    assert [event.object for event in state.events(one)] == ['Stage/"a.b".C.D']
+    assert state.events(other) == []
