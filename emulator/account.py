@@ -120,9 +120,9 @@ class Account:
             self.store.drop(obj)
             if obj.kind == "ROLE":
                 self.store.forget_role(obj.name)
-        if obj.kind == "STAGE":
+        if obj.kind in ("STAGE", "TABLE", "USER"):
             self.stages.drop(obj)
-        elif obj.kind == "TABLE":
+        if obj.kind == "TABLE":
             self.engine.drop_table(obj)
         elif obj.kind == "USER":
             for grant in self.store.role_grants(to=("USER", obj.name)):

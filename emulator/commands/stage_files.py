@@ -13,8 +13,9 @@ from emulator.commands.context import CommandContext
 from emulator.commands.registry import command
 from emulator.execute import TransferAnswer
 from emulator.results import ResultSet, number, text
-from emulator.sql.parser import Cursor, StageRef
+from emulator.sql.parser import Cursor
 from emulator.stages.files import StageFile
+from emulator.stages.lookup import file_label, find_stage
 
 
 def _local_path(cursor: Cursor) -> str:
@@ -47,19 +48,13 @@ def _options(cursor: Cursor) -> dict[str, Any]:
     return given
 
 
-def _stage(ctx: CommandContext, reference: StageRef, privilege: str) -> CatalogueObject:
-    if reference.kind != "named":
-        raise errors.unsupported("user and table stages: name a stage")
-    return ctx.get("STAGE", reference.name, privilege)
-
-
 @command("PUT")
 def put(ctx: CommandContext, cursor: Cursor) -> ResultSet:
     """Gives the driver a presigned address. It asks again per file (4.x), so that nothing happens here."""
     local = _local_path(cursor)
     reference = cursor.stage_ref()
     options = _options(cursor)
-    stage = _stage(ctx, reference, "WRITE")
+    stage = find_stage(ctx, reference, "WRITE")
     name = posixpath.basename(local.replace("\\", "/"))
     target = posixpath.join(reference.path, name)
     account = ctx.account
@@ -86,7 +81,7 @@ def get(ctx: CommandContext, cursor: Cursor) -> ResultSet:
     reference = cursor.stage_ref()
     local = _local_path(cursor)
     options = _options(cursor)
-    stage = _stage(ctx, reference, "READ")
+    stage = find_stage(ctx, reference, "READ")
     files = _matching(ctx, stage, reference.path, options.get("PATTERN"))
     account = ctx.account
     raise TransferAnswer(
@@ -129,15 +124,15 @@ def _matching(ctx: CommandContext, stage: CatalogueObject, path: str, pattern: s
         wanted = re.compile(pattern)
     except re.error:
         raise errors.invalid_parameter(pattern, "PATTERN") from None
-    return [f for f in files if wanted.fullmatch(f.path) or wanted.fullmatch(f"{stage.name.lower()}/{f.path}")]
+    return [f for f in files if wanted.fullmatch(f.path) or wanted.fullmatch(file_label(stage, f.path))]
 
 
 def _list(ctx: CommandContext, cursor: Cursor) -> ResultSet:
     reference = cursor.stage_ref()
     pattern = _options(cursor).get("PATTERN")
-    stage = _stage(ctx, reference, "READ")
+    stage = find_stage(ctx, reference, "READ")
     rows = [
-        (f"{stage.name.lower()}/{f.path}", f.size, f.md5, email.utils.formatdate(f.modified, usegmt=True))
+        (file_label(stage, f.path), f.size, f.md5, email.utils.formatdate(f.modified, usegmt=True))
         for f in _matching(ctx, stage, reference.path, pattern)
     ]
     return ResultSet([text("name"), number("size"), text("md5"), text("last_modified")], rows)
@@ -146,11 +141,11 @@ def _list(ctx: CommandContext, cursor: Cursor) -> ResultSet:
 def _remove(ctx: CommandContext, cursor: Cursor) -> ResultSet:
     reference = cursor.stage_ref()
     pattern = _options(cursor).get("PATTERN")
-    stage = _stage(ctx, reference, "WRITE")
+    stage = find_stage(ctx, reference, "WRITE")
     rows = []
     for found in _matching(ctx, stage, reference.path, pattern):
         ctx.account.stages.remove(stage, found.path)
-        rows.append((f"{stage.name.lower()}/{found.path}", "removed"))
+        rows.append((file_label(stage, found.path), "removed"))
     return ResultSet([text("name"), text("result")], rows)
 
 

@@ -17,7 +17,7 @@ from sqlglot import exp
 from sqlglot.errors import ParseError, TokenError
 
 from emulator import errors, warehouses
-from emulator.engine import faults, types
+from emulator.engine import faults, loads, types
 from emulator.engine.macros import MACROS
 from emulator.engine.prepared import Prepared, prepare, prepare_change
 from emulator.engine.rewrite import parse
@@ -47,8 +47,8 @@ class Engine:
     def __init__(self, account: Account, path: Path) -> None:
         self._account = account
         self._db = duckdb.connect(str(path), config={"threads": 2})
-        for macro in MACROS:
-            self._db.execute(macro)
+        for statement in (*MACROS, *loads.SETUP):
+            self._db.execute(statement)
 
     def close(self) -> None:
         self._db.close()
@@ -149,7 +149,7 @@ class Engine:
                 duck.commit()
         except BaseException:
             if own:
-                _rollback(duck)
+                rollback(duck)
             raise
         return counts
 
@@ -196,7 +196,7 @@ class Engine:
     def rollback(self, session: Session) -> None:
         with session.lock:
             if session.transaction is not None:
-                _rollback(session.transaction)
+                rollback(session.transaction)
                 session.transaction = None
 
     def end_session(self, session: Session) -> None:
@@ -209,10 +209,10 @@ class Engine:
 
     # -- stored tables
 
-    def execute(self, sql: str) -> list[Any]:
+    def execute(self, sql: str, values: list[Any] | None = None) -> list[Any]:
         """Runs DDL of the account's own on the stored tables."""
         try:
-            return self._db.cursor().execute(sql).fetchall()
+            return self._db.cursor().execute(sql, values).fetchall()
         except duckdb.Error as error:
             raise faults.translate(error) from None
 
@@ -225,7 +225,7 @@ class Engine:
                 duck.execute(statement)
             duck.commit()
         except duckdb.Error as error:
-            _rollback(duck)
+            rollback(duck)
             raise faults.translate(error) from None
 
     def copy_rows(self, source: CatalogueObject, target: CatalogueObject) -> None:
@@ -234,13 +234,16 @@ class Engine:
 
     def truncate(self, session: Session, table: CatalogueObject) -> None:
         try:
-            self.cursor(session).execute(f"DELETE FROM {stored_name(table)}")
+            duck = self.cursor(session)
+            duck.execute(f"DELETE FROM {stored_name(table)}")
+            loads.forget(duck, table)
         except duckdb.Error as error:
             raise faults.translate(error) from None
         self.touched(session, table)
 
     def drop_table(self, table: CatalogueObject) -> None:
         self.execute(f"DROP TABLE IF EXISTS {stored_name(table)}")
+        loads.forget(self.cursor(), table)
 
     def row_count(self, table: CatalogueObject) -> int:
         try:
@@ -273,7 +276,7 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _rollback(duck: duckdb.DuckDBPyConnection) -> None:
+def rollback(duck: duckdb.DuckDBPyConnection) -> None:
     try:
         duck.rollback()
     except duckdb.Error:

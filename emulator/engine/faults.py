@@ -16,6 +16,9 @@ _NO_TABLE = re.compile(r"Table with name (.*?) does not exist")
 _VALUE = re.compile(r"[Cc]ould not convert string ['\"](.*?)['\"] to (\w+)|invalid (\w+) field format: \"(.*?)\"", re.DOTALL)
 _NUMERIC = re.compile(r"INT|DECIMAL|DOUBLE|FLOAT", re.IGNORECASE)
 _WIDTH = re.compile(r"has (\d+) columns but (\d+) values were supplied")
+_WHERE = re.compile(r'in file ".*?", at byte \d+ in record/value \d+: ')
+_VARIANT = re.compile(r"Failed to cast value to (\w+): (.*)")
+_VARIANT_TYPES = {"boolean": "BOOLEAN", "date": "DATE", "timestamp": "TIMESTAMP_NTZ"}
 _NOT_NULL = re.compile(r"NOT NULL constraint failed: .*?\.?([^.\s]+)$")
 
 
@@ -27,7 +30,9 @@ def translate(error: duckdb.Error) -> errors.SqlError:
     if "Division by zero" in text:
         return errors.division_by_zero()
     if "Malformed JSON" in text:
-        return errors.bad_json(text.partition("Malformed JSON")[2].strip(" :\n") or "malformed value")
+        return errors.bad_json(_WHERE.sub("", text.partition("Malformed JSON")[2]).strip(" :\n") or "malformed value")
+    if match := _VARIANT.search(text):
+        return errors.SqlError(100071, "22018", f"Failed to cast variant value {match[2]} to {_VARIANT_TYPES.get(match[1], 'FIXED')}")
     if match := _UNKNOWN_FUNCTION.search(text):
         return errors.unknown_function(match[1].upper())
     if match := _COLUMN.search(text):

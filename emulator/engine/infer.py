@@ -12,6 +12,7 @@ from sqlglot import exp
 from emulator import errors
 from emulator.results import Column, ResultSet, number, text
 from emulator.sql.parser import Cursor
+from emulator.stages.lookup import find_stage
 from emulator.stages.reader import duck_source
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 def infer_schema(ctx: CommandContext, duck: duckdb.DuckDBPyConnection, options: dict[str, exp.Expr]) -> ResultSet:
     """Columns of the files at LOCATION, read with the named FILE_FORMAT."""
     reference = Cursor(options["LOCATION"].name).stage_ref()
-    stage = ctx.get("STAGE", reference.name, "READ", "USAGE")
+    stage = find_stage(ctx, reference, "READ", "USAGE")
     files = [ctx.account.stages.root(stage) / f.path for f in ctx.account.stages.list(stage, reference.path)]
     if not files:
         raise errors.file_not_found(options["LOCATION"].name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from emulator.engine.loads import SCHEMA
 from emulator.engine.sources import schema_name
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def recover(account: Account) -> None:
             owner = obj.props.get("temporary_of")
             if owner is not None and owner not in live:
                 store.drop(obj)
-    rows = account.engine.execute("SELECT schema_name, table_name FROM duckdb_tables() WHERE NOT internal")
+    rows = account.engine.execute("SELECT schema_name, table_name FROM duckdb_tables() WHERE NOT internal AND schema_name <> ?", [SCHEMA])
     stored = {(row[0], row[1]) for row in rows}
     known = {(schema_name(t.database, t.schema), t.name): t for t in store.list("TABLE")}
     for schema, name in stored - set(known):

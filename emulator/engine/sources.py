@@ -22,6 +22,7 @@ from emulator.engine.rewrite import column, json_cast, normalize
 from emulator.results import ResultSet
 from emulator.sql.names import QualifiedName
 from emulator.sql.parser import Cursor
+from emulator.stages.lookup import file_label, find_stage
 from emulator.stages.reader import ReadOptions, stage_query
 from emulator.wire.encode import arrow_table
 
@@ -166,7 +167,7 @@ class Sources:
 
     def _stage(self, table: exp.Table, text: str) -> None:
         reference = Cursor(text).stage_ref()
-        stage = self.ctx.get("STAGE", reference.name, "READ", "USAGE")
+        stage = find_stage(self.ctx, reference, "READ", "USAGE")
         options = ReadOptions.from_table(self.ctx, table, stage)
         files = [f for f in self.ctx.account.stages.list(stage, reference.path) if options.accepts(f.path)]
         if not files:
@@ -176,7 +177,7 @@ class Sources:
     def read_files(self, table: exp.Table, stage: CatalogueObject, files: list[StageFile], options: ReadOptions) -> None:
         """Puts the rows of staged files in the place of the reference."""
         root = self.ctx.account.stages.root(stage)
-        query, arrow = stage_query(self.duck, [(root / f.path, f"{stage.name.lower()}/{f.path}") for f in files], options)
+        query, arrow = stage_query(self.duck, [(root / f.path, file_label(stage, f.path)) for f in files], options)
         if arrow is not None:
             name = f"rows_{next(_fresh)}"
             self.duck.register(name, arrow)

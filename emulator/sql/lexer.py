@@ -77,7 +77,7 @@ class _Lexer:
             elif source.startswith("--", start) or self._slash_comment(start):
                 end = source.find("\n", start)
                 self.index = len(source) if end < 0 else end
-            elif source.startswith("/*", start):
+            elif source.startswith("/*", start) and not self._in_file_address(start):
                 end = source.find("*/", start + 2)
                 if end < 0:
                     raise self._fail(start)
@@ -85,6 +85,11 @@ class _Lexer:
             else:
                 return
             self._newlines(start)
+
+    def _in_file_address(self, at: int) -> bool:
+        """`/*` opens a comment, but not in `file:///folder/*`."""
+        begin = max(self.source.rfind(blank, 0, at) for blank in " \t\n")
+        return self.source.startswith("file://", begin + 1)
 
     def _slash_comment(self, at: int) -> bool:
         """`//` opens a comment, but not in `file:///x`."""
