@@ -116,7 +116,7 @@ class _Narrator:
     def __call__(self, report: Report) -> None:
         for event in report.events:
             write = log.warning if event.type == "Warning" else log.info
-            write(event.reason, object=event.object, message=event.message, generation=event.generation)
+            write(event.reason, object=str(event.key or event.object), message=event.message, generation=event.generation)
         if report.problems != self._problems:
             for problem in report.problems:
                 log.error("InvalidManifest", message=problem)

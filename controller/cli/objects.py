@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 import typer
 
 from controller.account.redact import redact
-from controller.api.names import NameProblem, QualifiedName
 from controller.api.objects import ObjectKey
 from controller.cli.options import Format
 from controller.cli.plan import change_lines
@@ -129,22 +128,13 @@ def _describe(status: ObjectStatus, change: Change | None, history: list[Event])
         typer.echo(redact(f"  {_ago(event.time):<11}{event.type:<8}{event.reason:<18}{event.message}{times}"))
 
 
-def _key(event: Event) -> ObjectKey | None:
-    """The object of an event, also of one that is in no manifest any more; None for an event of the whole project."""
-    kind, slash, name = event.object.partition("/")
-    try:
-        return ObjectKey(kind, QualifiedName.parse(name)) if slash else None
-    except NameProblem:  # written by hand, or by an older snowcat
-        return None
-
-
 def _concerns(event: Event, wanted: Wanted) -> bool:
-    key = _key(event)
+    key = event.key
     return (not wanted.kinds and not wanted.names) or (key is not None and wanted.matches(key))
 
 
 def _event_row(event: Event) -> tuple[object, ...]:
-    return _ago(event.time), event.type, event.reason, _key(event) or event.object, event.count, event.message
+    return _ago(event.time), event.type, event.reason, event.key or event.object, event.count, event.message
 
 
 def _ago(time: datetime) -> str:

@@ -178,13 +178,13 @@ def _choose(
 
 
 def _decode_all(files: list[Path], reader: _Reader, values: Values, problems: list[Problem]) -> tuple[list[Draft], list[Broken]]:
-    """Checked documents, and those that are wrong. What concerns a whole file is added to `problems`."""
+    """Checked documents, and those that are wrong (one stands for a file that cannot be read). Warnings are added to `problems`."""
     drafts: list[Draft] = []
     broken: list[Broken] = []
     for file in files:
         nodes = reader.nodes(file)
         if isinstance(nodes, Problem):
-            problems.append(nodes)
+            broken.append(Broken((nodes,)))
             continue
         if not nodes:
             problems.append(Problem(Location(file, 1), "the file is empty", "remove it, or write a manifest", severity=Severity.WARNING))

@@ -45,11 +45,16 @@ class _Lookup:
     """Finds the object that a name means."""
 
     def __init__(
-        self, keys: Iterable[ObjectKey], existing: Iterable[ObjectKey], troubled: Mapping[tuple[str, Identifier], Location]
+        self,
+        keys: Iterable[ObjectKey],
+        existing: Iterable[ObjectKey],
+        troubled: Mapping[tuple[str, Identifier], Location],
+        unread: Iterable[Location],
     ) -> None:
         self.keys = set(keys)
         self.existing = set(existing)
         self.troubled = troubled  # kind and name of documents that are wrong → where
+        self.unread = sorted({str(shown(place.file)) for place in unread})  # files with a document whose kind or name nobody can tell
 
     def find(self, kind: str, text: str, home: QualifiedName | None) -> ObjectKey:
         """The key that `text` means when it stands in an object of the schema or database `home`.
@@ -82,10 +87,14 @@ class _Lookup:
             return LookupError(f"the {kind} {text!r} has a problem of its own", f"see {shown(place.file)}:{place.line}")
         names = [str(k).split("/", 1)[1] for k in self.keys if k.kind == kind]
         other = sorted({k.kind for k in self.keys if k.name.name == name.name})
-        hint = did_you_mean(text, names) or (
-            f"there is a {other[0]} of that name" if other else f"list {kind}/{text} under 'existing' of snowcat.yaml"
-        )
+        hint = did_you_mean(text, names) or (f"there is a {other[0]} of that name" if other else self.elsewhere(kind, text))
         return LookupError(f"there is no {kind} {text!r} among the manifests", hint)
+
+    def elsewhere(self, kind: str, text: str) -> str:
+        """Where an object may be that no manifest declares."""
+        if self.unread:
+            return f"it may stand in {', '.join(self.unread)}, which cannot be read"
+        return f"declare it, or list {kind}/{text} under 'existing' of snowcat.yaml"
 
 
 def _nearest_first(name: QualifiedName, depth: int, home: QualifiedName | None) -> Iterable[QualifiedName]:
@@ -142,7 +151,8 @@ def resolve(candidates: list[Candidate], broken: list[Broken], settings: Project
     existing, _ = existing_objects(settings)
     troubled = {(b.kind, b.name): b.problems[0].location for b in broken if b.name and b.problems}
     troubled |= {(p.key.kind, p.key.name.name): p.location for p in problems if p.key}
-    lookup = _Lookup(unique, existing, troubled)
+    unread = [b.problems[0].location for b in broken if b.problems and not (b.kind and b.name)]
+    lookup = _Lookup(unique, existing, troubled, unread)
     while True:  # an object that refers to a wrong one is wrong too, and so on until nothing new is found
         objects, found = _references(unique, lookup, settings)
         found = found or _cycle(objects)
@@ -257,7 +267,7 @@ def _container_message(key: ObjectKey, kind: str, lookup: _Lookup) -> tuple[str,
     if place:
         return f"the {kind} {text} has a problem of its own", f"see {shown(place.file)}:{place.line}"
     near = did_you_mean(text, [str(k.name).lower() for k in lookup.keys if k.kind == kind])
-    return f"there is no {kind} {text} among the manifests", near or f"declare it, or list {kind}/{text} under 'existing' of snowcat.yaml"
+    return f"there is no {kind} {text} among the manifests", near or lookup.elsewhere(kind, text)
 
 
 def _cycle(objects: Mapping[ObjectKey, DesiredObject]) -> list[Problem]:

@@ -10,6 +10,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from controller.api.names import NameProblem, QualifiedName
+from controller.api.objects import ObjectKey
+
 
 class Reason(StrEnum):
     # work on one object
@@ -64,6 +67,15 @@ class Event:
     count: int = 1
     generation: int = 0
     statement_id: str = ""
+
+    @property
+    def key(self) -> ObjectKey | None:
+        """The object, also one that is in no manifest any more; None for an event of the whole project."""
+        kind, slash, name = self.object.partition("/")
+        try:
+            return ObjectKey(kind, QualifiedName.parse(name)) if slash else None
+        except NameProblem:  # written by hand, or by an older snowcat
+            return None
 
     def as_dict(self) -> dict[str, Any]:
         return {

@@ -9,6 +9,7 @@ import logging
 import sys
 import traceback
 from collections.abc import MutableMapping
+from datetime import datetime
 from typing import Any, TextIO
 
 import structlog
@@ -19,11 +20,7 @@ from controller.account.redact import redact
 def configure(*, as_json: bool, level: int = logging.INFO, stream: TextIO | None = None) -> None:
     """Call once, early. Lines go to `stream`, by default standard error, so that output for scripts stays clean."""
     out = stream or sys.stderr
-    renderer: Any = (
-        structlog.processors.JSONRenderer()
-        if as_json
-        else structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback)
-    )
+    renderer: Any = structlog.processors.JSONRenderer() if as_json else person
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -36,6 +33,18 @@ def configure(*, as_json: bool, level: int = logging.INFO, stream: TextIO | None
         logger_factory=structlog.PrintLoggerFactory(out),
         cache_logger_on_first_use=False,
     )
+
+
+def person(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> str:
+    """A structlog renderer: time of day, object, what happened, and why; what else there is comes last as `key=value`."""
+    moment = datetime.fromisoformat(str(entry.pop("timestamp"))).astimezone().strftime("%H:%M:%S")
+    level = str(entry.pop("level", "info"))
+    event, subject = str(entry.pop("event", "")), str(entry.pop("object", "") or "")
+    words = [entry.pop(key, "") for key in ("action", "reason", "message", "error")]
+    said = ": ".join(str(word) for word in words if word)
+    rest = " ".join(f"{key}={value}" for key, value in entry.items() if key not in ("generation", "project") and value not in ("", None))
+    parts = [moment, "" if level == "info" else level.upper(), subject, event, f"({said})" if said else "", rest]
+    return "  ".join(part for part in parts if part)
 
 
 def redact_all(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

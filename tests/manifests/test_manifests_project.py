@@ -265,3 +265,12 @@ def test_a_relative_path_is_shown_relative(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert str(load_project(tmp_path).errors[0]).startswith(f"{tmp_path}/bad.yaml:")
+
+
+def test_a_name_that_may_stand_in_an_unreadable_file_says_so(tmp_path: Path) -> None:
+    (tmp_path / "snowcat.yaml").write_text("apiVersion: snowcat/v1\nkind: Project\nproject: p\nrole: r\nhome: db.home\n", encoding="utf-8")
+    (tmp_path / "a.yaml").write_text("spec: {\n", encoding="utf-8")
+    (tmp_path / "b.yaml").write_text("apiVersion: snowcat/v1\nkind: Schema\nmetadata: {name: s, database: elsewhere}\n", encoding="utf-8")
+    found = {problem.location.file.name: str(problem) for problem in load_project(tmp_path).problems}
+    assert "this is not YAML" in found["a.yaml"]
+    assert "it may stand in" in found["b.yaml"] and "a.yaml" in found["b.yaml"]
