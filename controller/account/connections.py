@@ -28,7 +28,7 @@ from controller.account.redact import redact
 LOGIN_TIMEOUT = 15
 """Seconds for one login. The driver's own 120 would leave a person in front of a silent terminal."""
 
-PATIENCE = 30
+PATIENCE = 15
 """Seconds of trying a request again after the network failed. Without a limit the driver tries for ever, and says nothing of it."""
 
 SESSION_TOKEN = Path("/snowflake/session/token")

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
-from controller.account.errors import Denied, NotFound
+from controller.account.errors import AccountError, Denied, NotFound
 from controller.account.session import SessionPool
 from controller.account.snapshot import Missing, Read, Row
 
@@ -27,7 +27,12 @@ def read(pool: SessionPool, reads: Iterable[Read]) -> dict[Read, tuple[Row, ...]
     if not wanted:
         return {}
     with ThreadPoolExecutor(max_workers=min(pool.size, len(wanted)), thread_name_prefix="read") as workers:
-        answers = list(workers.map(lambda question: _ask(pool, question), wanted))
+        asked = [workers.submit(_ask, pool, question) for question in wanted]
+        try:
+            answers = [question.result() for question in asked]
+        except AccountError:
+            workers.shutdown(wait=False, cancel_futures=True)  # each question to an account that is away takes its time
+            raise
     return dict(zip(wanted, answers, strict=True))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -197,6 +198,21 @@ def test_reads_side_by_side(connection: Connection) -> None:
     pool.close()
     with pytest.raises(Transient, match="closed"):
         current_role(pool)
+
+
+def test_an_account_that_is_away_is_not_asked_every_question(connection: Connection) -> None:
+    """Each question to it takes as long as the driver's patience."""
+    tries = 0
+
+    def refuse(*_: object, **__: object) -> Session:
+        nonlocal tries
+        tries += 1
+        time.sleep(0.01)
+        raise Transient("away")
+
+    with pytest.raises(Transient):
+        read(SessionPool(connection, 1, opener=refuse), [Show("STAGES", f"SCHEMA D.S{number}") for number in range(50)])
+    assert tries < 25
 
 
 def test_a_broken_statement_stops_a_read(connection: Connection) -> None:
