@@ -50,8 +50,8 @@ check: .venv/.ready ## lint, format, types, import rules (seconds)
 test: check $(CONNECTOR5)/.ready ## check, then every test
 	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-test-deep: .venv/.ready $(CONNECTOR5)/.ready ## properties with many more examples and random kills: SEED=n EXAMPLES=n
-	$(TEST_ENV) HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --hypothesis-seed=$(or $(SEED),random) tests
+test-deep: .venv/.ready $(CONNECTOR5)/.ready ## properties and random kills, over and over: SEED=n BUDGET=minutes
+	$(TEST_ENV) $(BIN)/python tests/deep.py $(if $(SEED),--seed $(SEED)) $(if $(BUDGET),--budget $(BUDGET)) --workers $(WORKERS)
 
 bench: .venv/.ready ## statements of a cycle and time of a plan, over growing projects
 	$(BIN)/python benchmarks/plan.py

@@ -1,13 +1,25 @@
-"""How hard the property tests look: `make test-deep` chooses the profile `deep`."""
+"""How hard the property tests and random schedules look. `make test` runs each once; `make test-deep` (tests/deep.py) repeats them."""
 
 from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("default", deadline=None)
-settings.register_profile(
-    "deep", deadline=None, max_examples=int(os.environ.get("EXAMPLES", "2000")), suppress_health_check=[HealthCheck.too_slow]
-)
+settings.register_profile("deep", deadline=None, max_examples=500, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(scope="session")
+def seed() -> int:
+    """What a random schedule starts from; `make test-deep` counts it up."""
+    return int(os.environ.get("SNOWCAT_SEED", "0"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Properties and tests with a random schedule carry the mark `deep`, without having to say so."""
+    for item in items:
+        if "seed" in getattr(item, "fixturenames", ()) or getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+            item.add_marker(pytest.mark.deep)
