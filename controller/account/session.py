@@ -140,6 +140,8 @@ class Session:
             raise FileNotFoundError(f"{local} is not a file")
         if "'" in str(local.resolve()):
             raise Rejected(f"{local}: a file with a quote in its path cannot be uploaded; rename it")
+        if "'" in folder:
+            raise Rejected(f"a file cannot be uploaded to {folder} of @{stage.sql}: take the quote out of the folder's name")
         for row in self.execute(statements.put(str(local.resolve()), stage, folder, compress=compress)).rows:
             if str(row.get("status", "")).upper() not in {"UPLOADED", "SKIPPED"}:
                 raise Transient(f"{local.name} was not stored on @{stage.sql}: {redact(str(row.get('message') or row.get('status')))}")

@@ -42,9 +42,12 @@ app.add_typer(local_app, name="local")
 
 def _version(value: bool) -> None:
     if value:
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        typer.echo(f"snowcat {version('snowcat')}")
+        try:
+            typer.echo(f"snowcat {version('snowcat')}")
+        except PackageNotFoundError:
+            typer.echo("snowcat, from a folder that is not installed")
         raise typer.Exit
 
 

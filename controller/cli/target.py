@@ -40,6 +40,8 @@ class Target:
     def __post_init__(self) -> None:
         if self.local and self.connection:
             raise Failure("--local and -c exclude each other", INVALID)
+        if not self.folder.exists():  # or the project above it would be taken, and a slip of the pen destroy that one
+            raise Failure(f"there is no file or folder {self.folder}", INVALID)
 
     @property
     def local_account(self) -> LocalAccount:

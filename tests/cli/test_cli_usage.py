@@ -47,6 +47,7 @@ def test_every_command_explains_itself(command: str, snowcat: Snowcat) -> None:
         ("an unknown schema", ["schema", "Pool"], "unknown kind 'Pool'"),
         ("an unknown account of the project", ["plan", "--offline", "--account", "prod"], "there is no account 'prod'; known: local"),
         ("a path that is not there", ["validate", "nowhere"], "there is no file or folder nowhere"),
+        ("a path that is not there, below a project", ["destroy", "nowhere", "--local", "--yes"], "there is no file or folder nowhere"),
         ("a folder without a project", ["plan", "--offline", "/"], "there is no snowcat.yaml here or above"),
     ],
 )
