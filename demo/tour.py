@@ -38,7 +38,7 @@ class Daemon:
     def _show(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            if not re.search(r"\] (statement|effect|done) ", line):  # what happened, not how
+            if not re.search(r"  (statement|effect|done)  ", line):  # what happened, not how
                 CONSOLE.print("  " + line.rstrip(), style="dim", markup=False, no_wrap=True, overflow="ellipsis")
 
     def kill(self) -> None:

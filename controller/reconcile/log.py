@@ -36,7 +36,7 @@ def configure(*, as_json: bool, level: int = logging.INFO, stream: TextIO | None
 
 
 def person(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> str:
-    """A structlog renderer: time of day, object, what happened, and why; what else there is comes last as `key=value`."""
+    """A structlog renderer: time of day, object, what happened, and why; what else there is comes last as `key=value`. One line each."""
     moment = datetime.fromisoformat(str(entry.pop("timestamp"))).astimezone().strftime("%H:%M:%S")
     level = str(entry.pop("level", "info"))
     event, subject = str(entry.pop("event", "")), str(entry.pop("object", "") or "")
@@ -44,7 +44,7 @@ def person(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> str:
     said = ": ".join(str(word) for word in words if word)
     rest = " ".join(f"{key}={value}" for key, value in entry.items() if key not in ("generation", "project") and value not in ("", None))
     parts = [moment, "" if level == "info" else level.upper(), subject, event, f"({said})" if said else "", rest]
-    return "  ".join(part for part in parts if part)
+    return "  ".join(" ".join(part.split()) for part in parts if part)
 
 
 def redact_all(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

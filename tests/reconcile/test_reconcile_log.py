@@ -21,6 +21,13 @@ from controller.reconcile.log import configure
             "a decision reads as a sentence",
         ),
         ("warning", "NotReady", {"object": "Stage/s", "message": ""}, "WARNING  Stage/s  NotReady", "nothing empty is shown"),
+        (
+            "info",
+            "statement",
+            {"sql": "SHOW\n  ROLES"},
+            "statement  sql=SHOW ROLES",
+            "a statement of several lines stays one line of the log",
+        ),
         ("info", "stopped", {"project": "lab", "seconds": 3}, "stopped  seconds=3", "what is left comes last"),
     ],
 )
