@@ -53,6 +53,7 @@ _OTHER_NAMES = {
     "private_key_path": "private_key_file", "private_key_passphrase": "private_key_file_pwd",
 }  # fmt: skip
 _NOT_PASSED = frozenset({"warehouse", "database", "schema"})  # every statement names its objects in full; no warehouse unless asked for
+_TEXTS = ("account", "user", "password", "role", "host", "protocol", "region", "authenticator", "private_key_file", "token")
 _WHOLE_NUMBERS = frozenset({"port", "login_timeout", "network_timeout"})
 
 
@@ -134,6 +135,12 @@ class Connection:
         return token
 
     def _check(self, arguments: Mapping[str, Any]) -> None:
+        wrong = next((key for key in _TEXTS if not isinstance(arguments.get(key, ""), str)), None)
+        if wrong:
+            raise LoginFailed(f"{self._where()}: `{wrong}` must be a text in quotes")
+        wrong = next((key for key in sorted(_WHOLE_NUMBERS) if type(arguments.get(key, 0)) is not int), None)
+        if wrong:
+            raise LoginFailed(f"{self._where()}: `{wrong}` must be a whole number")
         method = str(arguments.get("authenticator", "snowflake")).upper()
         if not arguments.get("account"):
             raise LoginFailed(f"{self._where()} names no account: set `account` to <organisation>-<account>")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,8 +58,11 @@ def read_text(path: Path) -> str | Problem:
     """The text of a file without its byte order mark, or why there is none."""
     start = Location(path, 1)
     try:
-        if path.stat().st_size > MAX_BYTES:
-            size = path.stat().st_size / (1 << 20)
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # reading a pipe would wait for ever
+            return Problem(start, "this is no file", "only files, and links to files, are read as manifests")
+        if found.st_size > MAX_BYTES:
+            size = found.st_size / (1 << 20)
             return Problem(
                 start, f"the file has {size:.1f} MiB; a manifest has at most 1 MiB", "split it, and keep data in files of its own"
             )

@@ -184,6 +184,9 @@ INCOMPLETE = [
     ({"account": "a", "user": "u", "authenticator": "SNOWFLAKE_JWT"}, "needs private_key_file"),
     ({"account": "a", "user": "u", "authenticator": "PROGRAMMATIC_ACCESS_TOKEN"}, "needs token"),
     ({"account": "a", "authenticator": "oauth", "token_file_path": "/no/such"}, "cannot be read"),
+    ({"account": ["a"], "user": "u", "password": "word-word"}, "`account` must be a text in quotes"),
+    ({"account": "a", "user": 3, "password": "word-word"}, "`user` must be a text in quotes"),
+    ({"account": "a", "user": "u", "password": "word-word", "port": "abc"}, "`port` must be a whole number"),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -364,6 +365,13 @@ def test_an_unknown_account_names_the_known_ones(tmp_path: Path) -> None:
     (tmp_path / "snowcat.yaml").write_text(PROJECT + "accounts: {production: {}, local: {}}\n")
     result = load_project(tmp_path, "prod")
     assert "there is no account 'prod'; known: local, production" in str(result.errors[0])
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "snowcat.yaml").write_text(PROJECT)
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (problem,) = load_project(tmp_path).errors
+    assert (problem.location.file.name, problem.message) == ("pipe.yaml", "this is no file")
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
