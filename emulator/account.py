@@ -106,27 +106,28 @@ class Account:
         self.store.close()
 
     def drop(self, obj: CatalogueObject) -> None:
-        """Takes the object out of the account with everything inside it."""
-        if obj.kind == "DATABASE":
-            for inner in self.store.contents(obj.name):
+        """Takes the object out of the account with everything inside it, all or nothing; its files and rows go afterwards."""
+        with self.store.transaction():
+            inside = self.store.contents(obj.name) if obj.kind == "DATABASE" else []
+            if obj.kind == "SCHEMA":
+                inside = self.store.contents(obj.database, obj.name)
+            for inner in [*inside, obj]:
                 if self.store.by_id(inner.id) is not None:
-                    self.drop(inner)
-        elif obj.kind == "SCHEMA":
-            for inner in self.store.contents(obj.database, obj.name):
-                self.drop(inner)
+                    self._drop_one(inner)
+
+    def _drop_one(self, obj: CatalogueObject) -> None:
         if self.runtime is not None:
             self.runtime.before_drop(obj)
-        with self.store.transaction():
-            self.store.drop(obj)
-            if obj.kind == "ROLE":
-                self.store.forget_role(obj.name)
-        if obj.kind in ("STAGE", "TABLE", "USER"):
-            self.stages.drop(obj)
-        if obj.kind == "TABLE":
-            self.engine.drop_table(obj)
+        self.store.drop(obj)
+        if obj.kind == "ROLE":
+            self.store.forget_role(obj.name)
         elif obj.kind == "USER":
             for grant in self.store.role_grants(to=("USER", obj.name)):
                 self.store.revoke_role(grant.role, "USER", obj.name)
+        if obj.kind in ("STAGE", "TABLE", "USER"):
+            self.store.after_commit(lambda: self.stages.drop(obj))
+        if obj.kind == "TABLE":
+            self.store.after_commit(lambda: self.engine.drop_table(obj))
 
     def end_session(self, session_id: int) -> None:
         """Cancels what the session runs, rolls its transaction back, drops its temporary objects and forgets it."""

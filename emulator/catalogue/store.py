@@ -10,7 +10,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,6 +102,7 @@ class Store:
     def __init__(self, path: Path) -> None:
         self._lock = threading.RLock()
         self._depth = 0
+        self._afterwards: list[Callable[[], None]] = []
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
@@ -124,11 +125,24 @@ class Store:
             except BaseException:
                 self._depth -= 1
                 if self._depth == 0:
+                    self._afterwards.clear()
                     self._db.execute("ROLLBACK")
                 raise
             self._depth -= 1
-            if self._depth == 0:
-                self._db.execute("COMMIT")
+            if self._depth > 0:
+                return
+            self._db.execute("COMMIT")
+            todo, self._afterwards = self._afterwards, []
+        for step in todo:
+            step()
+
+    def after_commit(self, step: Callable[[], None]) -> None:
+        """Runs `step` once the changes of the open transaction are durable, at once without one; not at all if they are rolled back."""
+        with self._lock:
+            if self._depth > 0:
+                self._afterwards.append(step)
+                return
+        step()
 
     def _rows(self, sql: str, values: tuple[Any, ...] = ()) -> Rows:
         with self._lock:
@@ -239,6 +253,14 @@ class Store:
             " WHERE kind = ? AND database = ? AND schema = ? AND name = ? AND future = 0",
             (obj.database, obj.schema, obj.name, obj.kind, *old),
         )
+
+    def move_future_grants(self, old: tuple[str, str, str], new: tuple[str, str, str], kind: str) -> None:
+        """Future grants follow the rename of the database or schema that they are for."""
+        if kind == "DATABASE":
+            self._run("UPDATE OR REPLACE grants SET database = ? WHERE database = ? AND future = 1", (new[2], old[2]))
+        else:
+            sql = "UPDATE OR REPLACE grants SET schema = ? WHERE database = ? AND schema = ? AND future = 1"
+            self._run(sql, (new[2], old[0], old[2]))
 
     # -- grants of privileges
 

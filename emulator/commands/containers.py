@@ -20,6 +20,8 @@ _PROPERTIES = {
     "DEFAULT_DDL_COLLATION": "string",
     "LOG_LEVEL": "any",
 }
+# Kinds that a running container or a pushed image knows by its full name.
+_FIXED = ("SERVICE", "FUNCTION", "IMAGE REPOSITORY")
 _SHARES = {"SFC_SAMPLES.SAMPLE_DATA": ("TPCH_SF1",)}
 
 
@@ -30,11 +32,12 @@ def create_database(ctx: CommandContext, cursor: Cursor) -> ResultSet:
         return _from_share(ctx, cursor, name)
     given = cursor.properties(_PROPERTIES, "DATABASE")
     cursor.end()
-    obj, status = ctx.create(
-        "DATABASE", name, comment=given.get("COMMENT", ""), props={"retention": given.get("DATA_RETENTION_TIME_IN_DAYS", 1)}
-    )
+    props = {"retention": given.get("DATA_RETENTION_TIME_IN_DAYS", 1)}
+    with ctx.store.transaction():
+        obj, status = ctx.create("DATABASE", name, comment=given.get("COMMENT", ""), props=props)
+        if obj is not None:
+            ctx.store.create("SCHEMA", obj.name, "", "PUBLIC", owner=obj.owner, comment="")
     if obj is not None:
-        ctx.store.create("SCHEMA", obj.name, "", "PUBLIC", owner=obj.owner, comment="")
         ctx.session.database, ctx.session.schema = obj.name, "PUBLIC"
     return status
 
@@ -83,13 +86,45 @@ def alter_schema(ctx: CommandContext, cursor: Cursor) -> ResultSet:
     return _alter(ctx, cursor, "SCHEMA")
 
 
+def _rename(ctx: CommandContext, obj: CatalogueObject, cursor: Cursor) -> ResultSet:
+    """The new name holds for everything inside, and for grants on it."""
+    ctx.access.require(ctx.roles, obj)
+    old = (obj.database, obj.schema, obj.name)
+    key = ctx.resolve(obj.kind, cursor.name())
+    cursor.end()
+    if obj.kind == "SCHEMA" and key[0] != obj.database:
+        raise errors.unsupported("moving a schema to another database")
+    with ctx.store.transaction():
+        if ctx.store.find(obj.kind, *key) is not None:
+            raise errors.already_exists(key[2])
+        inside = ctx.store.contents(obj.name) if obj.kind == "DATABASE" else ctx.store.contents(obj.database, obj.name)
+        if any(inner.kind in _FIXED for inner in inside):
+            raise errors.unsupported(f"ALTER {obj.kind} RENAME with services, functions or image repositories inside")
+        obj.name = key[2]
+        ctx.store.update(obj)
+        ctx.store.move_grants(obj, old)
+        for inner in inside:
+            before = (inner.database, inner.schema, inner.name)
+            inner.database = key[2] if obj.kind == "DATABASE" else inner.database
+            inner.schema = key[2] if obj.kind == "SCHEMA" else inner.schema
+            ctx.store.update(inner)
+            ctx.store.move_grants(inner, before)
+        ctx.store.move_future_grants(old, key, obj.kind)
+    session = ctx.session
+    if obj.kind == "DATABASE" and session.database == old[2]:
+        session.database = key[2]
+    elif obj.kind == "SCHEMA" and (session.database, session.schema) == (old[0], old[2]):
+        session.schema = key[2]
+    return ResultSet.status("Statement executed successfully.")
+
+
 def _alter(ctx: CommandContext, cursor: Cursor, kind: str) -> ResultSet:
     obj = ctx.get_if(kind, cursor.name(), "MODIFY")
     done = ResultSet.status("Statement executed successfully.")
     if obj is None:
         return done
     if cursor.accept("RENAME", "TO"):
-        raise errors.unsupported(f"ALTER {kind} RENAME")
+        return _rename(ctx, obj, cursor)
     if cursor.accept("SET"):
         given = cursor.properties(_PROPERTIES, kind)
         if not given:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from sqlglot import exp
@@ -11,7 +12,7 @@ from emulator.catalogue.store import CatalogueObject
 from emulator.commands.context import CommandContext
 from emulator.commands.registry import command
 from emulator.commands.show import read_options, select, show
-from emulator.engine.tables import column_definitions, fill_from_query, run_query, select_columns, store_table
+from emulator.engine.tables import column_definitions, drop_stored_table, make_stored_table, run_query, select_columns
 from emulator.results import ResultSet, number, text, timestamp
 from emulator.sql.names import QualifiedName
 from emulator.sql.parser import Cursor
@@ -56,18 +57,19 @@ def create_table(ctx: CommandContext, cursor: Cursor) -> ResultSet:
         props["temporary_of"] = ctx.session.id
     _no_view(ctx, name)
     with ctx.account.ddl_lock:
-        obj, status = ctx.create("TABLE", name, comment=_comment(tree), props=props)
-        if obj is None:
-            return status
+        existing = ctx.find("TABLE", name)
+        if existing is not None and not ctx.modifiers.or_replace:  # nothing will be made
+            return ctx.create("TABLE", name)[1]
+        copied = source if source is not None and tree.args.get("clone") else None
+        props["stored"] = make_stored_table(ctx, declared, rows, copied)
+        if rows is not None or copied is not None:
+            props["changed_at"] = time.time_ns()
         try:
-            store_table(ctx, obj, declared)
-            if rows is not None:
-                fill_from_query(ctx, obj, declared, rows)
-            elif source is not None and tree.args.get("clone"):
-                ctx.account.engine.copy_rows(source, obj)
+            obj, _ = ctx.create("TABLE", name, comment=_comment(tree), props=props)
         except errors.SqlError:
-            ctx.account.drop(obj)
+            drop_stored_table(ctx, props["stored"])
             raise
+    assert obj is not None
     return ResultSet.status(f"Table {obj.name} successfully created.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from sqlglot import exp
@@ -12,7 +13,6 @@ from emulator.catalogue.store import CatalogueObject
 from emulator.commands.context import CommandContext
 from emulator.commands.registry import command
 from emulator.engine.engine import stored_name
-from emulator.engine.sources import schema_name
 from emulator.engine.tables import column_definition, default_sql
 from emulator.results import ResultSet
 from emulator.sql.parser import Cursor
@@ -52,15 +52,6 @@ def alter_table(ctx: CommandContext, cursor: Cursor) -> ResultSet:
 
 def _swap(ctx: CommandContext, one: CatalogueObject, other: CatalogueObject) -> None:
     """The two tables exchange names, with columns, comments, owners and grants."""
-    engine = ctx.account.engine
-    parking = f'"{one.id}_swap"'
-    engine.execute_many(
-        [
-            f"ALTER TABLE {stored_name(one)} RENAME TO {parking}",
-            *_moves(other, one),
-            *_moves(one, other, f'"{schema_name(one.database, one.schema)}".{parking}'),
-        ]
-    )
     with ctx.store.transaction():
         one_key, other_key = (one.database, one.schema, one.name), (other.database, other.schema, other.name)
         one.database, one.schema, one.name = "", "", f"{one.id} swap"
@@ -75,14 +66,6 @@ def _swap(ctx: CommandContext, one: CatalogueObject, other: CatalogueObject) -> 
         ctx.store.move_grants(one, parked)
 
 
-def _moves(source: CatalogueObject, target: CatalogueObject, stored: str | None = None) -> list[str]:
-    """Statements that give the stored table of `source` the name of `target`."""
-    from_name = stored or stored_name(source)
-    if (source.database, source.schema) == (target.database, target.schema):
-        return [f'ALTER TABLE {from_name} RENAME TO "{target.name}"']
-    return [f"CREATE TABLE {stored_name(target)} AS SELECT * FROM {from_name}", f"DROP TABLE {from_name}"]
-
-
 def _rename(ctx: CommandContext, table: CatalogueObject, cursor: Cursor) -> None:
     old = (table.database, table.schema, table.name)
     key = ctx.resolve("TABLE", cursor.name())
@@ -91,93 +74,115 @@ def _rename(ctx: CommandContext, table: CatalogueObject, cursor: Cursor) -> None
         raise errors.already_exists(".".join(key))
     if key[:2] != old[:2]:
         ctx.access.require_create(ctx.session.role, "TABLE", key[0], key[1])
-    stored = stored_name(table)
     table.database, table.schema, table.name = key
-    engine = ctx.account.engine
-    if key[:2] == old[:2]:
-        engine.execute(f'ALTER TABLE {stored} RENAME TO "{table.name}"')
-    else:
-        engine.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema_name(*key[:2])}"')
-        engine.execute_many([f"CREATE TABLE {stored_name(table)} AS SELECT * FROM {stored}", f"DROP TABLE {stored}"])
     with ctx.store.transaction():
         ctx.store.update(table)
         ctx.store.move_grants(table, old)
 
 
-def _column(table: CatalogueObject, name: str) -> dict[str, Any]:
-    for col in table.props["columns"]:
+Columns = list[dict[str, Any]]
+
+
+def _column(columns: Columns, name: str) -> dict[str, Any]:
+    for col in columns:
         if col["name"] == name:
-            found: dict[str, Any] = col
-            return found
+            return col
     raise errors.invalid_identifier(name)
 
 
-def _rename_column(ctx: CommandContext, table: CatalogueObject, cursor: Cursor) -> None:
-    col = _column(table, cursor.identifier())
-    cursor.expect("TO")
-    new = cursor.identifier()
-    ctx.account.engine.execute(f'ALTER TABLE {stored_name(table)} RENAME COLUMN "{col["name"]}" TO "{new}"')
-    col["name"] = new
+def _change(ctx: CommandContext, table: CatalogueObject, columns: Columns, statements: list[str]) -> None:
+    """Alters the stored table and the entry. A kill in between is healed at the next start, by what the stored table looks like."""
+    ctx.store.set_props(table, pending=columns)
+    try:
+        ctx.account.engine.execute_many(statements)
+    except errors.SqlError:
+        ctx.store.set_props(table, pending=None)
+        raise
+    table.props = {**table.props, "columns": columns, "pending": None}
     ctx.store.update(table)
+
+
+def _rename_column(ctx: CommandContext, table: CatalogueObject, cursor: Cursor) -> None:
+    columns = copy.deepcopy(table.props["columns"])
+    col = _column(columns, cursor.identifier())
+    cursor.expect("TO")
+    old, col["name"] = col["name"], cursor.identifier()
+    if sum(other["name"] == col["name"] for other in columns) > 1:
+        raise _column_exists(col["name"])
+    _change(ctx, table, columns, [f"ALTER TABLE {stored_name(table)} RENAME COLUMN {_quoted(old)} TO {_quoted(col['name'])}"])
+
+
+def _column_exists(name: str) -> errors.SqlError:
+    return errors.SqlError(1430, "42601", f"{errors.COMPILATION}column '{name}' already exists")
 
 
 def _add_columns(ctx: CommandContext, table: CatalogueObject, cursor: Cursor) -> None:
     cursor.accept("COLUMN")
     lenient = cursor.accept("IF", "NOT", "EXISTS")
     tree = ctx.account.engine.parse(f"CREATE TABLE added ({cursor.rest().rstrip('; ')})")
+    columns = copy.deepcopy(table.props["columns"])
+    statements = []
     for part in tree.find_all(exp.ColumnDef):
         col = column_definition(part)
-        if any(c["name"] == col["name"] for c in table.props["columns"]):
+        if any(c["name"] == col["name"] for c in columns):
             if lenient:
                 continue
-            raise errors.SqlError(1430, "42601", f"{errors.COMPILATION}column '{col['name']}' already exists")
-        text = f'ALTER TABLE {stored_name(table)} ADD COLUMN "{col["name"]}" {col["stored"]}'
+            raise _column_exists(col["name"])
+        text = f"ALTER TABLE {stored_name(table)} ADD COLUMN {_quoted(col['name'])} {col['stored']}"
         if col["default"] is not None:
             text += f" DEFAULT ({default_sql(ctx, col['default'])})"
-        ctx.account.engine.execute(text)
-        table.props["columns"].append(col)
-    ctx.store.update(table)
+        statements.append(text)
+        columns.append(col)
+    _change(ctx, table, columns, statements)
 
 
 def _drop_columns(ctx: CommandContext, table: CatalogueObject, cursor: Cursor) -> None:
     cursor.accept("COLUMN")
     lenient = cursor.accept("IF", "EXISTS")
+    columns = copy.deepcopy(table.props["columns"])
+    statements = []
     while not cursor.at_end():
         name = cursor.identifier()
         cursor.accept_op(",")
-        if lenient and all(c["name"] != name for c in table.props["columns"]):
+        if lenient and all(c["name"] != name for c in columns):
             continue
-        col = _column(table, name)
-        ctx.account.engine.execute(f'ALTER TABLE {stored_name(table)} DROP COLUMN "{name}"')
-        table.props["columns"].remove(col)
-    ctx.store.update(table)
+        columns.remove(_column(columns, name))
+        statements.append(f"ALTER TABLE {stored_name(table)} DROP COLUMN {_quoted(name)}")
+    _change(ctx, table, columns, statements)
 
 
 def _alter_column(ctx: CommandContext, table: CatalogueObject, cursor: Cursor) -> None:
     cursor.accept("COLUMN")
-    col = _column(table, cursor.identifier())
-    engine, stored = ctx.account.engine, stored_name(table)
+    columns = copy.deepcopy(table.props["columns"])
+    col = _column(columns, cursor.identifier())
+    statements: list[str] = []
+    altered = f"ALTER TABLE {stored_name(table)} ALTER COLUMN {_quoted(col['name'])}"
     if cursor.accept("COMMENT"):
         col["comment"] = cursor.string()
     elif cursor.accept("SET", "NOT", "NULL"):
-        engine.execute(f'ALTER TABLE {stored} ALTER COLUMN "{col["name"]}" SET NOT NULL')
+        statements.append(f"{altered} SET NOT NULL")
         col["nullable"] = False
     elif cursor.accept("DROP", "NOT", "NULL"):
-        engine.execute(f'ALTER TABLE {stored} ALTER COLUMN "{col["name"]}" DROP NOT NULL')
+        statements.append(f"{altered} DROP NOT NULL")
         col["nullable"] = True
     elif cursor.accept("DROP", "DEFAULT"):
-        engine.execute(f'ALTER TABLE {stored} ALTER COLUMN "{col["name"]}" DROP DEFAULT')
+        statements.append(f"{altered} DROP DEFAULT")
         col["default"] = None
     else:
         cursor.accept("SET", "DATA")
         cursor.accept("TYPE")
-        tree = engine.parse(f'CREATE TABLE altered ("{col["name"]}" {cursor.rest().rstrip("; ")})')
+        tree = ctx.account.engine.parse(f"CREATE TABLE altered ({_quoted(col['name'])} {cursor.rest().rstrip('; ')})")
         part = tree.find(exp.ColumnDef)
-        assert part is not None
+        if part is None:
+            raise cursor.error()
         new = column_definition(part)
-        engine.execute(f'ALTER TABLE {stored} ALTER COLUMN "{col["name"]}" TYPE {new["stored"]}')
+        statements.append(f"{altered} TYPE {new['stored']}")
         col["type"], col["stored"] = new["type"], new["stored"]
-    ctx.store.update(table)
+    _change(ctx, table, columns, statements)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _set(ctx: CommandContext, table: CatalogueObject, cursor: Cursor) -> None:
@@ -242,7 +247,7 @@ def _comment_on_column(ctx: CommandContext, cursor: Cursor) -> ResultSet:
     from emulator.sql.names import QualifiedName
 
     table = ctx.get("TABLE", QualifiedName(tuple(parts[:-1])))
-    _column(table, parts[-1])["comment"] = text
+    _column(table.props["columns"], parts[-1])["comment"] = text
     ctx.store.update(table)
     return ResultSet.status(_DONE)
 

@@ -22,7 +22,7 @@ from emulator.engine.macros import MACROS
 from emulator.engine.prepared import Prepared, prepare, prepare_change
 from emulator.engine.rewrite import parse
 from emulator.engine.shaping import is_plain_result_scan, output_names, shape
-from emulator.engine.sources import schema_name
+from emulator.engine.sources import TABLES
 from emulator.results import Column, ResultSet
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Engine:
     def __init__(self, account: Account, path: Path) -> None:
         self._account = account
         self._db = duckdb.connect(str(path), config={"threads": 2})
-        for statement in (*MACROS, *loads.SETUP):
+        for statement in (*MACROS, *loads.SETUP, f"CREATE SCHEMA IF NOT EXISTS {TABLES}"):
             self._db.execute(statement)
 
     def close(self) -> None:
@@ -228,10 +228,6 @@ class Engine:
             rollback(duck)
             raise faults.translate(error) from None
 
-    def copy_rows(self, source: CatalogueObject, target: CatalogueObject) -> None:
-        """CLONE: all rows of one table into another of the same columns."""
-        self.execute(f"INSERT INTO {stored_name(target)} SELECT * FROM {stored_name(source)}")
-
     def truncate(self, session: Session, table: CatalogueObject) -> None:
         try:
             duck = self.cursor(session)
@@ -242,7 +238,10 @@ class Engine:
         self.touched(session, table)
 
     def drop_table(self, table: CatalogueObject) -> None:
+        """Drops the stored table of an entry that has left the catalogue."""
         self.execute(f"DROP TABLE IF EXISTS {stored_name(table)}")
+        for col in table.props["columns"]:
+            self.execute(f'DROP SEQUENCE IF EXISTS {TABLES}."{table.props["stored"]}_{col["name"]}"')
         loads.forget(self.cursor(), table)
 
     def row_count(self, table: CatalogueObject) -> int:
@@ -269,11 +268,7 @@ _NO_LOCK = _Open()
 
 def stored_name(table: CatalogueObject) -> str:
     """The table's name in DuckDB."""
-    return f"{_quoted(schema_name(table.database, table.schema))}.{_quoted(table.name)}"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+    return f'{TABLES}."{table.props["stored"]}"'
 
 
 def rollback(duck: duckdb.DuckDBPyConnection) -> None:

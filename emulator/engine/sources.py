@@ -34,17 +34,12 @@ if TYPE_CHECKING:
 _fresh = itertools.count(1)
 
 
-def schema_name(database: str, schema: str) -> str:
-    """DuckDB's schema for a Snowflake schema: one file holds all databases."""
-    return f"{database}.{schema}"
+TABLES = "stored"  # DuckDB's schema for all stored tables
 
 
 def physical(table: CatalogueObject) -> exp.Table:
-    """The stored table of a catalogue entry."""
-    return exp.Table(
-        this=exp.to_identifier(table.name, quoted=True),
-        db=exp.to_identifier(schema_name(table.database, table.schema), quoted=True),
-    )
+    """The stored table of a catalogue entry: its name there never changes, whatever the entry is called."""
+    return exp.Table(this=exp.to_identifier(table.props["stored"], quoted=True), db=exp.to_identifier(TABLES, quoted=True))
 
 
 @dataclass
@@ -143,7 +138,7 @@ class Sources:
         alias = table.args.get("alias")
         if alias is not None:
             source.set("alias", alias.copy())
-        elif default_alias and not isinstance(table.parent, exp.Insert | exp.Update | exp.Delete | exp.Schema | exp.Merge):
+        elif default_alias and not isinstance(table.parent, exp.Insert | exp.Schema):
             source.set("alias", exp.TableAlias(this=exp.to_identifier(default_alias, quoted=True)))
         for key in ("joins", "laterals", "sample"):
             if table.args.get(key):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 from sqlglot import exp
 
 from emulator import errors, warehouses
-from emulator.engine import types
-from emulator.engine.engine import stored_name
+from emulator.engine import faults, types
+from emulator.engine.engine import rollback, stored_name
 from emulator.engine.functions import Functions
 from emulator.engine.rewrite import rewrite
-from emulator.engine.sources import schema_name
+from emulator.engine.sources import TABLES
 from emulator.results import ResultSet
 
 if TYPE_CHECKING:
@@ -68,24 +70,46 @@ def column_definition(part: exp.ColumnDef) -> dict[str, Any]:
     return col
 
 
-def store_table(ctx: CommandContext, table: CatalogueObject, columns: list[dict[str, Any]]) -> None:
-    """Makes the stored table for the entry. The entry is there first: a kill between the two is healed at the next start."""
-    engine = ctx.account.engine
-    engine.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema_name(table.database, table.schema)}"')
-    engine.execute(f"DROP TABLE IF EXISTS {stored_name(table)}")
-    parts = []
+def make_stored_table(
+    ctx: CommandContext, columns: list[dict[str, Any]], rows: ResultSet | None = None, copy_of: CatalogueObject | None = None
+) -> str:
+    """Makes a stored table under a fresh name, filled from a query's rows or another table. Gives the name.
+
+    The catalogue's entry is made afterwards: a table without an entry goes at the next start, so that a kill leaves nothing half-made.
+    """
+    name = f"t{uuid.uuid4().hex}"
+    parts, before = [], []
     for col in columns:
         text = f"{_quoted(col['name'])} {col['stored']}"
         if col.get("identity"):
-            sequence = f'"{schema_name(table.database, table.schema)}"."{table.id}_{col["name"]}"'
-            engine.execute(f"CREATE OR REPLACE SEQUENCE {sequence}")
+            sequence = f'{TABLES}."{name}_{col["name"]}"'
+            before.append(f"CREATE SEQUENCE {sequence}")
             text += f" DEFAULT nextval('{sequence}')"
         elif col.get("default") is not None:
             text += f" DEFAULT ({default_sql(ctx, col['default'])})"
-        if not col["nullable"]:
-            text += " NOT NULL"
-        parts.append(text)
-    engine.execute(f"CREATE TABLE {stored_name(table)} ({', '.join(parts)})")
+        parts.append(text + ("" if col["nullable"] else " NOT NULL"))
+    duck = ctx.account.engine.cursor()
+    try:
+        duck.begin()
+        for statement in (*before, f'CREATE TABLE {TABLES}."{name}" ({", ".join(parts)})'):
+            duck.execute(statement)
+        if rows is not None:
+            duck.register("query_rows", rows.arrow)
+            pairs = zip(rows.arrow.column_names, columns, strict=True)
+            casts = ", ".join(f"CAST({_quoted(given)} AS {col['stored']})" for given, col in pairs)
+            duck.execute(f'INSERT INTO {TABLES}."{name}" SELECT {casts} FROM query_rows')
+        elif copy_of is not None:
+            duck.execute(f'INSERT INTO {TABLES}."{name}" SELECT * FROM {stored_name(copy_of)}')
+        duck.commit()
+    except duckdb.Error as error:
+        rollback(duck)
+        raise faults.translate(error) from None
+    return name
+
+
+def drop_stored_table(ctx: CommandContext, name: str) -> None:
+    """Takes back a table whose entry could not be made."""
+    ctx.account.engine.execute(f'DROP TABLE IF EXISTS {TABLES}."{name}"')
 
 
 def default_sql(ctx: CommandContext, text: str) -> str:
@@ -110,19 +134,6 @@ def select_columns(result: ResultSet) -> list[dict[str, Any]]:
             stored = "BIGINT"
         found.append({"name": col.name, "type": shown, "stored": stored, "nullable": True, "default": None, "comment": None})
     return found
-
-
-def fill_from_query(ctx: CommandContext, table: CatalogueObject, columns: list[dict[str, Any]], result: ResultSet) -> int:
-    """Stores a query's rows in the new table (CTAS)."""
-    duck = ctx.account.engine.cursor()
-    duck.register("ctas_rows", result.arrow)
-    casts = ", ".join(f"CAST({_quoted(name)} AS {col['stored']})" for name, col in zip(result.arrow.column_names, columns, strict=True))
-    try:
-        duck.execute(f"INSERT INTO {stored_name(table)} SELECT {casts} FROM ctas_rows")
-    finally:
-        duck.unregister("ctas_rows")
-    ctx.account.engine.touched(ctx.session, table)
-    return int(result.arrow.num_rows)
 
 
 def run_query(ctx: CommandContext, query: exp.Expr, *, describe_only: bool = False) -> ResultSet:

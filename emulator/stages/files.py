@@ -127,6 +127,12 @@ class StageFiles:
         """Deletes all files of the stage."""
         shutil.rmtree(self._root / str(stage.id), ignore_errors=True)
 
+    def keep_only(self, owners: set[str]) -> None:
+        """Deletes the folders of stages that are gone: a kill can come between the two."""
+        for folder in self._root.iterdir():
+            if folder.name not in owners:
+                shutil.rmtree(folder, ignore_errors=True)
+
     def _describe(self, root: Path, path: Path) -> StageFile:
         stat = path.stat()
         key = (str(path), stat.st_size, stat.st_mtime_ns)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from emulator import errors
 from emulator.catalogue.store import CatalogueObject
 
 if TYPE_CHECKING:
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
 def find_stage(ctx: CommandContext, reference: StageRef, *privileges: str) -> CatalogueObject:
     """The stage, checked for one of the privileges. Raises 2003 and 3001. A table's stage is for the table's owner."""
     if reference.kind == "user":
-        return _own(ctx.store.find("USER", "", "", ctx.session.user), "~")
+        user = ctx.store.find("USER", "", "", ctx.session.user)
+        if user is None:
+            raise errors.unsupported("the user stage of a service")
+        return _own(user, "~")
     if reference.kind == "table":
         table = ctx.get("TABLE", reference.name)
         return _own(table, f"%{table.name}")
@@ -26,7 +30,6 @@ def file_label(stage: CatalogueObject, path: str) -> str:
     return path if stage.name.startswith(("~", "%")) else f"{stage.name.lower()}/{path}"
 
 
-def _own(owner: CatalogueObject | None, name: str) -> CatalogueObject:
+def _own(owner: CatalogueObject, name: str) -> CatalogueObject:
     """The stage of a user or table: its files lie under the owner's number, and go with the owner."""
-    assert owner is not None, "every session has a user, or is a service's"
     return CatalogueObject(owner.id, "STAGE", owner.database, owner.schema, name, owner.owner, "", owner.created_on, owner.updated_on)

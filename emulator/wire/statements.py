@@ -134,7 +134,7 @@ class Statements:
                 total -= statement.bytes
                 self._by_id.pop(statement.query_id, None)
                 self._by_request.pop(statement.request_id, None)
-                statement.result = statement.response = None
+                statement.result = statement.response = statement.future = None
 
     def stop(self) -> None:
         """Cancels what runs and lets the threads end."""
