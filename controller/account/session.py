@@ -24,7 +24,7 @@ from controller.account import statements
 from controller.account.connections import Connection
 from controller.account.counters import Counters
 from controller.account.driver_errors import from_driver
-from controller.account.errors import AccountError, NotFound, Rejected, Transient
+from controller.account.errors import AccountError, Denied, NotFound, Rejected, Transient
 from controller.account.redact import redact
 from controller.account.snapshot import Row
 from controller.api.names import Identifier, NameProblem, QualifiedName
@@ -245,6 +245,7 @@ class SessionPool:
         self._open: set[int] = set()
         self._lock = threading.Lock()
         self._closed = False
+        self._wide: SessionPool | None = None
         for _ in range(size):
             self._idle.put(None)
 
@@ -269,9 +270,28 @@ class SessionPool:
                 slot = None
             self._idle.put(slot)
 
+    def wide(self) -> SessionPool:
+        """A small pool beside this one whose sessions see with all roles of the user.
+
+        A schema's owner drops what others made inside, and may not even see it: before a drop one looks as wide as one can.
+        """
+        with self._lock:
+            if self._wide is None:
+                self._wide = SessionPool(self.connection, 2, role=self.role, opener=self._open_wide)
+                self._wide.counters = self.counters
+            return self._wide
+
+    def _open_wide(self, connection: Connection, *, role: str | None, counters: Counters) -> Session:
+        session = self._opener(connection, role=role, counters=counters)
+        with contextlib.suppress(Denied, Rejected):  # a policy of the account forbids it, or the session can have one role only
+            session.execute("USE SECONDARY ROLES ALL")
+        return session
+
     def close(self) -> None:
         """Close the idle sessions now and each lent one as it comes back."""
         self._closed = True
+        if self._wide is not None:
+            self._wide.close()
         for _ in range(self.size):
             try:
                 slot = self._idle.get_nowait()

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -67,18 +66,19 @@ class Engine:
         if self._role is None:
             self._role = current_role(self.pool)
         facts = gather_all(loaded.graph, self.kinds, gatherer)
-        ask = functools.partial(_ask, self.pool)
+        pool = self.pool
         return look(
             loaded.project,
             loaded.graph,
             facts,
             self.kinds,
-            ask,
+            lambda reads: _ask(pool, reads),
             self.deep,
             role=self._role,
             first=gatherer.answers,
             full=full,
             dropping=dropping,
+            ask_wide=lambda reads: _ask(pool.wide(), reads),
         )
 
     def plan(self, loaded: Loaded, view: View) -> Plan:

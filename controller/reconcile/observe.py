@@ -86,8 +86,11 @@ def look(
     first: Answers | None = None,
     full: bool = True,
     dropping: bool = False,
+    ask_wide: Ask | None = None,
 ) -> View:
     """Ask and put together. `first` holds answers that gathering facts has got already.
+
+    `ask_wide` sees what our role alone may not: it answers what is inside of that which may be dropped.
 
     `full` also looks for leftovers; `dropping` also at what is inside everything that may be dropped.
 
@@ -101,6 +104,7 @@ def look(
         wanted += [question for kind in kinds.values() for question in kind.inventory_reads()]
     view = View(project, graph, Snapshot({}, role), facts)
     expansion = Expansion(view, {}, {})
+    asked_wide: set[Read] = set()
     for _ in range(_ROUNDS):
         missing = [question for question in dict.fromkeys(wanted) if question not in asked]
         if missing:
@@ -109,8 +113,12 @@ def look(
         view = replace(view, snapshot=Snapshot(answers, role))
         expansion = expand_all(view, kinds)
         wanted = [question for obj in expansion.view.graph for question in _reads(obj, expansion.view.graph, kinds)]
-        wanted += _before_drops(expansion, kinds, everything=dropping)
-        if all(question in asked for question in wanted):
+        inner = [question for question in _before_drops(expansion, kinds, everything=dropping) if question not in asked_wide]
+        if inner:
+            answers.update((ask_wide or ask)(list(dict.fromkeys(inner))))
+            asked.update(inner)
+            asked_wide.update(inner)
+        elif all(question in asked for question in wanted):
             break
     wide = expansion.view
     questions = {obj.key: _deep_reads(obj, wide, kinds) for obj in wide.graph}

@@ -72,6 +72,17 @@ def test_a_database_with_foreign_content_is_refused(live: Live) -> None:
     assert live.row("DATABASES", "db_@") and not live.row("COMPUTE POOLS", "pool_@"), "the rest goes on"
 
 
+def test_foreign_content_that_our_role_alone_does_not_see(live: Live) -> None:
+    """A schema's owner drops what another role made inside without having seen it: all roles of the user look."""
+    live.write(a=PROJECT)
+    live.apply()
+    live.sql("CREATE TABLE db_@.sch.theirs (a INT)")
+    result = destroy(live)
+    assert sorted(str(key).replace(str(live.n), "@") for key in result.refused) == ["Database/db_@", "Schema/sch"]
+    assert "THEIRS" in next(iter(result.refused.values()))
+    assert live.sql("SHOW TABLES IN SCHEMA db_@.sch")
+
+
 def test_what_others_made_is_never_dropped(live: Live) -> None:
     live.sql("CREATE WAREHOUSE wh_@ COMMENT = 'theirs'")
     live.sql("GRANT USAGE ON WAREHOUSE wh_@ TO ROLE worker@")
