@@ -15,8 +15,10 @@ import structlog
 
 from controller.account.errors import AccountError, LoginFailed
 from controller.account.redact import redact
-from controller.api.objects import ObjectKey
+from controller.api.objects import Location, ObjectKey
+from controller.api.project import PROJECT_FILE
 from controller.kinds.base import Health, View
+from controller.manifests.problems import Problem
 from controller.reconcile import history
 from controller.reconcile.backoff import Backoff, Failure, FailureClass
 from controller.reconcile.change import Action, Block, Change, Plan
@@ -24,7 +26,7 @@ from controller.reconcile.clock import Clock, Timing
 from controller.reconcile.engine import Engine, invalid_objects, spec_hashes
 from controller.reconcile.events import Reason
 from controller.reconcile.execute import Done, Executor, Interrupted
-from controller.reconcile.files import Loaded
+from controller.reconcile.files import Loaded, NoProject
 from controller.reconcile.prune import Absences
 from controller.reconcile.report import Listener, ObjectStatus, Report
 from controller.reconcile.settled import settled
@@ -119,7 +121,7 @@ class Reconciler:
         full = self._dirty or now >= self._next_full
         if full or self._loaded is None:
             self._dirty = False
-            self._loaded = self.engine.load()
+            self._loaded = self._load()
             self._next_full = now + self.timing.resync
         loaded = self._loaded
         untouchable = set(self._workers.busy)  # what is being changed while we look is judged by the next look
@@ -138,6 +140,24 @@ class Reconciler:
         if not self._stop.is_set():
             self._hand_out(plan, untouchable, full)
         return self._report(loaded, plan, problems, full)
+
+    def _load(self) -> Loaded:
+        """The files; while the project file is gone, as they last were. A project in a folder above is another one.
+
+        Raises:
+            NoProject: it cannot be used, and never could.
+        """
+        before = self._loaded
+        try:
+            loaded = self.engine.load()
+        except NoProject as error:
+            if before is None:
+                raise
+            return replace(before, problems=error.problems)
+        if before is not None and loaded.project.root != before.project.root:
+            gone = Problem(Location(before.project.root / PROJECT_FILE, 1), "the project file is gone", "put it back; until then all stays")
+            return replace(before, problems=(gone,))
+        return loaded
 
     def _look(self, loaded: Loaded, full: bool) -> View:
         """Look in a thread, so that an account that does not answer cannot keep a stop waiting.

@@ -174,6 +174,33 @@ def test_a_leftover_with_foreign_content_stays(live: Live) -> None:
     assert live.sql("SHOW STAGES IN SCHEMA db_@.sch")
 
 
+def test_a_leftover_with_content_that_our_role_does_not_see_stays(live: Live) -> None:
+    live.write(a=WAREHOUSE, b=DATABASE)
+    live.apply()
+    live.sql("CREATE STAGE db_@.sch.theirs")
+    (live.folder / "b.yaml").unlink()
+    report = live.apply()
+    assert any("THEIRS" in s.message for s in report.failed)
+    assert live.sql("SHOW STAGES IN SCHEMA db_@.sch")
+
+
+def test_a_project_file_that_is_gone_changes_nothing(live: Live) -> None:
+    """Editors write a file anew by removing it first; and a project above must not be taken in its place."""
+    live.write(a=WAREHOUSE)
+    file = live.folder / "snowcat.yaml"
+    text = file.read_text()
+    with live.daemon() as reconciler:
+        eventually(lambda: live.row("WAREHOUSES", "wh_@"), "it is made")
+        file.unlink()
+        (live.folder.parent / "snowcat.yaml").write_text(text.replace("project: proj", "project: other"))
+        reconciler.files_changed()
+        eventually(lambda: live.reports and live.reports[-1].problems, "the loss is told of")
+        file.write_text(text)
+        live.write(b=WAREHOUSE.replace("wh_@", "more_@"))
+        reconciler.files_changed()
+        eventually(lambda: live.row("WAREHOUSES", "more_@"), "and work goes on once it is back")
+
+
 def test_a_duplicate_stalls_both_and_nothing_else(live: Live) -> None:
     live.write(a=WAREHOUSE, b=WAREHOUSE.replace("wh_@", "other_@"))
     live.apply()
