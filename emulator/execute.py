@@ -45,7 +45,7 @@ def submit(account: Account, session: Session, body: dict[str, Any], request_id:
 
 def _run_request(account: Account, statement: Statement, text: str, body: dict[str, Any]) -> None:
     try:
-        count = int((body.get("parameters") or {}).get("MULTI_STATEMENT_COUNT", 1))
+        count = _number(body, "MULTI_STATEMENT_COUNT", 1)
         parts = split_statements(text)
         if not parts:
             raise errors.empty_statement()
@@ -59,6 +59,16 @@ def _run_request(account: Account, statement: Statement, text: str, body: dict[s
         _run_one(account, statement, parts[0], body)
     except Exception as error:  # noqa: BLE001 - whatever fails must reach the client as a SQL error
         _fail(statement, error)
+
+
+def _number(body: dict[str, Any], name: str, default: int) -> int:
+    """A numeric parameter of the request. Raises 1008 for what is no number."""
+    given = body.get("parameters")
+    value = given.get(name, default) if isinstance(given, dict) else default
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        raise errors.invalid_parameter(value, name) from None
 
 
 def _count_mismatch(actual: int, wanted: int) -> errors.SqlError:
@@ -83,7 +93,7 @@ def _run_one(account: Account, statement: Statement, text: str, body: dict[str, 
     ctx = _context(account, statement, text)
     timer = _timeout(statement, session, body)
     try:
-        result = run_statement(ctx, text, body.get("bindings") or {}, describe_only=bool(body.get("describeOnly")))
+        result = run_statement(ctx, text, _bindings(body), describe_only=bool(body.get("describeOnly")))
     except TransferAnswer as transfer:
         statement.response = responses.stage_transfer(transfer.data, statement, session)
         return
@@ -98,10 +108,17 @@ def _run_one(account: Account, statement: Statement, text: str, body: dict[str, 
     statement.bytes = result.arrow.nbytes if result.arrow is not None else 200 * len(result.rows)
 
 
+def _bindings(body: dict[str, Any]) -> dict[str, Any]:
+    given = body.get("bindings") or {}
+    if not isinstance(given, dict) or not all(isinstance(bind, dict) for bind in given.values()):
+        raise errors.invalid_parameter("bindings", "BINDINGS")
+    return given
+
+
 def _timeout(statement: Statement, session: Session, body: dict[str, Any]) -> threading.Timer:
     """A running timer that cancels the statement when it takes longer than STATEMENT_TIMEOUT_IN_SECONDS."""
-    given = (body.get("parameters") or {}).get("STATEMENT_TIMEOUT_IN_SECONDS")
-    seconds = int(given or session.parameters.get("STATEMENT_TIMEOUT_IN_SECONDS") or parameters.TIMEOUT_SECONDS)
+    default = int(session.parameters.get("STATEMENT_TIMEOUT_IN_SECONDS") or parameters.TIMEOUT_SECONDS)
+    seconds = _number(body, "STATEMENT_TIMEOUT_IN_SECONDS", default) or default
 
     def stop() -> None:
         statement.timed_out = seconds

@@ -68,7 +68,8 @@ def log_in(account: Account, data: dict[str, Any], query: dict[str, str]) -> Ses
     session.client = str(data.get("CLIENT_APP_ID") or "")
     if str(data.get("SECONDARY_ROLES") or "").upper() == "ALL":
         session.secondary_roles = True
-    for key, value in (data.get("SESSION_PARAMETERS") or {}).items():
+    given = data.get("SESSION_PARAMETERS")
+    for key, value in given.items() if isinstance(given, dict) else ():
         session.parameters[str(key).upper()] = value
     return session
 

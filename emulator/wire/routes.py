@@ -72,7 +72,7 @@ class Wire:
     async def login(self, request: Request) -> Response:
         body = await _body(request)
         try:
-            session = await run_in_threadpool(log_in, self.account, body.get("data") or {}, dict(request.query_params))
+            session = await run_in_threadpool(log_in, self.account, _mapping(body.get("data")), dict(request.query_params))
         except LoginError as refused:
             return _json(
                 {
@@ -271,6 +271,11 @@ async def _disconnected(request: Request) -> None:
     """Returns when the client has closed the connection."""
     while (await request.receive())["type"] != "http.disconnect":
         continue
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    """The value if it is an object; what a client sends may be anything."""
+    return value if isinstance(value, dict) else {}
 
 
 def _bearer(request: Request) -> str:
