@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import importlib.util
 import json
+import math
 import os
 import shutil
 import signal
@@ -91,7 +92,7 @@ class LocalAccount:
         if missing:
             raise Failure(f"the embedded account needs {', '.join(missing)}: pip install 'snowcat[local]'")
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        scale = time_scale if time_scale is not None else float(os.environ.get("SNOWCAT_LOCAL_TIME_SCALE", "1"))
+        scale = time_scale if time_scale is not None else _time_scale(os.environ.get("SNOWCAT_LOCAL_TIME_SCALE", "1"))
         for _ in range(_TRIES):
             self._forget_stale()
             process, begin = self._launch(port, scale)
@@ -170,6 +171,21 @@ class LocalAccount:
             raise Failure(f"{self.folder} does not look like an embedded account; nothing was removed", INVALID)
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _time_scale(text: str) -> float:
+    """The scale that a variable of the environment sets.
+
+    Raises:
+        Failure: it is no number that can multiply a delay.
+    """
+    try:
+        scale = float(text)
+    except ValueError:
+        scale = math.nan
+    if not 0 <= scale < math.inf:
+        raise Failure(f"SNOWCAT_LOCAL_TIME_SCALE is {text!r}; it must be a number, 0 or more", INVALID)
+    return scale
 
 
 def _environment() -> dict[str, str]:

@@ -6,6 +6,7 @@ so a damaged one is moved aside and a new one begun. One daemon writes while com
 
 from __future__ import annotations
 
+import errno
 import json
 import sqlite3
 import threading
@@ -66,7 +67,9 @@ class State:
         try:
             self._db = self._open()
         except sqlite3.DatabaseError as error:
-            if path is None or isinstance(error, sqlite3.OperationalError):
+            if isinstance(error, sqlite3.OperationalError):  # a folder in its place, no permission, a full disk
+                raise OSError(errno.EIO, f"the history of objects cannot be kept here: {error}", str(path)) from None
+            if path is None:
                 raise
             aside = path.with_name(f"{path.name}.damaged-{int(wall())}")
             path.replace(aside)

@@ -102,3 +102,10 @@ def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(Failure, match=r"needs duckdb: pip install 'snowcat\[local\]'"):
         LocalAccount(tmp_path / "account").start()
     assert not (tmp_path / "account").exists()
+
+
+@pytest.mark.parametrize("scale", ["fast", "-1", "nan", "inf"])
+def test_a_time_scale_that_is_none(scale: str, local: Snowcat) -> None:
+    done = local("local", "start", SNOWCAT_LOCAL_TIME_SCALE=scale)
+    assert done.code == 2
+    assert f"SNOWCAT_LOCAL_TIME_SCALE is '{scale}'" in done.err

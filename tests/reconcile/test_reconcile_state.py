@@ -7,6 +7,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from reconcile_world import key
 
 from controller.kinds.base import Health
@@ -144,3 +145,9 @@ def test_names_that_need_quotes_are_told_apart_and_read_back() -> None:
     state.event(one, Reason.CREATED, "made")
     assert [event.object for event in state.events(one)] == ['Stage/"a.b".C.D']
     assert state.events(other) == []
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "state.db").mkdir()
+    with pytest.raises(OSError, match=r"cannot be kept here.*state\.db"):
+        State(tmp_path / "state.db")
