@@ -8,6 +8,9 @@ from snowflake.connector.errors import OperationalError
 from controller.account.errors import AccountError, Rejected, Transient, class_of
 from controller.account.redact import redact
 
+# What lines 4 and 5 of the driver say when an upload was answered with 507.
+_FULL = ("Insufficient Storage", "HTTP 507")
+
 
 def from_driver(error: Exception, statement: str | None) -> AccountError:
     """One of ours for an exception of the driver, with secrets out of its text. `statement` is the display text."""
@@ -15,6 +18,10 @@ def from_driver(error: Exception, statement: str | None) -> AccountError:
     errno = errno if isinstance(errno, int) and errno > 0 else None
     sqlstate = getattr(error, "sqlstate", None)
     message = (getattr(error, "raw_msg", None) if isinstance(error, DriverError) else None) or str(error) or type(error).__name__
+    if any(text in message for text in _FULL):  # the driver's own text ends with the signed address of the upload
+        return Transient(
+            "the stage is full: remove files from it, or give it more room", errno=errno, sqlstate=sqlstate, statement=statement
+        )
     kind = class_of(errno)
     if kind is Rejected and isinstance(error, OperationalError):
         kind = Transient  # a connection that broke, or timed out, below the level of statements

@@ -64,6 +64,9 @@ def _der(key: str) -> bytes:
 def log_in(account: Account, data: dict[str, Any], query: dict[str, str]) -> Session:
     """A new session (not yet opened) for the login request's `data` and URL `query`. Raises LoginError."""
     user, fixed_role = _authenticate(account, data)
+    record = account.store.find("USER", "", "", user)
+    if record is not None and record.props.get("disabled"):
+        raise LoginError(390101, "User access disabled. Contact your local system administrator.")
     session = _session(account, user, fixed_role, query)
     session.client = str(data.get("CLIENT_APP_ID") or "")
     if str(data.get("SECONDARY_ROLES") or "").upper() == "ALL":
@@ -80,6 +83,8 @@ def _authenticate(account: Account, data: dict[str, Any]) -> tuple[str, str | No
     if authenticator == "OAUTH":
         bearer = account.tokens.bearer(token)
         if bearer is None:
+            if account.tokens.is_expired(token):
+                raise LoginError(390318, "OAuth access token expired.")
             raise LoginError(390303, "Invalid OAuth access token.")
         return bearer.user, bearer.role
     if authenticator == "SNOWFLAKE_JWT":
@@ -95,8 +100,6 @@ def _authenticate(account: Account, data: dict[str, Any]) -> tuple[str, str | No
     user = _user(account, str(data.get("LOGIN_NAME") or ""))
     if user is None or not check_password(secret, user.props.get("password")):
         raise LoginError(390100, "Incorrect username or password was specified.")
-    if user.props.get("disabled"):
-        raise LoginError(390101, "User access disabled. Contact your local system administrator.")
     return user.name, None
 
 

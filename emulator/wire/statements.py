@@ -23,6 +23,7 @@ KEEP_BYTES = 256 << 20
 KEEP_SECONDS = 3600.0
 KEEP_HISTORY = 5_000
 WORKERS = 64
+_WAKE_SECONDS = 0.05
 
 
 @dataclass
@@ -61,10 +62,22 @@ class Statement:
         return "FAILED_WITH_ERROR" if self.error is not None else "SUCCESS"
 
     def cancel(self) -> None:
-        """Asks the statement to stop: whatever it waits in has registered how to be woken."""
+        """Asks the statement to stop: whatever it waits in has registered how to be woken.
+
+        Waking goes on until it has ended: an interrupt that meets a query just before it starts is lost.
+        """
+        first = not self.cancelled.is_set()
         self.cancelled.set()
         for wake in list(self.on_cancel):
             wake()
+        if first and self.ended is None:
+            threading.Thread(target=self._wake_until_ended, daemon=True, name="cancel").start()
+
+    def _wake_until_ended(self) -> None:
+        while self.ended is None:
+            time.sleep(_WAKE_SECONDS)
+            for wake in list(self.on_cancel):
+                wake()
 
 
 class Statements:

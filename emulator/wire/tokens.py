@@ -18,6 +18,7 @@ from pathlib import Path
 from emulator.session import Session
 
 MASTER_SECONDS = 14_400
+_REMEMBER_SECONDS = 86_400.0  # an expired login token is told from an unknown one for this long
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS sessions (
   id INTEGER PRIMARY KEY, state TEXT NOT NULL, token TEXT UNIQUE, expires REAL NOT NULL, master TEXT UNIQUE,
@@ -59,7 +60,7 @@ class Tokens:
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.executescript(_SCHEMA)
         self._db.execute("DELETE FROM sessions WHERE master_expires < ?", (time.time(),))
-        self._db.execute("DELETE FROM tokens WHERE expires < ?", (time.time(),))
+        self._db.execute("DELETE FROM tokens WHERE expires < ?", (time.time() - _REMEMBER_SECONDS,))
         path.chmod(0o600)
 
     def close(self) -> None:
@@ -181,6 +182,12 @@ class Tokens:
         if row is None or row[4] < time.time():
             return None
         return Bearer(*row)
+
+    def is_expired(self, token: str) -> bool:
+        """Whether the login token was good once."""
+        with self._lock:
+            row = self._db.execute("SELECT expires FROM tokens WHERE hash = ?", (_hash(token),)).fetchone()
+        return row is not None and row[0] < time.time()
 
     def revoke(self, purpose: str, name: str, user: str | None = None) -> int:
         """Makes tokens of that purpose and name useless."""

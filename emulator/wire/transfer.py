@@ -54,7 +54,7 @@ class Transfer:
                 async for chunk in _chunks(request):
                     size += len(chunk)
                     if room is not None and size > room:
-                        return PlainTextResponse(errors.stage_full((files.quota or 0) - room, files.quota or 0).message, 403)
+                        return PlainTextResponse(errors.stage_full((files.quota or 0) - room, files.quota or 0).message, 507)
                     await asyncio.to_thread(out.write, chunk)
             await run_in_threadpool(files.accept, incoming, target)
         finally:

@@ -76,7 +76,7 @@ def test_a_full_stage_says_so(tmp_path: Path) -> None:
     (tmp_path / "small").write_bytes(b"x" * 500)
     (tmp_path / "big").write_bytes(b"x" * 600)
     cursor.execute(f"PUT file://{tmp_path}/small @s AUTO_COMPRESS = FALSE")
-    with pytest.raises(snowflake.connector.errors.Error):
+    with pytest.raises(snowflake.connector.errors.Error, match="Insufficient Storage"):
         cursor.execute(f"PUT file://{tmp_path}/big @s AUTO_COMPRESS = FALSE")
     assert [row[0] for row in cursor.execute("LS @s").fetchall()] == ["s/small"]
     client.close()
