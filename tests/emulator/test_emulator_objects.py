@@ -120,3 +120,22 @@ def test_dropping_a_database_takes_its_contents(session: Connection) -> None:
     assert cursor.execute("SHOW TABLES IN DATABASE doomed").fetchall() == []
     assert cursor.execute("SHOW STAGES IN DATABASE doomed").fetchall() == []
     cursor.execute("DROP DATABASE doomed")
+
+
+def test_a_renamed_database_keeps_what_is_inside(session: Connection) -> None:
+    cursor = session.cursor()
+    database = cursor.execute("SELECT CURRENT_DATABASE()").fetchone()[0]
+    cursor.execute("CREATE TABLE t AS SELECT 7 AS a")
+    cursor.execute("CREATE ROLE IF NOT EXISTS rename_reader")
+    cursor.execute("GRANT SELECT ON TABLE t TO ROLE rename_reader")
+    cursor.execute("ALTER SCHEMA public RENAME TO other")
+    cursor.execute(f"ALTER DATABASE {database} RENAME TO {database}_new")
+    try:
+        assert cursor.execute("SELECT a FROM t").fetchall() == [(7,)], "the session follows"
+        assert cursor.execute(f"SELECT a FROM {database}_new.other.t").fetchall() == [(7,)]
+        granted = cursor.execute("SHOW GRANTS TO ROLE rename_reader").fetchall()
+        assert any(f"{database}_NEW.OTHER.T" in row for row in granted)
+        with pytest.raises(snowflake.connector.errors.Error):
+            cursor.execute(f"SELECT a FROM {database}.public.t")
+    finally:
+        cursor.execute(f"DROP DATABASE {database}_new")
