@@ -24,11 +24,12 @@ def recover(account: Account) -> None:
                 store.drop(obj)
     rows = account.engine.execute("SELECT table_name FROM duckdb_tables() WHERE schema_name = ?", [TABLES])
     stored = {row[0] for row in rows}
-    known = {table.props.get("stored"): table for table in store.list("TABLE")}
-    for name in stored - set(known):
+    known = {table.props.get("stored") for table in store.list("TABLE")}
+    for name in stored - known:
         account.engine.execute(f'DROP TABLE IF EXISTS {TABLES}."{name}"')
-    for key in set(known) - stored:
-        store.drop(known[key])
+    for table in store.list("TABLE"):
+        if table.props.get("stored") not in stored:
+            store.drop(table)
     for table in store.list("TABLE"):
         if table.props.get("pending"):
             _finish_columns(account, table)
