@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import sys
 import threading
 import time
@@ -16,10 +17,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+import duckdb
 import uvicorn
 
 from emulator.account import Account, Options
 from emulator.server import application
+
+STATE_FORMAT = "1"  # of the files in the state folder; counted up when an older account could not read them
 
 
 class _Server(uvicorn.Server):
@@ -33,7 +37,7 @@ class _Server(uvicorn.Server):
 
 
 def main() -> int:
-    """Exit 0 after a clean stop, 1 when the folder or the port is taken (one line on stderr)."""
+    """Exit 0 after a clean stop, 1 when the folder or the port is taken or the state cannot be used (one line on stderr)."""
     options, state = _arguments()
     state.mkdir(parents=True, exist_ok=True)
     os.umask(0o077)
@@ -48,7 +52,14 @@ def main() -> int:
     except OSError as error:
         sys.stderr.write(f"cannot listen on {options.host}:{options.port}: {error.strerror}" + "\n")
         return 1
-    account = Account(state, options)
+    if trouble := _wrong_format(state):
+        sys.stderr.write(trouble + "\n")
+        return 1
+    try:
+        account = Account(state, options)
+    except (sqlite3.DatabaseError, duckdb.Error) as error:
+        sys.stderr.write(f"the state in {state} cannot be read ({' '.join(str(error).split())}); move the folder away to start anew" + "\n")
+        return 1
     account.port = listener.getsockname()[1]
     (state / "port").write_text(str(account.port))
     server = _Server(
@@ -82,6 +93,18 @@ def _arguments() -> tuple[Options, Path]:
         parser.error("--host must be a loopback address: the account is for this machine only")
     options = Options(given.host, given.port, given.time_scale, given.stage_quota, given.session_seconds)
     return options, given.state.resolve()
+
+
+def _wrong_format(state: Path) -> str:
+    """Why a folder that another version of the account made cannot be used; '' when it can. A new folder is stamped with the format."""
+    stamp = state / "format"
+    found = stamp.read_text(encoding="utf-8", errors="replace").strip() if stamp.exists() else ""
+    if not found and not (state / "catalogue.sqlite").exists():
+        stamp.write_text(STATE_FORMAT, encoding="utf-8")
+        return ""
+    if found == STATE_FORMAT:
+        return ""
+    return f"the state in {state} has format {found or 'none'}, this account writes {STATE_FORMAT}; move the folder away to start anew"
 
 
 def _lock(state: Path) -> IO[str] | None:
