@@ -5,7 +5,7 @@ from __future__ import annotations
 from snowflake.connector.errors import Error as DriverError
 from snowflake.connector.errors import OperationalError
 
-from controller.account.errors import AccountError, Rejected, Transient, class_of
+from controller.account.errors import AccountError, Rejected, StageFull, Transient, class_of
 from controller.account.redact import redact
 
 # What lines 4 and 5 of the driver say when an upload was answered with 507.
@@ -19,7 +19,7 @@ def from_driver(error: Exception, statement: str | None) -> AccountError:
     sqlstate = getattr(error, "sqlstate", None)
     message = (getattr(error, "raw_msg", None) if isinstance(error, DriverError) else None) or str(error) or type(error).__name__
     if any(text in message for text in _FULL):  # the driver's own text ends with the signed address of the upload
-        return Transient(
+        return StageFull(
             "the stage is full: remove files from it, or give it more room", errno=errno, sqlstate=sqlstate, statement=statement
         )
     kind = class_of(errno)

@@ -8,6 +8,7 @@
     ├── LoginFailed     wrong user, password, key, token or account; a person must mend the connection
     ├── NoWarehouse     606, or a suspended one that may not resume
     └── Rejected        anything else that the statement's text caused; the same text will fail again
+        └── StageFull   an upload did not fit
 
 Codes: errors are compared by errno and sqlstate, never by text, since drivers add ids to it.
 """
@@ -45,6 +46,9 @@ class NoWarehouse(AccountError): ...
 
 
 class Rejected(AccountError): ...
+
+
+class StageFull(Rejected): ...
 
 
 _CLASSES: dict[int, type[AccountError]] = {

@@ -24,7 +24,7 @@ from controller.account import statements
 from controller.account.connections import Connection
 from controller.account.counters import Counters
 from controller.account.driver_errors import from_driver
-from controller.account.errors import AccountError, Denied, NotFound, Rejected, Transient
+from controller.account.errors import AccountError, Denied, NotFound, Rejected, StageFull, Transient
 from controller.account.redact import redact
 from controller.account.snapshot import Row
 from controller.api.names import Identifier, NameProblem, QualifiedName
@@ -142,7 +142,11 @@ class Session:
             raise Rejected(f"{local}: a file with a quote in its path cannot be uploaded; rename it")
         if "'" in folder:
             raise Rejected(f"a file cannot be uploaded to {folder} of @{stage.sql}: take the quote out of the folder's name")
-        for row in self.execute(statements.put(str(local.resolve()), stage, folder, compress=compress)).rows:
+        try:
+            stored = self.execute(statements.put(str(local.resolve()), stage, folder, compress=compress)).rows
+        except StageFull as error:
+            raise StageFull(f"{local.name} does not fit on @{stage.sql}: {error.message}", errno=error.errno) from None
+        for row in stored:
             if str(row.get("status", "")).upper() not in {"UPLOADED", "SKIPPED"}:
                 raise Transient(f"{local.name} was not stored on @{stage.sql}: {redact(str(row.get('message') or row.get('status')))}")
 

@@ -144,12 +144,9 @@ class LoadRows(Effect):
                     self._load(session, stage, local.name)
                 finally:
                     session.execute(sql.drop("STAGE", stage))
-        except NoWarehouse as error:
-            raise Waiting(
-                f"warehouse {self.warehouse} is suspended or missing, and rows cannot be loaded without it: {error.message}"
-            ) from None
-        except NotFound as error:
-            raise Waiting(f"cannot load rows into {self.table} with warehouse {self.warehouse}: {error.message}") from None
+        except (NoWarehouse, NotFound) as error:
+            text = f"rows cannot be loaded into {self.table}: warehouse {self.warehouse} is suspended or missing ({error.message})"
+            raise type(error)(text, errno=error.errno, sqlstate=error.sqlstate, statement=error.statement) from None
 
     def _load(self, session: Any, stage: QualifiedName, file: str) -> None:
         session.execute("BEGIN")

@@ -35,6 +35,7 @@ from controller.reconcile.workers import Workers
 
 log = structlog.get_logger("snowcat.reconcile")
 _FIRST_TRIES = 3
+_LATER_TRIES = 8
 _STEP = 0.2  # seconds between two looks at whether the loop was stopped
 _FOR_READING = 2  # sessions that no worker takes, so that long work never keeps the loop from looking
 
@@ -304,12 +305,12 @@ class Reconciler:
             problems=problems,
             working=tuple(sorted(self._workers.busy)),
             error=message,
-            settled=not self._workers.busy and (isinstance(error, LoginFailed) or self._never_reached()),
+            settled=not self._workers.busy and (isinstance(error, LoginFailed) or self._given_up()),
         )
 
-    def _never_reached(self) -> bool:
-        """`apply` does not wait long for an account that it has not seen once; `run` does."""
-        return not self._seen_account and self._unreachable >= _FIRST_TRIES
+    def _given_up(self) -> bool:
+        """`apply` does not wait for ever for an account that is away, and not long for one that it has not seen once; `run` does."""
+        return self._unreachable >= (_LATER_TRIES if self._seen_account else _FIRST_TRIES)
 
     def _reached(self, loaded: Loaded) -> None:
         if self._unreachable:

@@ -8,7 +8,7 @@ import pytest
 from embedded_account import run_account
 
 from controller.account.connections import find_connection
-from controller.account.errors import Transient
+from controller.account.errors import Rejected
 from controller.account.session import open_session
 from controller.api.names import QualifiedName
 
@@ -19,7 +19,7 @@ def test_a_full_stage(tmp_path: Path) -> None:
     session.execute("CREATE DATABASE d")
     session.execute("CREATE STAGE s")
     (tmp_path / "big").write_bytes(b"x" * 2000)
-    with pytest.raises(Transient, match="the stage is full") as caught:
+    with pytest.raises(Rejected, match="the stage is full") as caught:
         session.put_file(tmp_path / "big", QualifiedName.parse("d.public.s"))
     assert "signature" not in str(caught.value)
     (tmp_path / "small").write_bytes(b"x" * 900)
