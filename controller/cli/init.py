@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def templates() -> Path:
 
 
 def init(folder: Path) -> None:
-    """Copy the lab. Nothing that exists is overwritten.
+    """Copy the lab under a project name of its own. Nothing that exists is overwritten.
 
     Raises:
         Failure: the folder holds something.
@@ -35,5 +36,14 @@ def init(folder: Path) -> None:
         raise Failure(f"{folder} is not empty; nothing was written. Name a new folder", INVALID)
     hidden = shutil.ignore_patterns(".*", "__pycache__")
     shutil.copytree(templates(), folder, ignore=hidden, dirs_exist_ok=True)
-    typer.echo(f"wrote the lab to {folder}. Next:\n  snowcat validate {folder}\n  snowcat plan --offline --account local {folder}")
+    file, name = folder / PROJECT_FILE, project_name(folder)
+    file.write_text(re.sub(r"(?m)^project: *[^\s#]+", f"project: {name}", file.read_text(encoding="utf-8"), count=1), encoding="utf-8")
+    typer.echo(f"wrote the lab to {folder} as project {name}. Next:\n  snowcat validate {folder}")
+    typer.echo(f"  snowcat plan --offline --account local {folder}")
     typer.echo(f"  snowcat apply --local {folder}     # on this machine, no account needed")
+
+
+def project_name(folder: Path) -> str:
+    """The folder's name as a project's: two projects of one name in one account would take each other's objects for their own."""
+    name = re.sub(r"[^a-z0-9_]+", "-", folder.resolve().name.lower()).strip("-")
+    return (name if name[:1].isalpha() else f"lab-{name}")[:40].rstrip("-")

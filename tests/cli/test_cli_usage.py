@@ -11,6 +11,9 @@ import pytest
 import yaml
 from cli_support import OBJECTS, ROOT, Snowcat
 
+from controller.api.project import ProjectSettings
+from controller.cli.init import project_name
+
 COMMANDS = [
     "init", "bootstrap", "validate", "plan", "apply", "run", "reconcile", "get", "describe", "events", "logs", "open", "delete", "destroy",
     "schema", "local",
@@ -106,12 +109,23 @@ def test_init_writes_a_project_that_is_valid_and_never_overwrites(snowcat: Snowc
     done = snowcat("init", "new")
     assert done.code == 0, done
     assert snowcat("validate", "new").code == 0
+    written, source = ((folder / "snowcat.yaml").read_text() for folder in (snowcat.folder / "new", ROOT / "manifests" / "lab"))
+    assert written == source.replace("project: lab\n", "project: new\n") != source, "two projects never share marks"
     before = {path: path.read_bytes() for path in (snowcat.folder / "new").rglob("*") if path.is_file()}
     assert not [path for path in before if path.name.startswith(".")]
     again = snowcat("init", "new")
     assert again.code == 2
     assert "is not empty; nothing was written" in again.err
     assert {path: path.read_bytes() for path in (snowcat.folder / "new").rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [("team_a", "team_a"), ("My Lab (2)", "my-lab-2"), ("2026", "lab-2026"), ("…", "lab"), ("Ünal", "nal"), ("x" * 60, "x" * 40)],
+)
+def test_a_folder_s_name_becomes_a_valid_project_name(folder: str, name: str) -> None:
+    assert project_name(Path("/projects") / folder) == name
+    assert ProjectSettings.model_validate({"apiVersion": "snowcat/v1", "kind": "Project", "project": name, "role": "r"}).project == name
 
 
 def test_a_plan_on_paper_has_the_sql(snowcat: Snowcat) -> None:
