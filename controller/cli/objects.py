@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import typer
@@ -53,7 +54,8 @@ def describe(wanted: Wanted, output: Format) -> None:
     for index, status in enumerate(chosen):
         if index:
             typer.echo("")
-        _describe(status, changes.get(status.key), events_[status.key])
+        for line in describe_lines(status, changes.get(status.key), events_[status.key]):
+            typer.echo(redact(line))
 
 
 def events(wanted: Wanted, output: Format, limit: int) -> None:
@@ -95,7 +97,8 @@ def _health(status: ObjectStatus) -> str:
     return f"{status.health.value} {status.progress:.0%}" if status.progress is not None else status.health.value
 
 
-def _describe(status: ObjectStatus, change: Change | None, history: list[Event]) -> None:
+def describe_lines(status: ObjectStatus, change: Change | None, history: list[Event]) -> Iterator[str]:
+    """All of one object."""
     facts = [
         ("Object", str(status.key)),
         ("Name", str(status.key.name)),
@@ -109,23 +112,28 @@ def _describe(status: ObjectStatus, change: Change | None, history: list[Event])
     ]
     for title, text in facts:
         if text:
-            typer.echo(redact(f"{title + ':':<12}{text}"))
-    typer.echo("Conditions:")
+            yield f"{title + ':':<12}{text}"
+    yield "Conditions:"
     for condition in status.conditions:
-        since = f"since {_ago(condition.last_transition)}" if condition.last_transition else ""
-        typer.echo(redact(f"  {condition.type:<14}{condition.status:<8}{condition.reason:<22}{since:<14} {condition.message}".rstrip()))
+        since = _ago(condition.last_transition) if condition.last_transition else ""
+        yield _row((condition.type, 12), (condition.status, 7), (condition.reason, 20), (since, 12), (condition.message, 0))
     if status.observed:
-        typer.echo("Observed:")
+        yield "Observed:"
         for key, value in status.observed.items():
-            typer.echo(redact(f"  {key}: {value}"))
+            yield f"  {key}: {value}"
     if change:
-        typer.echo("Would be done:")
+        yield "Would be done:"
         for line in change_lines(change):
-            typer.echo(redact(f"  {line}"))
-    typer.echo("Events:" if history else "Events: none")
+            yield f"  {line}"
+    yield "Events:" if history else "Events: none"
     for event in history:
         times = f" (×{event.count})" if event.count > 1 else ""
-        typer.echo(redact(f"  {_ago(event.time):<11}{event.type:<8}{event.reason:<18}{event.message}{times}"))
+        yield _row((_ago(event.time), 12), (event.type, 7), (event.reason, 16), (event.message + times, 0))
+
+
+def _row(*cells: tuple[str, int]) -> str:
+    """An indented line of texts with their widths; two blanks stand between columns even where a text is wider."""
+    return "  " + "  ".join(f"{text:<{width}}" for text, width in cells).rstrip()
 
 
 def _concerns(event: Event, wanted: Wanted) -> bool:

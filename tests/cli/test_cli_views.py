@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import itertools
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,10 @@ from controller.cli.browse import ready_host
 from controller.cli.errors import Failure
 from controller.cli.live import LiveView, PlainView
 from controller.cli.logs import news
+from controller.cli.objects import describe_lines
 from controller.cli.words import kind_named, one_key, targeted
 from controller.kinds.base import Health
+from controller.reconcile.events import Event
 from controller.reconcile.report import Condition, ObjectStatus, Report, Sync
 
 
@@ -172,3 +176,12 @@ def test_one_object_of_several_schemas_must_be_said_exactly() -> None:
     assert one_key("stage/b.files", keys) == keys[1]
     with pytest.raises(Failure, match=r"may be any of DB.A.FILES, DB.B.FILES"):
         one_key("Stage/files", keys)
+
+
+def test_columns_of_a_description_never_run_together() -> None:
+    moment = datetime.now(UTC) - timedelta(days=123, hours=10)
+    long = Condition("ContainersRunning", "Unknown", "AReasonLongerThanItsColumn", "why", 1, moment)
+    event = Event(moment, moment, "Stage/s", "Normal", "ReconcileRequested", "a look was asked for", 3)
+    lines = list(describe_lines(replace(status("Stage", "s"), conditions=(long,)), None, [event]))
+    assert "  ContainersRunning  Unknown  AReasonLongerThanItsColumn  123d10h ago   why" in lines
+    assert lines[-1] == "  123d10h ago   Normal   ReconcileRequested  a look was asked for (×3)"
