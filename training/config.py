@@ -68,7 +68,7 @@ class Columns(Section):
 
     instruction: str = Field(default="instruction", description="What the model shall do (template instruction).")
     input: str = Field(default="input", description="The text to work on (template instruction).")
-    output: str = Field(default="output", description="The wanted answer (templates instruction and inline).")
+    output: str = Field(default="output", description="The wanted answer (template instruction, and an inline template).")
     messages: str = Field(default="messages", description="JSON list of {role, content} (template chat).")
     prompt: str = Field(default="prompt", description="The text before the answer (template completion).")
     completion: str = Field(default="completion", description="The wanted answer (template completion).")
@@ -107,7 +107,10 @@ class Prompt(Section):
     template: str = Field(
         default="instruction",
         min_length=1,
-        description="instruction, chat, completion, or a text of your own with {{column}} placeholders.",
+        description=(
+            "How a row becomes a prompt: `instruction`, `chat`, `completion`, or an inline template, that is a text of your own with "
+            "{{column}} placeholders."
+        ),
     )
     loss: Literal["answer", "all"] = Field(default="answer", description="Which tokens the model learns from.")
     instruction: str | None = Field(default=None, description="One instruction for all rows, in place of the instruction column.")
@@ -119,6 +122,22 @@ class Prompt(Section):
         raise ValueError(
             f"template {self.template[:40]!r} is neither one of {', '.join(TEMPLATES)} nor a text with a {{{{column}}}} placeholder"
         )
+
+    @property
+    def placeholders(self) -> list[str]:
+        """The column names in an inline template, in order, once each."""
+        return list(dict.fromkeys(re.findall(PLACEHOLDER, self.template)))
+
+    def needed_columns(self, columns: Columns) -> list[str]:
+        """The columns that a row must have to be rendered."""
+        if self.template == "chat":
+            return [columns.messages]
+        if self.template == "completion":
+            return [columns.prompt, columns.completion]
+        if self.template == "instruction":
+            first = [] if self.instruction else [columns.instruction]
+            return [*first, columns.input, columns.output]
+        return [*self.placeholders, columns.output]
 
 
 class Lora(Section):
@@ -211,7 +230,16 @@ class Checkpoint(Section):
 class Evaluation(Section):
     """How base and tuned model are compared, by greedy generation on the same rows of the eval split."""
 
-    metrics: list[Metric] = Field(default=["valid_json", "exact_match", "field_f1"], min_length=1)
+    metrics: list[Metric] = Field(
+        default=["valid_json", "exact_match", "field_f1"],
+        min_length=1,
+        description=(
+            "The scores, each from 0 to 1 and the mean over the rows. `valid_json`: the answer is a JSON object (where the wanted answer is "
+            "none: it is not empty). `exact_match`: the share of the wanted answer's plain fields, such as a location, that the answer has "
+            "right (where it is no JSON object: the whole text is the same). `field_f1`: how well the items of its list fields agree, "
+            "counting what is missing and what is too much (where it is no JSON object: the words). Case and outer spaces never count."
+        ),
+    )
     rows: Positive = Field(default=32, description="Rows of the eval split that are scored.")
     max_new_tokens: Literal["auto"] | Positive = Field(
         default="auto", description="Longest answer; auto: a quarter more than the longest training answer."

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from training.config import Data, Prompt
 from training.errors import BadInputError
-from training.prompts import Example, example, needed_columns
+from training.prompts import Example, example
 from training.tokens import Encoded, Tokens
 
 
@@ -118,7 +118,7 @@ def encode_rows(rows: Iterable[Row], tokens: Tokens, max_length: int) -> Trainin
 
 
 def _check_columns(row: Mapping[str, object], data: Data, prompt: Prompt) -> None:
-    wanted = [*needed_columns(prompt, data.columns), data.columns.split]
+    wanted = [*prompt.needed_columns(data.columns), data.columns.split]
     missing = [name for name in wanted if name.lower() not in row]
     if missing:
         raise BadInputError(

@@ -75,7 +75,7 @@ def example(prompt: Prompt, columns: Columns, row: Mapping[str, object]) -> Exam
     if prompt.template == "instruction":
         instruction = prompt.instruction or _text(row, columns.instruction)
         return Example(_instructed(instruction, plain_text(_text(row, columns.input))), answer)
-    values = {name: plain_text(_text(row, name)) for name in placeholders(prompt.template)}
+    values = {name: plain_text(_text(row, name)) for name in prompt.placeholders}
     return Example(_filled(prompt, values), answer)
 
 
@@ -95,7 +95,7 @@ def question(prompt: Prompt, argument: str) -> Question:
         if not prompt.instruction:
             return Question((Message("user", text),))
         return _instructed(prompt.instruction, text.removeprefix(prompt.instruction.strip()).strip())
-    names = placeholders(prompt.template)
+    names = prompt.placeholders
     values = dict.fromkeys(names, text)
     if text.startswith("{"):
         try:
@@ -106,23 +106,6 @@ def question(prompt: Prompt, argument: str) -> Question:
             row = {str(key).lower(): value for key, value in document.items()}
             values = {name: plain_text(_text(row, name)) for name in names}
     return _filled(prompt, values)
-
-
-def placeholders(template: str) -> list[str]:
-    """The column names in an inline template, in order, once each."""
-    return list(dict.fromkeys(re.findall(PLACEHOLDER, template)))
-
-
-def needed_columns(prompt: Prompt, columns: Columns) -> list[str]:
-    """The columns that `example` reads for this prompt."""
-    if prompt.template == "chat":
-        return [columns.messages]
-    if prompt.template == "completion":
-        return [columns.prompt, columns.completion]
-    if prompt.template == "instruction":
-        first = [] if prompt.instruction else [columns.instruction]
-        return [*first, columns.input, columns.output]
-    return [*placeholders(prompt.template), columns.output]
 
 
 def _instructed(instruction: str, text: str) -> Question:

@@ -21,7 +21,7 @@ from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.kinds import base_model, service_spec
 from controller.kinds.base import Gatherer, Inventory, Kind, KindError, Observation, Stalled, Step, View
 from controller.kinds.comments import marked_comment
-from controller.kinds.dataset import dataset_fact, table_of
+from controller.kinds.dataset import DatasetFact, dataset_fact, table_of
 from controller.kinds.image import image_fact, image_path
 from controller.kinds.instance_families import Family, family
 from controller.kinds.job_status import Jobs, drop_jobs, job_inventory, jobs_of, observe_jobs
@@ -67,10 +67,12 @@ class FineTuneJobKind(Kind):
         spec = _spec(obj)
         base = manifest_of(obj, "model", graph)
         data = manifest_of(obj, "dataset", graph)
+        rows = dataset_fact(data, gatherer)
+        _check_columns(obj, data, rows)
         config = _configuration(obj, base, data)
         parts: dict[str, Any] = {
             "base": base_model.identity_of(base),
-            "dataset": dataset_fact(data, gatherer).fingerprint,
+            "dataset": rows.fingerprint,
             "config": {key: value for key, value in config.items() if key not in ("base", "checkpoint")},
         }
         parts["config"]["data"] = {key: value for key, value in config["data"].items() if key != "table"}
@@ -174,6 +176,23 @@ def family_of(obj: DesiredObject, field: str, view: View) -> Family | None:
     """What the nodes of the pool are; None for a pool of others or a family that is not known."""
     pool = view.graph.referred(obj, field)
     return family(cast(ComputePoolSpec, pool.manifest.spec).instance_family) if pool is not None else None
+
+
+def _check_columns(obj: DesiredObject, data: DesiredObject, fact: DatasetFact) -> None:
+    """The trainer asks the same of the table, but only after a node was started for it.
+
+    Raises:
+        Stalled: the dataset lacks a column that the prompt reads.
+    """
+    spec = _spec(obj)
+    has = [name.lower() for name, _ in fact.all_columns]
+    needed = [*spec.prompt.needed_columns(spec.data.columns), spec.data.columns.split]
+    if missing := [name for name in dict.fromkeys(needed) if name.lower() not in has]:
+        raise Stalled(
+            f"{obj.location}: {data.key} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; it has {', '.join(has)}; "
+            "name the right ones in `data.columns`, or choose another `prompt.template`",
+            "BadColumns",
+        )
 
 
 def _configuration(obj: DesiredObject, base: DesiredObject, data: DesiredObject) -> dict[str, Any]:

@@ -124,6 +124,34 @@ def test_what_makes_another_run(tmp_path: Path, change: tuple[str, str], same: b
     assert (made.fact.run == before) is same, reason
 
 
+@pytest.mark.parametrize(
+    ("settings", "lacks", "reason"),
+    [
+        ("data: {columns: {input: INPUT}}", None, "names are compared without regard to case"),
+        ("data: {columns: {input: email}}", "Dataset/calls lacks the column email; it has instruction, input, output, language", "typo"),
+        ("data: {columns: {input: a, output: b}}", "lacks the columns a, b;", "all of them are told at once"),
+        ("data: {columns: {split: part}}", "lacks the column part;", "the split is read by every template"),
+        ("data: {columns: {messages: turns}}", None, "a column that the template does not read is of no account"),
+        ("prompt: {template: chat}", "lacks the column messages;", "the default column of another template"),
+        ("prompt: {template: completion}", "lacks the columns prompt, completion;", "the default columns of another template"),
+        ('prompt: {template: "{{ language }}: {{Input}}"}', None, "an inline template reads its placeholders"),
+        ('prompt: {template: "{{ tongue }}: {{input}}"}', "lacks the column tongue;", "a placeholder with no column"),
+    ],
+)
+@pytest.mark.parametrize("offline", [False, True])
+def test_columns_are_compared_with_the_dataset_before_a_node_is_started(
+    tmp_path: Path, settings: str, lacks: str | None, reason: str, offline: bool
+) -> None:
+    made = Lab(tmp_path, ("retry: {limit: 1}", settings))
+    made.world.offline = offline
+    if lacks is None:
+        assert made.statement(), reason
+        return
+    with pytest.raises(Stalled, match=re.escape(lacks)) as error:
+        made.look()
+    assert error.value.reason == "BadColumns", reason
+
+
 def test_one_changed_row_is_another_run(tmp_path: Path) -> None:
     made = Lab(tmp_path)
     before = made.fact.run
