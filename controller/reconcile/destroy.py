@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Event
 
 import structlog
@@ -23,7 +23,7 @@ from controller.reconcile.clock import Clock
 from controller.reconcile.engine import Engine
 from controller.reconcile.execute import Done, Executor
 from controller.reconcile.expand import Kinds, Refusal, attempt, expand_all
-from controller.reconcile.order import drop_order, inside
+from controller.reconcile.order import drop_order, goes_before
 from controller.reconcile.ownership import Owner, claim, kept_because, may_drop
 from controller.reconcile.prune import contents, inventory
 
@@ -83,13 +83,14 @@ def removal(view: View, kinds: Kinds, only: Collection[ObjectKey] | None = None)
         staying = set(kept)
     drops: dict[ObjectKey, Change] = {}
     for key in drop_order(there, view.graph):
-        change = _drop(key, staying, set(there) - staying, view, kinds)
+        change = _drop(key, staying, view, kinds)
         if isinstance(change, str):
             refused[key] = change
             staying.add(key)
         elif change.steps:
             drops[key] = change
-    return Removal(drops, kept, refused)
+    before = goes_before(drops, view.graph)
+    return Removal({key: replace(change, after=tuple(sorted(before[key]))) for key, change in drops.items()}, kept, refused)
 
 
 def _present(view: View, kinds: Kinds) -> tuple[dict[ObjectKey, ObjectKey | None], dict[ObjectKey, str]]:
@@ -121,7 +122,7 @@ def _present(view: View, kinds: Kinds) -> tuple[dict[ObjectKey, ObjectKey | None
     return there, kept
 
 
-def _drop(key: ObjectKey, staying: Collection[ObjectKey], going: Collection[ObjectKey], view: View, kinds: Kinds) -> Change | str:
+def _drop(key: ObjectKey, staying: Collection[ObjectKey], view: View, kinds: Kinds) -> Change | str:
     held = contents(key, staying, view, kinds)
     if isinstance(held, Refusal):
         return held.message
@@ -130,9 +131,7 @@ def _drop(key: ObjectKey, staying: Collection[ObjectKey], going: Collection[Obje
     steps = attempt(lambda: tuple(kinds[key.kind].delete(key, view)))
     if isinstance(steps, Refusal):
         return steps.message
-    users = {obj.key for obj in view.graph.dependents(key) if obj.key in going}
-    after = tuple(sorted({other for other in going if inside(other, key)} | users))
-    return Change(key, Action.DELETE, steps=steps, reason="the project is taken down", after=after, destructive=True)
+    return Change(key, Action.DELETE, steps=steps, reason="the project is taken down", destructive=True)
 
 
 @dataclass

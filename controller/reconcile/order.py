@@ -21,15 +21,28 @@ def creation_order(graph: Graph) -> list[ObjectKey]:
 
 def drop_order(keys: Collection[ObjectKey], graph: Graph) -> list[ObjectKey]:
     """Keys so that each stands after all that depends on it or lives in it."""
-    before: dict[ObjectKey, set[ObjectKey]] = {key: set() for key in keys}
+    return _sorted(goes_before(keys, graph))
+
+
+def goes_before(keys: Collection[ObjectKey], graph: Graph) -> dict[ObjectKey, set[ObjectKey]]:
+    """For each key those that must be dropped before it: what lives in it, and what depends on it, also by way of objects that are not
+    among the keys, as a service does on the repository of its image."""
+    users: dict[ObjectKey, set[ObjectKey]] = {}
+    for obj in graph:
+        for needed in obj.depends_on:
+            users.setdefault(needed, set()).add(obj.key)
+    result: dict[ObjectKey, set[ObjectKey]] = {}
     for key in keys:
-        obj = graph.get(key)
-        for needed in obj.depends_on if obj else ():
-            if needed in before and needed != key:
-                before[needed].add(key)
-    for container in keys:
-        before[container] |= {key for key in keys if inside(key, container)}
-    return _sorted(before)
+        result[key] = {other for other in keys if inside(other, key)}
+        seen, todo = {key}, [key]
+        while todo:
+            for user in users.get(todo.pop(), set()) - seen:
+                seen.add(user)
+                if user in keys:
+                    result[key].add(user)
+                else:
+                    todo.append(user)
+    return result
 
 
 def inside(key: ObjectKey, container: ObjectKey) -> bool:

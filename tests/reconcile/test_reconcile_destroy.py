@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from reconcile_live import Live
+from pathlib import Path
 
+from reconcile_live import Live
+from reconcile_world import World, key, write
+
+from controller.kinds.registry import KINDS
 from controller.reconcile.bootstrap import as_script, bootstrap_statements, run_bootstrap
-from controller.reconcile.destroy import Destroyed, Destroyer
+from controller.reconcile.destroy import Destroyed, Destroyer, removal
 from controller.reconcile.order import drop_order
 
 PROJECT = """
@@ -131,3 +135,41 @@ def test_bootstrap_can_be_run_again_and_prints_what_it_runs(live: Live) -> None:
     assert script.count(";\n") == len(statements)
     report = live.apply()
     assert report.ready, "the role that bootstrap made is the one that the manifest asks for"
+
+
+IMAGE_AND_SERVICE = """
+    kind: ComputePool
+    metadata: {name: pool}
+    spec: {instanceFamily: CPU_X64_XS}
+    ---
+    kind: Database
+    metadata: {name: db}
+    ---
+    kind: Schema
+    metadata: {name: sch, database: db}
+    ---
+    kind: ImageRepository
+    metadata: {name: repo, schema: db.sch, deletionPolicy: delete}
+    ---
+    kind: Image
+    metadata: {name: tiny, schema: db.sch}
+    spec: {repository: repo, context: app}
+    ---
+    kind: Service
+    metadata: {name: web, schema: db.sch, deletionPolicy: delete}
+    spec:
+      computePool: pool
+      specification: {spec: {containers: [{name: main, image: {ref: tiny}}]}}
+"""
+
+
+def test_a_repository_waits_for_the_services_that_run_its_images(tmp_path: Path) -> None:
+    """An image has nothing to drop of its own; what needs it must still go before what it lies in."""
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "Dockerfile").write_text("FROM scratch\n")
+    world = World(write(tmp_path, all=IMAGE_AND_SERVICE))
+    for what, kind, name in (("IMAGE REPOSITORIES", "ImageRepository", "db.sch.repo"), ("SERVICES", "Service", "db.sch.web")):
+        world.account.put(what, name, world.comment(kind, name))
+    drops = removal(world.view(dropping=True), KINDS).drops
+    assert [str(one) for one in drops] == ["Service/web", "ImageRepository/repo"]
+    assert [str(one) for one in drops[key("ImageRepository", "db.sch.repo")].after] == ["Service/web"]
