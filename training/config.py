@@ -234,7 +234,7 @@ class Evaluation(Section):
         default=["valid_json", "exact_match", "field_f1"],
         min_length=1,
         description=(
-            "The scores, each from 0 to 1 and the mean over the rows. `valid_json`: the answer is a JSON object (where the wanted answer is "
+            "The scores, each from 0 to 1 and the mean over the rows. `valid_json`: the answer is a JSON object (where the wanted one is "
             "none: it is not empty). `exact_match`: the share of the wanted answer's plain fields, such as a location, that the answer has "
             "right (where it is no JSON object: the whole text is the same). `field_f1`: how well the items of its list fields agree, "
             "counting what is missing and what is too much (where it is no JSON object: the words). Case and outer spaces never count."
