@@ -39,18 +39,19 @@ def identity_of(obj: DesiredObject) -> str:
 
     A folder of this machine counts by its path as written, so that the model is the same one wherever the repository is checked out.
     """
-    return hashlib.sha256(json.dumps(_description(obj), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(description_of(obj), sort_keys=True).encode()).hexdigest()
 
 
 def source_of(obj: DesiredObject) -> dict[str, Any]:
     """The source as the fetcher takes it; a local path is absolute."""
-    document = _description(obj)
+    document = description_of(obj)
     if "path" in document:
         document["path"] = str((obj.location.file.parent / document["path"]).resolve())
     return document
 
 
-def _description(obj: DesiredObject) -> dict[str, Any]:
+def description_of(obj: DesiredObject) -> dict[str, Any]:
+    """The source as the manifest has it, but for its secret."""
     document: dict[str, Any] = _spec(obj).source.model_dump(mode="json", by_alias=True, exclude_none=True)
     document.get("huggingFace", {}).pop("tokenSecret", None)
     return document

@@ -19,14 +19,15 @@ from controller.api.fine_tune_job import FineTuneJob, FineTuneJobSpec
 from controller.api.names import QualifiedName
 from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.kinds import base_model, service_spec
-from controller.kinds.base import Gatherer, Inventory, Kind, KindError, Observation, Stalled, Step, View
+from controller.kinds.base import FieldChange, Gatherer, Inventory, Kind, KindError, Observation, Stalled, Step, View
 from controller.kinds.comments import marked_comment
 from controller.kinds.dataset import DatasetFact, dataset_fact, table_of
 from controller.kinds.image import image_fact, image_path
 from controller.kinds.instance_families import Family, family
-from controller.kinds.job_status import Jobs, drop_jobs, job_inventory, jobs_of, observe_jobs
+from controller.kinds.job_status import OUTDATED, Jobs, drop_jobs, job_inventory, jobs_of, observe_jobs
 from controller.kinds.jobs import JobFact, JobRequest, Mount, gather_job, job_name
 from controller.kinds.references import manifest_of, name_of, names_of, warehouse_of
+from controller.kinds.run_changes import differing, newest_other, remember_parts
 from controller.kinds.service_health import services_in
 
 MANIFEST = "run.json"
@@ -41,6 +42,7 @@ class RunFact:
     stage: QualifiedName
     folder: str
     config: Mapping[str, Any]
+    changes: tuple[FieldChange, ...] = ()  # what makes it another run than the newest one so far; none where that is not known
 
     @property
     def run(self) -> str:
@@ -82,7 +84,8 @@ class FineTuneJobKind(Kind):
         run = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
         stage = name_of(obj, "output.stage")
         folder = folder_of_run(obj, run)
-        return RunFact(gather_job(obj, run, stage, f"{folder}/{MANIFEST}", gatherer), stage, folder, config)
+        fact = RunFact(gather_job(obj, run, stage, f"{folder}/{MANIFEST}", gatherer), stage, folder, config)
+        return replace(fact, changes=_changes(obj, base, run, parts, gatherer)) if fact.job.result is None else fact
 
     def reads(self, obj: DesiredObject, graph: Graph) -> Iterable[Show]:
         return (services_in(obj.key.name),)
@@ -94,7 +97,8 @@ class FineTuneJobKind(Kind):
         observed = {**seen.observed, "artefacts": f"@{fact.stage}/{fact.folder}"}
         if fact.metrics:
             observed["metrics"] = dict(fact.metrics)
-        return replace(seen, observed=observed, conditions=self._conditions(obj, jobs, fact, view))
+        why = fact.changes if seen.reason == OUTDATED else ()
+        return replace(seen, observed=observed, drift=(*seen.drift, *why), conditions=self._conditions(obj, jobs, fact, view))
 
     def _conditions(self, obj: DesiredObject, jobs: Jobs, fact: RunFact, view: View) -> dict[str, tuple[bool, str, str]]:
         found = {}
@@ -176,6 +180,16 @@ def family_of(obj: DesiredObject, field: str, view: View) -> Family | None:
     """What the nodes of the pool are; None for a pool of others or a family that is not known."""
     pool = view.graph.referred(obj, field)
     return family(cast(ComputePoolSpec, pool.manifest.spec).instance_family) if pool is not None else None
+
+
+def _changes(obj: DesiredObject, base: DesiredObject, run: str, parts: Mapping[str, Any], gatherer: Gatherer) -> tuple[FieldChange, ...]:
+    """What makes this run another one than the newest before it. What this one is made of is remembered for the next."""
+    named = {**parts["config"], "model": base_model.description_of(base), "dataset": f"fingerprint {parts['dataset'][:12]}"}
+    if "image" in parts:
+        named["image"] = parts["image"]
+    remember_parts(obj, run, named, gatherer)
+    before = newest_other(obj, run, gatherer)
+    return differing(before, named) if before is not None else ()
 
 
 def _check_columns(obj: DesiredObject, data: DesiredObject, fact: DatasetFact) -> None:

@@ -16,6 +16,7 @@ from controller.kinds.mark import Mark, split_comment
 from controller.kinds.references import schema_of
 from controller.kinds.service_health import services_in
 
+OUTDATED = "Outdated"  # the reason of an observation: there are jobs, but none of the wanted identity
 _PHASES = {
     "load": "loading",
     "data": "reading rows",
@@ -69,7 +70,7 @@ def observe_jobs(obj: DesiredObject, jobs: Jobs, fact: JobFact, done: str, what:
         before = sorted({other.attributes.get("run", name) for name, other in jobs.others})
         change = FieldChange(what, ", ".join(before), fact.identity)
         return Observation(
-            exists=True, health=Health.PROGRESSING, message=f"a new {what} is due", reason="Outdated", drift=(change,), markable=False
+            exists=True, health=Health.PROGRESSING, message=f"a new {what} is due", reason=OUTDATED, drift=(change,), markable=False
         )
     if jobs.next.stalled or jobs.next.attempt is not None:
         after = f"attempt {jobs.next.attempt}" if jobs.next.attempt is not None else "a finished one"

@@ -270,13 +270,45 @@ def test_a_running_job_tells_how_far_it_is(tmp_path: Path) -> None:
     assert seen.observed["tokensPerSecond"] == 300.0
 
 
-def test_another_run_is_shown_as_a_change_of_the_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("changed", "wanted", "reason"),
+    [
+        ([("learningRate: 0.001", "learningRate: 0.002")], {"training.learningRate": (0.001, 0.002)}, "a setting"),
+        ([("maxSteps: 4", "epochs: 2")], {"training.maxSteps": (4, None), "training.epochs": (None, 2.0)}, "another in its place"),
+        ([("revision: abc", "revision: abd")], {"model.huggingFace.revision": ("abc", "abd")}, "another base model"),
+        ([("retry: {limit: 1}", "rerunOn: [image]")], {"image": (None, "tag")}, "the image is part of it from now on"),
+    ],
+)
+def test_another_run_is_shown_with_the_fields_that_make_it(
+    tmp_path: Path, changed: list[tuple[str, str]], wanted: dict[str, tuple[Any, Any]], reason: str
+) -> None:
     made = Lab(tmp_path)
     made.jobs("DONE")
     before = made.fact.run
+    made.load(*changed)
+    run, *why = made.look().drift
+    assert (run.path, run.before, run.after) == ("run", before, made.fact.run)
+    seen = {change.path: (change.before, "tag" if change.path == "image" else change.after) for change in why}
+    assert seen == wanted, reason
+    made.jobs("RUNNING")
+    assert not made.look().drift, "its job is on the way: nothing more is due"
+
+
+def test_other_rows_are_shown_by_their_fingerprint(tmp_path: Path) -> None:
+    made = Lab(tmp_path)
+    made.jobs("DONE")
+    calls = tmp_path / "calls.jsonl"
+    calls.write_text(calls.read_text().replace("call 7", "call seven"))
+    _, why = made.look().drift
+    assert why.path == "dataset" and why.before.startswith("fingerprint ") and why.before != why.after
+
+
+def test_the_run_alone_is_shown_where_its_parts_are_not_known(tmp_path: Path) -> None:
+    made = Lab(tmp_path)
+    made.jobs("DONE")
     made.load(("learningRate: 0.001", "learningRate: 0.002"))
-    (change,) = made.look().drift
-    assert (change.path, change.before, change.after) == ("run", before, made.fact.run)
+    made.world.memory.clear()
+    assert [change.path for change in made.look().drift] == ["run"]
 
 
 def test_a_gpu_family_gets_gpus_shared_memory_and_ports_for_its_ranks(tmp_path: Path) -> None:
