@@ -93,11 +93,14 @@ class LiveView:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if self._report is not None:
-            yield tree(self._report, time.monotonic() - self._begin, options.max_height or console.height)
+            yield tree(self._report, time.monotonic() - self._begin, options.max_height or console.height, options.max_width)
 
 
-def tree(report: Report, seconds: float, height: int) -> Table:
-    """The whole picture, cut to the terminal's height: what is healthy is left out first."""
+def tree(report: Report, seconds: float, height: int, width: int) -> Table:
+    """The whole picture, cut to the terminal's height: what is healthy is left out first.
+
+    Long names are cut before messages are, and the message of a job that makes progress is never cut: it is what people look at.
+    """
     rows = list(_ordered(report.statuses))
     room = max(5, height - 5 - len(report.problems))
     left_out = 0
@@ -106,16 +109,19 @@ def tree(report: Report, seconds: float, height: int) -> Table:
         left_out = len(rows) - len(wanted)
         rows = wanted
     table = Table(box=None, padding=(0, 1), expand=True, show_edge=False)
-    for title, ratio in (("kind / name", None), ("sync", None), ("health", None), ("", None), ("message", 1)):
+    table.add_column("kind / name", no_wrap=True, overflow="ellipsis", header_style="bold", max_width=max(24, width // 3))
+    for title, ratio in (("sync", None), ("health", None), ("", None), ("message", 1)):
         table.add_column(title, ratio=ratio, no_wrap=True, overflow="ellipsis", header_style="bold")
     for depth, status in rows:
         sign, colour = _HEALTH[status.health]
         name = Text("  " * depth + ("└ " if depth else ""))
         name.append(f"{status.key.kind}/", style="dim").append(str(status.key).partition("/")[2])
         bar = (
-            ProgressBar(total=1.0, completed=status.progress, width=20) if status.progress is not None else Text(status.action, style="dim")
+            ProgressBar(total=1.0, completed=status.progress, width=8) if status.progress is not None else Text(status.action, style="dim")
         )
         message = Text(" ".join(redact(status.message).split()), style="red" if status.stalled else "")
+        if status.progress is not None:
+            message.no_wrap, message.overflow = False, "fold"
         table.add_row(
             name, Text(status.sync.value, style=_SYNC[status.sync]), Text(f"{sign} {status.health.value}", style=colour), bar, message
         )

@@ -15,7 +15,7 @@ from controller.api.names import QualifiedName
 from controller.api.objects import ObjectKey
 from controller.cli.browse import ready_host
 from controller.cli.errors import Failure
-from controller.cli.live import LiveView, PlainView
+from controller.cli.live import LiveView, PlainView, tree
 from controller.cli.logs import news
 from controller.cli.objects import describe_lines
 from controller.cli.words import kind_named, one_key, targeted
@@ -48,6 +48,18 @@ def test_plain_lines_are_written_once_for_each_change() -> None:
         "ComputePool/pool Synced Healthy",
         "ComputePool/pool gone",
     ]
+
+
+@pytest.mark.parametrize("width", [60, 80, 110, 160])
+def test_the_message_of_a_running_job_is_never_cut(width: int) -> None:
+    message = "training step 9 of 16, loss 0.41, 1 min 10 s left"
+    job = status("FineTuneJob", "db.s.toy_wishes", Health.PROGRESSING, progress=0.56, message=message)
+    long = status("ExternalAccessIntegration", "a_name_that_is_longer_than_most", message="as the manifest says")
+    console = Console(file=io.StringIO(), width=width, height=40)
+    console.print(tree(Report("p", (long, job)), 61.0, 40, width))
+    said = "".join(console.file.getvalue().split())  # type: ignore[attr-defined]
+    for word in message.split():
+        assert word in said
 
 
 def test_plain_lines_of_a_job_come_in_tenths() -> None:
