@@ -26,7 +26,7 @@ from controller.kinds.jobs import Mount, sized, stage_volume
 from controller.kinds.mark import split_comment
 from controller.kinds.references import manifest_of
 from controller.kinds.service import VERSION_LABEL
-from controller.kinds.service_health import find, look_closer, services_in
+from controller.kinds.service_health import find, lagging, look_closer, services_in
 
 PORT, ENDPOINT = 8000, "api"
 _MODEL = "/snowcat/model"
@@ -133,7 +133,7 @@ class ModelDeploymentKind(Kind):
             return Observation(
                 exists=exists, health=Health.DEGRADED, message=str(error), reason=error.reason, markable=False, conditions=held
             )
-        message = f"serves {served.version}" + (f"; {served.note}" if served.note else "")
+        message = f"serves {served.version}" + (f"; {served.note}" if served.note else "") + lagging(obj.key.name, view.snapshot)
         function = _spec(obj).function.name
         observed = {"version": served.version, "function": function, "engine": "transformers"}
         return Observation(

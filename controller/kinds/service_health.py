@@ -53,6 +53,13 @@ def verdict(name: QualifiedName, row: Row, snapshot: Snapshot) -> Verdict:
     return Verdict(Health.PROGRESSING, _join(status.lower(), trouble.message), "Starting")
 
 
+def lagging(name: QualifiedName, snapshot: Snapshot) -> str:
+    """Why a composite's service is not well, for its own message: `; service: pending: …`. Empty for one that is, or is not there."""
+    row = find(snapshot.rows(services_in(name)), name)
+    found = verdict(name, row, snapshot) if row is not None else Verdict()
+    return "" if found.health is Health.HEALTHY else f"; service: {found.message}"
+
+
 class _Trouble:
     """The most telling message of a service's containers."""
 

@@ -21,7 +21,7 @@ from controller.kinds.children import common_references, service_child
 from controller.kinds.image import image_path
 from controller.kinds.jobs import Mount, sized, stage_volume
 from controller.kinds.references import name_of, schema_scope
-from controller.kinds.service_health import find, look_closer, services_in
+from controller.kinds.service_health import find, lagging, look_closer, services_in
 
 PORT, ENDPOINT = 8888, "notebook"
 _FOLDER = "/snowcat/stage"
@@ -106,6 +106,7 @@ class WorkspaceKind(Kind):
         due = fact.due
         drift = (FieldChange("notebooks", "other content", ", ".join(due)),) if due else ()
         message = f"{len(fact.wanted)} notebooks on the stage" if not due else f"to be uploaded: {', '.join(due)}"
+        message += lagging(obj.key.name, view.snapshot)
         observed = {"notebooks": sorted(fact.wanted), "endpoint": ENDPOINT}
         return Observation(exists=exists, message=message, reason="Uploaded", drift=drift, observed=observed, markable=False)
 

@@ -18,7 +18,7 @@ from controller.kinds.fine_tune_job import RunFact
 from controller.kinds.function import functions_in
 from controller.kinds.model_deployment import ModelDeploymentKind
 from controller.kinds.registry import KINDS
-from controller.kinds.service_health import services_in
+from controller.kinds.service_health import containers_of, services_in
 
 DEPLOY, FUNCTION, SERVICE, WORKSPACE = KINDS["ModelDeployment"], KINDS["Function"], KINDS["Service"], KINDS["Workspace"]
 STAGES = Show("STAGES", "SCHEMA DB.SCH")
@@ -124,6 +124,24 @@ def test_the_kept_version_is_not_waited_for(tmp_path: Path) -> None:
     made.serving("01d01d01")
     job = only(made.graph, "FineTuneJob").key
     assert job not in made.children()[0].depends_on, "a change of the service must not wait for a run that it does not serve"
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "wanted", "reason"),
+    [
+        ("RUNNING", "", "serves {run}", "all is well"),
+        ("PENDING", "Waiting for the readiness probe", "serves {run}; service: pending: Waiting for the readiness probe", "it starts"),
+        ("SUSPENDED", "", "serves {run}; service: suspended", "somebody suspended it"),
+    ],
+)
+def test_a_deployment_says_what_its_service_waits_for(tmp_path: Path, status: str, said: str, wanted: str, reason: str) -> None:
+    made = Tuned(tmp_path)
+    made.finish(0.9)
+    made.serving(made.run)
+    (row,) = made.world.answers[services_in(made.obj.key.name)]
+    made.world.see(services_in(made.obj.key.name), {**row, "status": status})
+    made.world.see(containers_of(made.obj.key.name), {"container_name": "main", "status": status, "message": said})
+    assert DEPLOY.observe(made.obj, made.view).message == wanted.format(run=made.run), reason
 
 
 def test_the_version_stands_in_the_services_mark(tmp_path: Path) -> None:
@@ -241,6 +259,8 @@ def test_only_notebooks_that_changed_are_uploaded(tmp_path: Path) -> None:
     assert str(second) == "upload b.ipynb to @DB.SCH.MODELS"
     (service,) = WORKSPACE.expand(obj, world.view(graph))
     assert service.parent == obj.key
+    world.see(services_in(obj.key.name), {"name": "NOTES", "status": "PENDING"})
+    assert WORKSPACE.observe(obj, world.view(graph)).message == "to be uploaded: b.ipynb; service: pending"
 
 
 def test_kinds_without_state() -> None:
