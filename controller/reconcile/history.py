@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from controller.account.redact import redact
 from controller.api.objects import ObjectKey
 from controller.kinds.base import Health
 from controller.reconcile.backoff import Failure, FailureClass
@@ -77,4 +78,6 @@ def sentence(change: Change) -> str:
     """What was done, for an event."""
     if change.action is Action.UPDATE and change.fields:
         return "; ".join(f"{f.path} is now {plain(f.after)!r}" for f in change.fields[:5])
+    if change.action is Action.CREATE:  # its reason says what was missing before
+        return redact(str(change.steps[0]).partition("\n")[0]) if change.steps else ""
     return change.reason or change.action.value

@@ -102,7 +102,7 @@ def _health(entry: ObjectPlan, children: Sequence[ObjectStatus], working: str | 
 def _message(entry: ObjectPlan, failure: Failure | None, working: str | None, children: Sequence[ObjectStatus]) -> str:
     """The one thing that a person should read first."""
     change, seen = entry.change, entry.observation
-    if working is not None:
+    if working is not None and not entry.ready:  # the look may see the end of work whose result nobody has taken yet
         return working or f"{change.action.value} under way"
     if failure is not None:
         return failure.message

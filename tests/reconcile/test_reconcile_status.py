@@ -10,6 +10,8 @@ from reconcile_world import POOL, WAREHOUSE, World, key, mark, warehouse, write
 
 from controller.kinds.base import Health
 from controller.reconcile.backoff import Failure, FailureClass
+from controller.reconcile.execute import Done
+from controller.reconcile.history import succeeded
 from controller.reconcile.report import ObjectStatus, Sync
 from controller.reconcile.settled import settled
 from controller.reconcile.status import Context, statuses
@@ -81,6 +83,19 @@ def test_a_worker_s_words_are_the_message(tmp_path: Path) -> None:
     found = status(world_with(tmp_path, auto_suspend=1), context(working={WH: "uploading 3 files"}))
     assert found.message == "uploading 3 files"
     assert found.is_true("Progressing") and not found.ready
+
+
+def test_what_is_ready_no_longer_shows_the_work(tmp_path: Path) -> None:
+    found = status(world_with(tmp_path), context(working={WH: "CREATE WAREHOUSE WH"}))
+    assert (found.sync, found.health, found.message) == (Sync.SYNCED, Health.HEALTHY, status(world_with(tmp_path)).message)
+    assert not found.ready, "until the result is taken"
+
+
+def test_the_event_of_a_new_object_says_what_was_made(tmp_path: Path) -> None:
+    world = World(write(tmp_path, all=warehouse()))
+    succeeded(world.state, Done(world.change("Warehouse", "wh")), 1)
+    (event,) = world.state.events(WH)
+    assert (event.reason, event.message[:19]) == ("Created", "CREATE WAREHOUSE WH")
 
 
 def failure(world: World, kind: FailureClass, fingerprint: str | None = None) -> dict[str, Any]:
