@@ -10,7 +10,7 @@ Source: docs.snowflake.com, sql-reference/data-types-text (string constants: `''
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from controller.api.names import Identifier, QualifiedName
 
@@ -167,11 +167,6 @@ def _grantee(role: Identifier | None, user: Identifier | None) -> str:
 
 def use(what: str, name: QualifiedName | Identifier) -> str:
     return f"USE {what} {name.sql}"
-
-
-def alter_session(parameters: Mapping[str, str | int | bool]) -> str:
-    rendered = [equals(word(key), text(value) if isinstance(value, str) else str(value).upper()) for key, value in parameters.items()]
-    return "ALTER SESSION SET " + " ".join(rendered)
 
 
 def call_system(function: str, *arguments: str | int) -> str:

@@ -8,8 +8,6 @@ from pydantic import Field, model_validator
 
 from controller.api.base import LocalPath, Manifest, Ref, Scope, Spec
 
-BUILTIN_IMAGES = ("controller", "trainer", "server", "workspace")
-
 
 class ImageRepositorySpec(Spec):
     encryption: Literal["SNOWFLAKE_FULL", "SNOWFLAKE_SSE"] = Field(default="SNOWFLAKE_FULL", description="Cannot be changed later.")

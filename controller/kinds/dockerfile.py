@@ -99,13 +99,6 @@ class Dockerfile:
         """An earlier stage by name or number, None when `name` is an image."""
         return next((stage for stage in self.stages[:before] if stage.is_called(name)), None)
 
-    def lineage(self, stage: Stage) -> list[Stage]:
-        """The stages that `stage` is based on, first to last, itself included."""
-        chain = [stage]
-        while (parent := self.find(chain[0].base, chain[0].index)) is not None:
-            chain.insert(0, parent)
-        return chain
-
 
 def parse(text: str, build_args: Mapping[str, str] | None = None) -> Dockerfile:
     """Read a Dockerfile. `build_args` replace the defaults of ARGs before the first FROM, which FROM lines may use.

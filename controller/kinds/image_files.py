@@ -104,7 +104,6 @@ class _State:
     args: dict[str, str]
     not_executed: list[str]
     executed: list[str]
-    open_entrypoint: bool = False
 
     @property
     def variables(self) -> dict[str, str]:

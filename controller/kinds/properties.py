@@ -103,13 +103,6 @@ class Property:
         return None if seen == wanted else FieldChange(self.path, seen, wanted, immutable=not self.mutable, way_out=self.way_out)
 
 
-_NAME_COLUMNS = {
-    Scope.ACCOUNT: ("name",),
-    Scope.DATABASE: ("database_name", "name"),
-    Scope.SCHEMA: ("database_name", "schema_name", "name"),
-}
-
-
 def set_before(mark: Mark | None) -> frozenset[str]:
     """Inheriting fields that the last manifest had set."""
     return frozenset(filter(None, mark.attributes.get("set", "").split(","))) if mark else frozenset()

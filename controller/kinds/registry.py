@@ -45,12 +45,3 @@ _ALL: tuple[Kind, ...] = (
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
 """Kind name → the one instance (kinds hold no state)."""
-
-
-def kind_of(name: str) -> Kind:
-    """The kind of a name.
-
-    Raises:
-        KeyError: no such kind (the loader refuses unknown ones, so this is a bug).
-    """
-    return KINDS[name]

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable
 
 from emulator import errors
-from emulator.catalogue.kinds import KINDS, privileges_on
+from emulator.catalogue.kinds import KINDS
 from emulator.catalogue.store import CatalogueObject, Grant, Store
 
 SYSTEM_ROLES = ("ACCOUNTADMIN", "SECURITYADMIN", "USERADMIN", "SYSADMIN", "PUBLIC")
@@ -173,8 +173,3 @@ class Access:
         key = ("", "", "") if obj is None else (obj.database, obj.schema, obj.name)
         grants = self._store.grants_on(kind, *key)
         return any(g.role in held and g.privilege == privilege and g.grant_option for g in grants)
-
-
-def all_privileges(kind: str) -> tuple[str, ...]:
-    """What `ALL PRIVILEGES` stands for on the kind."""
-    return privileges_on(kind)

@@ -278,12 +278,6 @@ def rollback(duck: duckdb.DuckDBPyConnection) -> None:
         return  # the failed statement has ended the transaction already
 
 
-def _name_of(table: exp.Table) -> Any:
-    from emulator.sql.names import QualifiedName
-
-    return QualifiedName(tuple(str(part.name) for part in table.parts))
-
-
 def _target(tree: exp.Expr) -> str | None:
     table = tree.this.this if isinstance(tree.this, exp.Schema) else tree.this
     return str(table.name) if isinstance(table, exp.Table) else None

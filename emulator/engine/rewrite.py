@@ -14,8 +14,6 @@ from sqlglot import exp
 from emulator import errors
 from emulator.engine import types
 
-Evaluate = Callable[[str, list[exp.Expr]], exp.Expr | None]
-
 
 def func(name: str, *args: exp.Expr) -> exp.Expr:
     return exp.Anonymous(this=name, expressions=list(args))

@@ -128,14 +128,3 @@ def result_column(name: str, duckdb_type: str) -> Column:
     if duckdb_type.startswith(("STRUCT", "MAP")):
         return Column(name, "OBJECT")
     return Column(name, _RESULTS.get(duckdb_type, "TEXT"))
-
-
-def declared_column(name: str, shown: str) -> Column:
-    """A result column for a type as DESCRIBE TABLE shows it."""
-    base, _, rest = shown.partition("(")
-    numbers = [int(part) for part in rest.rstrip(")").split(",") if part.strip().isdigit()]
-    if base == "NUMBER":
-        return Column(name, "FIXED", precision=numbers[0], scale=numbers[1])
-    if base == "VARCHAR":
-        return Column(name, "TEXT", length=numbers[0])
-    return Column(name, {"FLOAT": "REAL"}.get(base, base))

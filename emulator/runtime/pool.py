@@ -124,10 +124,6 @@ class Pool:
 
     # -- moving on
 
-    def fits_ever(self, takes: Resources) -> str | None:
-        """What an empty node lacks for the request, or None."""
-        return Resources.of_node(self.family).lacking(takes)
-
     def tick(self, now: float) -> bool:
         """Move nodes on; True when the pool has been without work for its auto-suspend time and should be suspended."""
         for node in self.nodes:
