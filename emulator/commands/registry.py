@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from emulator import errors
 from emulator.results import ResultSet
 from emulator.sql.parser import Cursor
 
@@ -23,6 +24,10 @@ Handler = Callable[["CommandContext", Cursor], ResultSet]
 SystemFunction = Callable[["CommandContext", list[Any]], Any]
 
 _ADJECTIVES = ("TEMPORARY", "TEMP", "TRANSIENT", "VOLATILE", "LOCAL", "GLOBAL", "SECURE", "RECURSIVE")
+_OBJECT_VERBS = ("CREATE", "ALTER", "DROP", "DESCRIBE", "SHOW", "EXECUTE")
+_LAST_WORDS = frozenset(  # of kinds whose names have several words
+    {"TABLE", "VIEW", "POLICY", "INTEGRATION", "MONITOR", "GROUP", "TABLES", "VIEWS", "POLICIES", "INTEGRATIONS", "MONITORS", "GROUPS"}
+)
 _commands: dict[tuple[str, ...], Handler] = {}
 _system_functions: dict[str, SystemFunction] = {}
 _table_functions: dict[str, Callable[[CommandContext, list[Any]], ResultSet]] = {}
@@ -85,7 +90,10 @@ def find_table_function(name: str) -> Callable[[CommandContext, list[Any]], Resu
 
 
 def find_command(cursor: Cursor) -> tuple[Handler, Modifiers] | None:
-    """Finds the statement's handler and moves the cursor behind its keywords; None (cursor unmoved) if there is none."""
+    """Finds the statement's handler and moves the cursor behind its keywords; None (cursor unmoved) if there is none.
+
+    Raises SqlError 2 for a kind of object that this account does not have.
+    """
     start = cursor.index
     first = cursor.peek()
     if first.kind != "word":
@@ -104,6 +112,8 @@ def find_command(cursor: Cursor) -> tuple[Handler, Modifiers] | None:
         terse = cursor.accept("TERSE")
     handler = _longest(verb, cursor)
     if handler is None:
+        if verb in _OBJECT_VERBS and cursor.peek().kind == "word" and (verb == "SHOW" or cursor.peek(1).kind != "eof"):
+            raise errors.unsupported(_kind(cursor))
         cursor.index = start
         return None
     if_not_exists = verb == "CREATE" and cursor.accept("IF", "NOT", "EXISTS")
@@ -111,6 +121,14 @@ def find_command(cursor: Cursor) -> tuple[Handler, Modifiers] | None:
     if or_replace and if_not_exists:
         raise cursor.error(cursor.peek(-3))
     return handler, Modifiers(or_replace, if_not_exists, if_exists, temporary, terse)
+
+
+def _kind(cursor: Cursor) -> str:
+    """The kind of object that the cursor stands on: `SEQUENCE`, `MATERIALIZED VIEW`."""
+    words = [cursor.peek(ahead).value for ahead in range(3)]
+    if words[1] in ("IN", "ON", "LIKE"):
+        return words[0]
+    return " ".join(words[: next((length for length in (2, 3) if words[length - 1] in _LAST_WORDS), 1)])
 
 
 def _longest(verb: str, cursor: Cursor) -> Handler | None:

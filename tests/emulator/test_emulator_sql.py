@@ -93,6 +93,28 @@ def test_failures_have_snowflakes_numbers(table: Connection) -> None:
         assert "duckdb" not in str(caught.value).lower(), statement
 
 
+@pytest.mark.parametrize(
+    ("statement", "kind"),
+    [
+        ("CREATE SEQUENCE numbers", "SEQUENCE"),
+        ("create or replace sequence numbers start 1", "SEQUENCE"),
+        ("ALTER SEQUENCE IF EXISTS numbers SET INCREMENT = 2", "SEQUENCE"),
+        ("DROP SEQUENCE numbers", "SEQUENCE"),
+        ("SHOW SEQUENCES", "SEQUENCES"),
+        ("SHOW STREAMS IN TABLE t", "STREAMS"),
+        ("DESC SEQUENCE numbers", "SEQUENCE"),
+        ("CREATE MATERIALIZED VIEW seen AS SELECT 1", "MATERIALIZED VIEW"),
+        ("CREATE ROW ACCESS POLICY own AS (x VARCHAR) RETURNS BOOLEAN -> TRUE", "ROW ACCESS POLICY"),
+        ("SHOW MASKING POLICIES", "MASKING POLICIES"),
+        ("EXECUTE TASK nightly", "TASK"),
+    ],
+)
+def test_a_kind_of_object_that_is_not_there_is_named(session: Connection, statement: str, kind: str) -> None:
+    with pytest.raises(snowflake.connector.errors.ProgrammingError, match=f"Unsupported feature '{kind}'") as caught:
+        session.cursor().execute(statement)
+    assert (caught.value.errno, caught.value.sqlstate) == (2, "0A000")
+
+
 def test_a_syntax_error_names_its_place(session: Connection) -> None:
     with pytest.raises(snowflake.connector.errors.ProgrammingError, match="line 2 at position 2 unexpected 'bogus'"):
         session.cursor().execute("CREATE STAGE s\n  bogus")
