@@ -108,6 +108,8 @@ def load_project(
         wanted = [p.absolute() for p in only]
         problems = [p for p in problems if any(w == p.location.file or w in p.location.file.parents for w in wanted)]
     problems = sorted(set(problems), key=lambda p: (p.location.file, p.location.line, p.field))
+    if chosen is None:
+        problems += _account_needed(settings, root, values.undefined)
     return LoadResult(root, settings, chosen, resolved.graph, tuple(problems), tuple(files), reader.seen)
 
 
@@ -172,6 +174,17 @@ def _choose(
         if connection is not None and connection in (name, entry.connection):
             return name, None
     return None, None
+
+
+def _account_needed(settings: ProjectSettings, root: Path, undefined: set[str]) -> list[Problem]:
+    """One hint for all values that are missing only because no account was chosen."""
+    able = [name for name, entry in settings.accounts.items() if undefined & entry.values.keys()]
+    if not able:
+        return []
+    ways = [*(["`--local`"] if LOCAL_ACCOUNT in able else []), f"`--account {'|'.join(able)}`"]
+    message = "no account is chosen, and some values are defined for single accounts only"
+    place = Location(root / PROJECT_FILE, 1)
+    return [Problem(place, message, f"choose {' or '.join(ways)}", "accounts", severity=Severity.WARNING)]
 
 
 # ---- the manifests ---------------------------------------------------------------------------------------------------------------------

@@ -24,6 +24,8 @@ class Values:
         self._values = values
         self._resolved: dict[str, Any] = {}
         self._open: list[str] = []
+        self.undefined: set[str] = set()
+        """Names that were asked for and are not defined."""
 
     def apply(self, node: Node) -> Node:
         """A tree with all scalars replaced; keys stay as they are.
@@ -80,6 +82,7 @@ class Values:
         if rest:
             default = rest[2:]
             return (self._text(default, line) if "${" in default else scalar(default)), end + 1
+        self.undefined.add(name)
         near = did_you_mean(name, self._values)
         known = ", ".join(sorted(self._values)) or "none"
         raise YamlProblem(f"the value ${{{name}}} is not defined", line, f"{near} snowcat.yaml has for this account: {known}".strip())

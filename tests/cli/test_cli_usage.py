@@ -151,6 +151,17 @@ def test_forms_of_a_plan(form: str, begins: str, snowcat: Snowcat) -> None:
         }  # fmt: skip
 
 
+def test_a_plan_that_needs_an_account_s_values_says_once_how_to_choose_one(snowcat: Snowcat) -> None:
+    project = snowcat.folder / "snowcat.yaml"
+    project.write_text(project.read_text().replace("values: {suspend: 600}", "values: {}").replace("{local: {", "{other: {}, local: {"))
+    (snowcat.folder / "more.yaml").write_text(OBJECTS.partition("---")[0].replace("name: wh", "name: two"))
+    said = snowcat("plan", "--offline").err
+    assert said.count("the value ${suspend} is not defined") == 2
+    assert said.endswith("choose `--local` or `--account local`\n") and said.count("choose") == 1
+    assert "choose" not in snowcat("plan", "--offline", "--account", "local").err
+    assert "choose" not in snowcat("plan", "--offline", "--account", "other").err, "one is chosen, and it does not help"
+
+
 def test_a_plan_with_something_to_do_is_exit_code_3_on_demand(snowcat: Snowcat) -> None:
     assert snowcat("plan", "--offline", "--exit-code").code == 3
 
