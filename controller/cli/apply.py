@@ -38,13 +38,14 @@ def apply(target: Target, timeout: float | None) -> int:
             _end_if_abandoned(reconciler, INTERRUPTED)
     if caught:
         return INTERRUPTED
-    return _verdict(report, timeout)
+    return verdict(report, timeout)
 
 
-def _verdict(report: Report, timeout: float | None) -> int:
+def verdict(report: Report, timeout: float | None) -> int:
     """Say how it ended."""
     if report.ready and report.settled:
-        typer.echo(f"all {len(report.statuses)} objects are ready")
+        count = len(report.statuses)
+        typer.echo(f"all {count} objects are ready" if count != 1 else "the only object is ready")
         return 0
     for problem in report.problems:
         typer.echo(problem, err=True)
@@ -54,6 +55,10 @@ def _verdict(report: Report, timeout: float | None) -> int:
         typer.echo(report.error, err=True)
     if not report.settled and timeout is not None:
         typer.echo(f"not done within {timeout:g} seconds; 'snowcat apply' again goes on from here", err=True)
+    if report.problems:
+        ready, wrong = len(report.statuses) - len(report.failed), len(report.problems)
+        left = "1 problem in files, its objects are" if wrong == 1 else f"{wrong} problems in files, their objects are"
+        typer.echo(f"{ready} ready; {left} left as they were", err=True)
     return INVALID if report.problems else FAILED
 
 

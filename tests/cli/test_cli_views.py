@@ -13,6 +13,7 @@ from rich.console import Console
 
 from controller.api.names import QualifiedName
 from controller.api.objects import ObjectKey
+from controller.cli.apply import verdict
 from controller.cli.browse import ready_host
 from controller.cli.errors import Failure
 from controller.cli.live import LiveView, PlainView, tree
@@ -197,3 +198,28 @@ def test_columns_of_a_description_never_run_together() -> None:
     lines = list(describe_lines(replace(status("Stage", "s"), conditions=(long,)), None, [event]))
     assert "  ContainersRunning  Unknown  AReasonLongerThanItsColumn  123d10h ago   why" in lines
     assert lines[-1] == "  123d10h ago   Normal   ReconcileRequested  a look was asked for (×3)"
+
+
+@pytest.mark.parametrize(
+    ("because", "report", "code", "last"),
+    [
+        ("many", Report("p", (status("Stage", "a"), status("Stage", "b")), settled=True), 0, "all 2 objects are ready"),
+        ("one", Report("p", (status("Stage", "a"),), settled=True), 0, "the only object is ready"),
+        (
+            "a broken file",
+            Report("p", (status("Stage", "a"), status("Stage", "b", Health.DEGRADED)), problems=("b.yaml:1: no",), settled=True),
+            2,
+            "1 ready; 1 problem in files, its objects are left as they were",
+        ),
+        (
+            "two broken files",
+            Report("p", (status("Stage", "a"),), problems=("b.yaml:1: no", "c.yaml:1: no"), settled=True),
+            2,
+            "1 ready; 2 problems in files, their objects are left as they were",
+        ),
+    ],
+)
+def test_how_apply_ends(because: str, report: Report, code: int, last: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert verdict(report, None) == code, because
+    said = capsys.readouterr()
+    assert (said.out + said.err).splitlines()[-1] == last, because
