@@ -24,6 +24,7 @@ venv: .venv/.ready ## the virtual environment, made new when the dependencies ch
 
 .venv/.ready: pyproject.toml constraints.txt
 	@if [ -z "$(PYTHON)" ]; then echo "no Python 3.11 or later with the venv module found; install one or say make PYTHON=/path/to/python" >&2; exit 1; fi
+	echo "setting up .venv, about two minutes and 2 GB"
 	[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[local,models,workspace]' --group dev
