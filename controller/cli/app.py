@@ -239,12 +239,13 @@ def logs(
     container: Annotated[str | None, typer.Option("--container", help="Which container; default: the first.")] = None,
     instance: Annotated[int, typer.Option("--instance", min=0, help="Which instance.")] = 0,
     lines: Annotated[int, typer.Option("--lines", min=1, max=10000, help="How many lines at first.")] = 200,
+    raw: Annotated[bool, typer.Option("--raw", help="Leave a job's lines of progress as they were written, in JSON.")] = False,
 ) -> None:
     """What a service, a deployment, a workspace or a job has written."""
     from controller.cli.logs import logs
     from controller.cli.target import Target
 
-    logs(Target(path, connection, local, account, state), object_, follow, container, instance, lines)
+    logs(Target(path, connection, local, account, state), object_, follow, container, instance, lines, raw)
 
 
 @app.command("open")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import typer
@@ -17,11 +18,12 @@ from controller.cli.target import Target, opened
 
 _PERIOD = 1.0
 _WINDOW = 1000  # lines asked for at a time when following
+_PROGRESS = "SNOWCAT_PROGRESS "  # before the lines of a job that are for programs
 _ENDED = {"DONE", "FAILED", "CANCELLED", "INTERNAL_ERROR", "DELETED"}
 
 
-def logs(target: Target, text: str, follow: bool, container: str | None, instance: int, lines: int) -> None:
-    """Print the last lines of one container.
+def logs(target: Target, text: str, follow: bool, container: str | None, instance: int, lines: int, raw: bool) -> None:
+    """Print the last lines of one container; a job's progress in words, unless `raw`.
 
     Raises:
         Failure: the object has no service, or no such container.
@@ -34,14 +36,32 @@ def logs(target: Target, text: str, follow: bool, container: str | None, instanc
             name = container or _first_container(session, service)
             shown = _tail(session, service, instance, name, lines)
             for line in shown:
-                typer.echo(redact(line))
+                typer.echo(redact(line if raw else readable(line)))
             while follow and str(row.get("status", "")).upper() not in _ENDED:
                 time.sleep(_PERIOD)
                 _, row = service_of(session, key, project.settings.project)
                 fresh = _tail(session, service, instance, name, _WINDOW)
                 for line in news(shown, fresh):
-                    typer.echo(redact(line))
+                    typer.echo(redact(line if raw else readable(line)))
                 shown = fresh
+
+
+def readable(line: str) -> str:
+    """`train: step 9 of 16, loss 0.41` for a line of progress; any other line as it is."""
+    try:
+        progress = json.loads(line.removeprefix(_PROGRESS)) if line.startswith(_PROGRESS) else None
+    except ValueError:  # cut off
+        return line
+    if not isinstance(progress, dict):
+        return line
+    step, loss = progress.get("step"), progress.get("loss")
+    facts = [
+        f"step {step} of {progress.get('steps', '?')}" if step is not None else "",
+        f"loss {loss:.4g}" if isinstance(loss, int | float) else "",
+        str(progress.get("message") or ""),
+    ]
+    phase, told = str(progress.get("phase", "")), ", ".join(fact for fact in facts if fact)
+    return f"{phase}: {told}" if told else phase
 
 
 def news(before: list[str], now: list[str]) -> list[str]:

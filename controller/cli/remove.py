@@ -25,7 +25,7 @@ def remove(target: Target, text: str | None, yes: bool, timeout: float | None) -
     configure(as_json=False, level=logging.ERROR)
     with opened(target) as project:
         graph = project.engine.load(keep=False).graph
-        only = {one_key(text, [obj.key for obj in graph])} if text is not None else None
+        only = {one_key(text, [obj.key for obj in graph], exact=True)} if text is not None else None
         destroyer = Destroyer(project.engine, typer.echo)
         now = destroyer.preview(only)
         _show(now)

@@ -66,20 +66,23 @@ def targeted(words: list[str] | None, connection: str | None, local: bool, accou
     return Wanted(Target(folders[0] if folders else Path(), connection, local, account, state), frozenset(kinds), tuple(names))
 
 
-def one_key(text: str, keys: Iterable[ObjectKey]) -> ObjectKey:
-    """The object that `Kind/name` means.
+def one_key(text: str, keys: Iterable[ObjectKey], *, exact: bool = False) -> ObjectKey:
+    """The object that `Kind/name` means, or, unless `exact`, a name alone that only one object has.
 
     Raises:
         Failure: none or several.
     """
-    head, _, tail = text.partition("/")
-    kind = kind_named(head)
-    if kind is None or not tail:
-        raise Failure(f"{text!r} is not KIND/NAME; {did_you_mean(head, KINDS) or 'kinds: ' + ', '.join(KINDS)}", INVALID)
     keys = list(keys)
-    found = [key for key in keys if _is(key, kind, _name(tail))]
+    found = [] if exact and "/" not in text else _meant(text, keys)
+    head, slash, tail = text.partition("/")
+    kind = kind_named(head)
     if len(found) > 1:
-        raise Failure(f"{text} may be any of {', '.join(str(key.name) for key in found)}: write {kind}/database.schema.name", INVALID)
+        few = f"{kind}/database.schema.name" if slash else "KIND/NAME"
+        raise Failure(f"{text} may be any of {', '.join(str(key.name) if slash else str(key) for key in found)}: write {few}", INVALID)
+    if not found and (kind is None or not tail):
+        near = [str(key) for key in keys if did_you_mean(text, [str(key).partition("/")[2]])]
+        hint = f"did you mean {' or '.join(near)}?" if near and not slash else did_you_mean(head, KINDS) or "kinds: " + ", ".join(KINDS)
+        raise Failure(f"{text!r} is not KIND/NAME; {hint}", INVALID)
     if not found:
         names = [str(key) for key in keys]
         raise Failure(
@@ -89,10 +92,16 @@ def one_key(text: str, keys: Iterable[ObjectKey]) -> ObjectKey:
 
 
 def any_named(text: str, keys: Iterable[ObjectKey]) -> bool:
-    """Whether `Kind/name` means at least one of these."""
-    head, _, tail = text.partition("/")
+    """Whether `Kind/name`, or a name alone, means at least one of these."""
+    return bool(_meant(text, keys))
+
+
+def _meant(text: str, keys: Iterable[ObjectKey]) -> list[ObjectKey]:
+    head, slash, tail = text.partition("/")
     kind = kind_named(head)
-    return kind is not None and bool(tail) and any(_is(key, kind, _name(tail)) for key in keys)
+    if not slash:
+        return [key for key in keys if _is(key, key.kind, _name(text))]
+    return [key for key in keys if _is(key, kind, _name(tail))] if kind and tail else []
 
 
 def kind_named(word: str) -> str | None:

@@ -17,7 +17,7 @@ from controller.cli.apply import verdict
 from controller.cli.browse import ready_host
 from controller.cli.errors import Failure
 from controller.cli.live import LiveView, PlainView, tree
-from controller.cli.logs import news
+from controller.cli.logs import news, readable
 from controller.cli.objects import describe_lines
 from controller.cli.words import kind_named, one_key, targeted
 from controller.kinds.base import Health
@@ -131,6 +131,24 @@ def test_following_a_log_prints_what_is_new(reason: str, before: list[str], now:
     assert news(before, now) == fresh, reason
 
 
+PROGRESS = "SNOWCAT_PROGRESS "
+
+
+@pytest.mark.parametrize(
+    ("reason", "line", "shown"),
+    [
+        ("a step", PROGRESS + '{"phase": "train", "step": 9, "steps": 16, "loss": 0.41259}', "train: step 9 of 16, loss 0.4126"),
+        ("a message", PROGRESS + '{"phase": "failed", "message": "no column x"}', "failed: no column x"),
+        ("nothing but a phase", PROGRESS + '{"phase": "load"}', "load"),
+        ("cut off", PROGRESS + '{"phase": "lo', PROGRESS + '{"phase": "lo'),
+        ("no mapping", PROGRESS + "[1]", PROGRESS + "[1]"),
+        ("any other line", "epoch {1}", "epoch {1}"),
+    ],
+)
+def test_progress_in_a_log_is_readable(reason: str, line: str, shown: str) -> None:
+    assert readable(line) == shown, reason
+
+
 WAITING = "Endpoints provisioning in progress... check back in a few minutes"
 
 
@@ -189,6 +207,17 @@ def test_one_object_of_several_schemas_must_be_said_exactly() -> None:
     assert one_key("stage/b.files", keys) == keys[1]
     with pytest.raises(Failure, match=r"may be any of DB.A.FILES, DB.B.FILES"):
         one_key("Stage/files", keys)
+
+
+def test_a_name_alone_will_do_when_only_one_object_has_it() -> None:
+    keys = [key("Workspace", "db.a.lab"), key("Stage", "db.a.files"), key("Service", "db.a.web"), key("Image", "db.a.web")]
+    assert one_key("lab", keys) == keys[0]
+    with pytest.raises(Failure, match=r"'lab' is not KIND/NAME; did you mean Workspace/lab\?"):
+        one_key("lab", keys, exact=True)  # for what drops
+    with pytest.raises(Failure, match=r"web may be any of Service/web, Image/web: write KIND/NAME"):
+        one_key("web", keys)
+    with pytest.raises(Failure, match=r"'labb' is not KIND/NAME; did you mean Workspace/lab\?"):
+        one_key("labb", keys)
 
 
 def test_columns_of_a_description_never_run_together() -> None:
