@@ -108,6 +108,8 @@ MANIFESTS = """
       image: tiny
       model: small
       dataset: calls
+      data: {columns: {output: tags}}
+      prompt: {instruction: Tag it.}
       training: {maxSteps: 2, learningRate: 0.008}
       output: {stage: models}
       retry: {limit: 1}
