@@ -17,10 +17,8 @@ from controller.cli.target import Opened, opened
 from controller.cli.words import Wanted
 from controller.manifests.problems import shown
 from controller.reconcile.change import Action, Change
-from controller.reconcile.engine import invalid_objects, spec_hashes
 from controller.reconcile.events import Event
 from controller.reconcile.report import ObjectStatus
-from controller.reconcile.status import Context, statuses
 
 
 def get(wanted: Wanted, output: Format) -> None:
@@ -83,11 +81,7 @@ def reconcile(wanted: Wanted) -> None:
 
 
 def _assess(project: Opened) -> tuple[list[ObjectStatus], dict[ObjectKey, Change]]:
-    engine = project.engine
-    loaded = engine.load(keep=False)
-    now = engine.plan(loaded, engine.look(loaded))
-    context = Context(engine.state.failures(now.objects), {}, engine.state.generations(spec_hashes(now), keep=False))
-    found = engine.state.transitions([*statuses(now, context), *invalid_objects(loaded, now)], keep=False)
+    loaded, now, found = project.engine.assess()
     for problem in loaded.problems:
         typer.echo(str(problem), err=True)
     return found, {change.key: change for change in now.changes if change.action is not Action.NONE}

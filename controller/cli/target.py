@@ -17,6 +17,7 @@ from controller.account.session import SessionPool
 from controller.api.project import ProjectSettings
 from controller.cli.errors import INVALID, Failure
 from controller.cli.local_account import LocalAccount, state_folder
+from controller.cli.prepare import prepare_local
 from controller.kinds.registry import KINDS
 from controller.manifests.project import LoadResult, load_project
 from controller.reconcile.engine import Engine
@@ -119,8 +120,6 @@ def connect(target: Target, settings: ProjectSettings) -> Connection:
     """
     if target.local:
         connection = local_connection(target.local_account.start())
-        from controller.cli.bootstrap import prepare_local
-
         prepare_local(connection, target.load())
         return connection
     entry = settings.accounts.get(target.account) if target.account else None

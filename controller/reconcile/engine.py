@@ -85,17 +85,18 @@ class Engine:
         """What would be done. Pure."""
         return plan(view, self.kinds, account=self.account, prune_off=loaded.prune_off, invalid=loaded.invalid)
 
-    def assess(self, *, full: bool = True) -> list[ObjectStatus]:
-        """The status of every object now, with what the daemon remembers of it. Changes nothing, not even the state file's history.
+    def assess(self) -> tuple[Loaded, Plan, list[ObjectStatus]]:
+        """The files, the plan and the status of every object now, with what the daemon remembers of it. Changes nothing, not even the
+        state file's history.
 
         Raises:
             NoProject, AccountError.
         """
         loaded = self.load(keep=False)
-        now = self.plan(loaded, self.look(loaded, full=full))
+        now = self.plan(loaded, self.look(loaded))
         generations = self.state.generations(spec_hashes(now), keep=False)
         found = statuses(now, Context(self.state.failures(now.objects), {}, generations))
-        return self.state.transitions([*found, *invalid_objects(loaded, now)], keep=False)
+        return loaded, now, self.state.transitions([*found, *invalid_objects(loaded, now)], keep=False)
 
 
 def _ask(pool: SessionPool, reads: Iterable[Read]) -> Answers:

@@ -228,7 +228,7 @@ def test_assess_needs_no_daemon_and_changes_nothing(live: Live) -> None:
     live.apply()
     events = live.happened()
     live.by_hand("ALTER WAREHOUSE wh_@ SET AUTO_SUSPEND = 7")
-    (status,) = live.engine().assess()
+    _, _, (status,) = live.engine().assess()
     assert status.action == "update" and status.generation == 1
     assert status.conditions[0].last_transition is not None
     assert live.happened() == events

@@ -1,0 +1,45 @@
+"""An embedded account made ready for a project: what an administrator does once elsewhere, done by any command that uses it."""
+
+from __future__ import annotations
+
+from controller.account.connections import Connection
+from controller.account.session import open_session
+from controller.api.names import Identifier
+from controller.kinds.base import Project
+from controller.manifests.project import LoadResult
+from controller.reconcile.bootstrap import bootstrap_statements, run_bootstrap
+from controller.reconcile.files import Loaded, NoProject
+
+ADMINISTRATOR = "ACCOUNTADMIN"
+
+
+def prepare_local(connection: Connection, result: LoadResult) -> None:
+    """Bootstrap an embedded account whose project role is missing, or not given to its user.
+
+    Raises:
+        AccountError: the account could not be reached, or refused.
+    """
+    loaded = as_loaded(result, True)
+    role = Identifier.parse(loaded.settings.role)
+    session = open_session(connection, role=ADMINISTRATOR)
+    try:
+        user = Identifier.parse(connection.user)
+        granted = session.execute(f"SHOW GRANTS TO USER {user.sql}").rows
+        if any(row.get("role") == role.text for row in granted):
+            return
+        statements = bootstrap_statements(loaded)
+        run_bootstrap(session, statements)
+    finally:
+        session.close()
+
+
+def as_loaded(result: LoadResult, local: bool) -> Loaded:
+    """What bootstrap statements are made from.
+
+    Raises:
+        NoProject: the project file cannot be used.
+    """
+    if result.settings is None:
+        raise NoProject(result.problems)
+    project = Project(result.settings.project, result.root, result.settings.warehouse, local)
+    return Loaded(project, result.settings, result.graph, result.problems, result.files)
