@@ -182,14 +182,14 @@ def test_requests_that_meet_share_a_batch(tiny_base: Path, monkeypatch: pytest.M
 
 def test_a_full_queue_answers_429_and_forgets_nothing(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     running = Running(tiny_base, max_batch_rows=2)
-    gate = threading.Event()
+    taken, gate = threading.Event(), threading.Event()
     try:
         until(lambda: running.service.ready)
         answer = running.service.generator._answer
-        monkeypatch.setattr(running.service.generator, "_answer", lambda batch: (gate.wait(60), answer(batch)))
+        monkeypatch.setattr(running.service.generator, "_answer", lambda batch: (taken.set(), gate.wait(60), answer(batch)))
         with ThreadPoolExecutor(9) as pool:
             waiting = [pool.submit(running.predict, ["a", "b"])]
-            until(lambda: waiting[0].running() and not running.service.generator._queue)
+            until(taken.is_set)
             for count in range(1, 5):
                 waiting.append(pool.submit(running.predict, ["c", "d"]))
                 until(lambda count=count: len(running.service.generator._queue) >= 2 * count or gate.is_set())
