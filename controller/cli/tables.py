@@ -14,8 +14,6 @@ import yaml
 from controller.account.redact import redact
 from controller.cli.options import Format, PlanFormat
 
-MESSAGE_WIDTH = 200  # a longer message is for `describe`
-
 
 def print_document(document: Any, output: Format | PlanFormat) -> None:
     """One JSON or YAML document on stdout."""

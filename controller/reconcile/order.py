@@ -14,11 +14,6 @@ from controller.api.objects import Graph, ObjectKey
 _CONTAINERS = frozenset({"Database", "Schema"})
 
 
-def creation_order(graph: Graph) -> list[ObjectKey]:
-    """Keys so that each stands after all it depends on; ties by name, so that the order is the same every time."""
-    return _sorted({key: obj.depends_on for key, obj in graph.objects.items()})
-
-
 def drop_order(keys: Collection[ObjectKey], graph: Graph) -> list[ObjectKey]:
     """Keys so that each stands after all that depends on it or lives in it."""
     return _sorted(goes_before(keys, graph))
@@ -54,7 +49,10 @@ def inside(key: ObjectKey, container: ObjectKey) -> bool:
 
 
 def evaluation_order(graph: Graph) -> list[ObjectKey]:
-    """As `creation_order`, but a composite stands after its children, since it is ready when they are."""
+    """Keys so that each stands after all it depends on, and a composite after its children, since it is ready when they are.
+
+    Ties go by name, so that the order is the same every time.
+    """
     needs = {key: set(obj.depends_on) - {obj.parent} for key, obj in graph.objects.items()}
     for key, obj in graph.objects.items():
         if obj.parent in needs:
