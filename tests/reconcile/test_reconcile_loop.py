@@ -18,6 +18,7 @@ from controller.kinds.base import Effect, EffectContext, Step, View
 from controller.kinds.warehouse import WarehouseKind
 from controller.manifests.watch import Watcher
 from controller.reconcile.clock import Timing
+from controller.reconcile.report import Report
 
 WAREHOUSE = """
     kind: Warehouse
@@ -297,6 +298,21 @@ def test_apply_gives_up_on_an_account_that_never_answers(live: Live) -> None:
     assert report.settled and not report.ready
     assert "1" in report.error and live.account.details["password"] not in report.error
     assert ("Project", "AccountUnreachable") in live.happened()
+
+
+def test_apply_ends_when_the_account_goes_away_in_the_middle(live: Live) -> None:
+    live.write(a=WAREHOUSE)
+    reconciler = live.reconciler()
+    away = SessionPool(local_connection({**live.account.details, "port": 1}), 2, role=live.text("worker@"))
+
+    def cut(report: Report) -> None:
+        reconciler.engine.pool = away
+
+    reconciler.listeners = [cut]
+    report = reconciler.run(until_settled=True, timeout=3000)
+    assert report.settled and not report.ready, "no time-out was needed"
+    assert report.error
+    assert live.apply().ready, "nothing was lost: the next one finishes"
 
 
 def test_a_stop_does_not_wait_for_an_account_that_does_not_answer(live: Live) -> None:
