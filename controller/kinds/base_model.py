@@ -24,8 +24,8 @@ from controller.kinds import service_spec
 from controller.kinds.base import Effect, EffectContext, Gatherer, Health, Inventory, Kind, Observation, Stalled, Step, View, Waiting
 from controller.kinds.comments import marked_comment
 from controller.kinds.image import image_path
-from controller.kinds.job_status import drop_jobs, job_inventory, jobs_of, observe_jobs
-from controller.kinds.jobs import HOPELESS, JobFact, JobRequest, Mount, gather_job, job_name, last_progress
+from controller.kinds.jobs.service import HOPELESS, JobFact, JobRequest, Mount, gather_job, job_name, last_progress
+from controller.kinds.jobs.status import drop_jobs, job_inventory, jobs_of, observe_jobs
 from controller.kinds.references import name_of, names_of, warehouse_of
 from controller.kinds.service_health import services_in
 

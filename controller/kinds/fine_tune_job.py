@@ -24,10 +24,10 @@ from controller.kinds.comments import marked_comment
 from controller.kinds.dataset import DatasetFact, dataset_fact, table_of
 from controller.kinds.image import image_fact, image_path
 from controller.kinds.instance_families import Family, family
-from controller.kinds.job_status import OUTDATED, Jobs, drop_jobs, job_inventory, jobs_of, observe_jobs
-from controller.kinds.jobs import JobFact, JobRequest, Mount, gather_job, job_name
+from controller.kinds.jobs.run_changes import differing, newest_other, remember_parts
+from controller.kinds.jobs.service import JobFact, JobRequest, Mount, gather_job, job_name
+from controller.kinds.jobs.status import OUTDATED, Jobs, drop_jobs, job_inventory, jobs_of, observe_jobs
 from controller.kinds.references import manifest_of, name_of, names_of, warehouse_of
-from controller.kinds.run_changes import differing, newest_other, remember_parts
 from controller.kinds.service_health import services_in
 
 MANIFEST = "run.json"

@@ -18,12 +18,12 @@ from controller.account.snapshot import Row, Show
 from controller.api.image import Image, ImageSpec
 from controller.api.names import QualifiedName
 from controller.api.objects import DesiredObject, Graph, ObjectKey
-from controller.kinds import dockerfile, oci
 from controller.kinds.base import Effect, EffectContext, FieldChange, Gatherer, Health, Kind, Observation, Stalled, Step, View, Waiting
-from controller.kinds.ignore_file import IgnoreRules
-from controller.kinds.image_files import BuildContext, ImagePlan, content_hash, plan_image
+from controller.kinds.images import dockerfile, oci
+from controller.kinds.images.files import BuildContext, ImagePlan, content_hash, plan_image
+from controller.kinds.images.ignore_file import IgnoreRules
+from controller.kinds.images.registry_client import RegistryClient, RegistryRefused, RegistryUnreachable
 from controller.kinds.references import name_of, schema_scope
-from controller.kinds.registry_client import RegistryClient, RegistryRefused, RegistryUnreachable
 
 REGISTRY_USER = "0sessiontoken"
 _ALWAYS_IGNORED = ("**/__pycache__", "**/*.pyc", "**/.DS_Store")

@@ -22,7 +22,7 @@ from controller.kinds.fine_tune_job import RunFact, family_of, folder_of_run
 from controller.kinds.function import FunctionSpec, functions_in
 from controller.kinds.image import image_path
 from controller.kinds.instance_families import Family
-from controller.kinds.jobs import Mount, sized, stage_volume
+from controller.kinds.jobs.service import Mount, sized, stage_volume
 from controller.kinds.mark import split_comment
 from controller.kinds.references import manifest_of
 from controller.kinds.service import VERSION_LABEL

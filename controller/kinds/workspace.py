@@ -19,7 +19,7 @@ from controller.api.workspace import Workspace, WorkspaceSpec
 from controller.kinds.base import Effect, EffectContext, FieldChange, Gatherer, Kind, Observation, Stalled, Step, View
 from controller.kinds.children import common_references, service_child
 from controller.kinds.image import image_path
-from controller.kinds.jobs import Mount, sized, stage_volume
+from controller.kinds.jobs.service import Mount, sized, stage_volume
 from controller.kinds.references import name_of, schema_scope
 from controller.kinds.service_health import find, lagging, look_closer, services_in
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from controller.kinds.dockerfile import DockerfileError, parse, substitute
-from controller.kinds.ignore_file import IgnoreRules
 from controller.kinds.image import builtin_source
-from controller.kinds.image_files import BuildContext, content_hash, plan_image
+from controller.kinds.images.dockerfile import DockerfileError, parse, substitute
+from controller.kinds.images.files import BuildContext, content_hash, plan_image
+from controller.kinds.images.ignore_file import IgnoreRules
 
 REPOSITORY = Path(__file__).parents[2]
 

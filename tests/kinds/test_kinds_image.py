@@ -12,11 +12,11 @@ import pytest
 from kinds_world import lab, only
 
 from controller.account.snapshot import Show
-from controller.kinds import oci
 from controller.kinds.base import KindError
 from controller.kinds.image import BuildAndPush, ImageFact
+from controller.kinds.images import oci
+from controller.kinds.images.registry_client import RegistryClient, RegistryRefused, RegistryUnreachable
 from controller.kinds.registry import KINDS
-from controller.kinds.registry_client import RegistryClient, RegistryRefused, RegistryUnreachable
 
 IMAGE = KINDS["Image"]
 IMAGES = Show("IMAGES", "IMAGE REPOSITORY DB.SCH.REPO")

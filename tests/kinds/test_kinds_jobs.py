@@ -14,8 +14,8 @@ from controller.account.snapshot import Row, Show
 from controller.api.objects import Graph
 from controller.kinds.base import Health, Observation, Stalled, View
 from controller.kinds.fine_tune_job import RunFact
-from controller.kinds.job_status import duration
-from controller.kinds.jobs import last_progress
+from controller.kinds.jobs.service import last_progress
+from controller.kinds.jobs.status import duration
 from controller.kinds.registry import KINDS
 from controller.kinds.service_health import containers_of, services_in
 from training.config import TrainingConfig

@@ -9,7 +9,7 @@ from controller.api.names import Identifier, QualifiedName
 from controller.api.objects import Graph, ObjectKey
 from controller.kinds.base import Project, View
 from controller.kinds.dataset import DatasetKind
-from controller.kinds.job_status import drop_jobs, job_inventory
+from controller.kinds.jobs.status import drop_jobs, job_inventory
 
 SERVICES, TABLES = Show("SERVICES", "ACCOUNT"), Show("TABLES", "ACCOUNT")
 

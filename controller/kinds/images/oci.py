@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from controller.kinds.image_files import ImageConfig, ImageFile, ImagePlan
+from controller.kinds.images.files import ImageConfig, ImageFile, ImagePlan
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"

@@ -16,7 +16,7 @@ from urllib.parse import urljoin
 
 import httpx
 
-from controller.kinds.oci import MANIFEST_TYPE, Blob, OciImage
+from controller.kinds.images.oci import MANIFEST_TYPE, Blob, OciImage
 
 _ATTEMPTS = 6
 _LONGEST_WAIT = 20.0  # seconds

@@ -17,8 +17,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from controller.kinds.dockerfile import PREDEFINED_ARGS, Dockerfile, DockerfileError, Instruction, Stage, assignments, substitute
-from controller.kinds.ignore_file import IgnoreRules
+from controller.kinds.images.dockerfile import PREDEFINED_ARGS, Dockerfile, DockerfileError, Instruction, Stage, assignments, substitute
+from controller.kinds.images.ignore_file import IgnoreRules
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from controller.api.names import Identifier, QualifiedName
 from controller.api.objects import DesiredObject, ObjectKey
 from controller.kinds.base import FieldChange, Health, Inventory, Observation, Sql, Step, View
 from controller.kinds.comments import marked_name
-from controller.kinds.jobs import Attempt, JobFact, Next, attempts, next_step
+from controller.kinds.jobs.service import Attempt, JobFact, Next, attempts, next_step
 from controller.kinds.mark import Mark, split_comment
 from controller.kinds.references import schema_of
 from controller.kinds.service_health import services_in
