@@ -1,0 +1,56 @@
+"""What the loop tells whoever counts: one method for each thing that happens, named for it. Here they all do nothing.
+
+`controller.dashboard` has the implementation that Prometheus reads. So the loop knows no metrics library, and costs nothing where nobody
+listens. Every method may be called from any thread, returns at once and never raises. What a report tells is not told here again.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Result(StrEnum):
+    """How one piece of work on one object ended. The first four names are controller-runtime's."""
+
+    SUCCESS = "success"
+    ERROR = "error"  # transient: tried again after a back-off
+    REQUEUE = "requeue"  # interrupted or overtaken: tried again at once
+    REQUEUE_AFTER = "requeue_after"  # it waits for something else, which is no error
+    TERMINAL = "terminal"  # stalled: a person must act
+    TIMEOUT = "timeout"  # cancelled because it took too long
+    PANIC = "panic"  # a mistake in a kind, not an answer of the account
+
+
+class Meter:
+    """Does nothing. `kind` is an object's kind (`Warehouse`), `key` the text of its key."""
+
+    def workers(self, size: int) -> None:
+        """The largest number of objects worked on at once."""
+
+    # ---- the queue: one entry is one object ------------------------------------------------------------------------------------------
+
+    def queued(self, kind: str, key: str) -> None:
+        """An object was put into the queue. Not called when its entry there is only replaced by a newer one."""
+
+    def dropped(self, kind: str, key: str) -> None:
+        """An object left the queue without being worked on."""
+
+    def retried(self, kind: str) -> None:
+        """Work on an object failed and will be tried again."""
+
+    def worker_started(self, kind: str, key: str) -> None:
+        """A worker took an object out of the queue."""
+
+    def worker_ended(self, kind: str, key: str) -> None:
+        """The worker is free again."""
+
+    def reconciled(self, kind: str, result: Result, seconds: float) -> None:
+        """How the work on one object ended, and how long it took."""
+
+    # ---- the loop ----------------------------------------------------------------------------------------------------------------------
+
+    def cycled(self, seconds: float, *, full: bool) -> None:
+        """A cycle ended, whatever came of it: the loop turns. `full`: it also looked for leftovers."""
+
+    def leads(self, leader: bool) -> None:
+        """Whether this daemon may change the account, or stands by while another one does."""
