@@ -7,6 +7,7 @@ has moved first, then what was read longest ago; between two reads the last answ
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -38,6 +39,7 @@ class _Deep:
     answer: tuple[Row, ...] | Missing
     stamp: str  # of the object's SHOW rows when it was read
     turn: int
+    at: float
 
 
 @dataclass
@@ -49,6 +51,12 @@ class DeepReads:
     of: dict[ObjectKey, tuple[Describe, ...]] = field(default_factory=dict)
     turn: int = 0
     unread: int = 0  # after the last look: questions that have no current answer yet
+    _oldest: float | None = None
+
+    @property
+    def age(self) -> float:
+        """Seconds since the answer that is longest ago; 0 while there is none."""
+        return 0.0 if self._oldest is None else time.monotonic() - self._oldest
 
     def forget(self, key: ObjectKey) -> None:
         """The object was just changed: its answers no longer stand."""
@@ -68,9 +76,10 @@ class DeepReads:
         for question in stale:
             self.known.pop(question, None)
         for question in granted:
-            self.known[question] = _Deep(answers.get(question, Missing("not answered")), stamp_of[question], self.turn)
+            self.known[question] = _Deep(answers.get(question, Missing("not answered")), stamp_of[question], self.turn, time.monotonic())
         self.known = {q: deep for q, deep in self.known.items() if q in stamp_of}
         self.unread = len(stamp_of) - len(self.known)
+        self._oldest = min((deep.at for deep in self.known.values()), default=None)
         return {q: deep.answer for q, deep in self.known.items()}
 
 

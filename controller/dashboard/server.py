@@ -1,0 +1,82 @@
+"""The daemon's HTTP side: `/metrics`, `/healthz` and `/readyz`, in a thread of its own, so that a busy loop answers all the same."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from controller.dashboard.metrics import CONTENT_TYPE, Metrics
+
+_ADDRESS = re.compile(r"(?P<host>\[[0-9a-fA-F:]*\]|[^:\[\]]*):(?P<port>[0-9]{1,5})")
+_GRACE = 2  # seconds for requests under way when the daemon stops
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """`HOST:PORT`; without a host (`:9464`) all interfaces are meant, as such options do elsewhere.
+
+    Raises:
+        ValueError: it is not such an address.
+    """
+    match = _ADDRESS.fullmatch(text)
+    if match is None or int(match["port"]) > 65535:
+        raise ValueError(f"{text!r} is not HOST:PORT, such as 127.0.0.1:9464")
+    return match["host"].strip("[]") or "0.0.0.0", int(match["port"])  # noqa: S104 - asked for by leaving the host out
+
+
+class Dashboard:
+    """Listens from the moment it is made, so that a port that is taken is known before the loop starts."""
+
+    def __init__(self, host: str, port: int, metrics: Metrics) -> None:
+        """Port 0 takes any that is free.
+
+        Raises:
+            OSError: the address cannot be listened on; its text says which and why.
+        """
+        try:
+            self._socket = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        except OSError as error:
+            raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+        config = uvicorn.Config(application(metrics), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=_GRACE)
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="dashboard", daemon=True)
+
+    @property
+    def url(self) -> str:
+        host, port = self._socket.getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        if self._thread.is_alive():
+            self._thread.join(_GRACE + 1)
+        self._socket.close()
+
+
+def application(metrics: Metrics) -> Starlette:
+    """The pages, as an ASGI application."""
+
+    def exposition(_: Request) -> Response:
+        return Response(metrics.exposition(), headers={"content-type": CONTENT_TYPE})
+
+    def healthz(_: Request) -> Response:
+        return _answer(metrics.health.alive(), {})
+
+    def readyz(_: Request) -> Response:
+        return _answer(metrics.health.ready(), {"role": metrics.health.role})
+
+    return Starlette(routes=[Route("/metrics", exposition), Route("/healthz", healthz), Route("/readyz", readyz)])
+
+
+def _answer(checks: dict[str, str], more: dict[str, str]) -> Response:
+    fine = all(text == "ok" for text in checks.values())
+    return JSONResponse({"status": "ok" if fine else "failed", **more, "checks": checks}, status_code=200 if fine else 503)
