@@ -19,6 +19,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from controller.account.counters import Counters, StatementClass
+from controller.api.objects import ObjectKey
 from controller.dashboard.health import Health
 from controller.reconcile.meter import Meter, Result
 from controller.reconcile.observe import DeepReads
@@ -40,8 +41,8 @@ class Metrics(Meter):
         self.health = health
         self.registry = CollectorRegistry(auto_describe=True)
         self._lock = threading.Lock()
-        self._waiting: dict[str, tuple[str, float]] = {}  # key → kind, since when
-        self._running: dict[str, tuple[str, float]] = {}
+        self._waiting: dict[ObjectKey, float] = {}  # key → since when
+        self._running: dict[ObjectKey, float] = {}
         self._kinds: set[str] = set()
         self._objects: Tally[tuple[str, str, str]] = Tally()
         self._stalled: Tally[str] = Tally()
@@ -122,42 +123,42 @@ class Metrics(Meter):
         for named in (self._adds, self._retries, self._queue_time, self._work_time):
             named.labels(short, short, kind)
 
+    def _queue_of(self, key: ObjectKey) -> tuple[str, str, str]:
+        self._know(key.kind)
+        return key.kind.lower(), key.kind.lower(), key.kind
+
     # ---- what the loop tells -----------------------------------------------------------------------------------------------------------
 
     def workers(self, size: int) -> None:
         self._size = size
 
-    def queued(self, kind: str, key: str) -> None:
-        self._know(kind)
-        self._adds.labels(kind.lower(), kind.lower(), kind).inc()
+    def queued(self, key: ObjectKey) -> None:
+        self._adds.labels(*self._queue_of(key)).inc()
         with self._lock:
-            self._waiting.setdefault(key, (kind, time.monotonic()))
+            self._waiting.setdefault(key, time.monotonic())
 
-    def dropped(self, kind: str, key: str) -> None:
+    def dropped(self, key: ObjectKey) -> None:
         with self._lock:
             self._waiting.pop(key, None)
 
-    def retried(self, kind: str) -> None:
-        self._know(kind)
-        self._retries.labels(kind.lower(), kind.lower(), kind).inc()
+    def retried(self, key: ObjectKey) -> None:
+        self._retries.labels(*self._queue_of(key)).inc()
 
-    def worker_started(self, kind: str, key: str) -> None:
-        self._know(kind)
+    def worker_started(self, key: ObjectKey) -> None:
         now = time.monotonic()
         with self._lock:
-            _, since = self._waiting.pop(key, (kind, now))
-            self._running[key] = (kind, now)
-        self._queue_time.labels(kind.lower(), kind.lower(), kind).observe(now - since)
+            since = self._waiting.pop(key, now)
+            self._running[key] = now
+        self._queue_time.labels(*self._queue_of(key)).observe(now - since)
 
-    def worker_ended(self, kind: str, key: str) -> None:
+    def worker_ended(self, key: ObjectKey) -> None:
         now = time.monotonic()
         with self._lock:
-            _, since = self._running.pop(key, (kind, now))
-        self._work_time.labels(kind.lower(), kind.lower(), kind).observe(now - since)
+            since = self._running.pop(key, now)
+        self._work_time.labels(*self._queue_of(key)).observe(now - since)
 
-    def reconciled(self, kind: str, result: Result, seconds: float) -> None:
-        self._know(kind)
-        labels = (kind.lower(), kind)
+    def reconciled(self, key: ObjectKey, result: Result, seconds: float) -> None:
+        _, *labels = self._queue_of(key)
         self._total.labels(*labels, (Result.ERROR if result in _ERRORS else result).value).inc()
         self._time.labels(*labels).observe(seconds)
         if result in _ERRORS:
@@ -200,10 +201,10 @@ class Metrics(Meter):
     def _live(self) -> Iterable[Metric]:
         now = time.monotonic()
         with self._lock:
-            waiting, running = list(self._waiting.values()), list(self._running.values())
+            depth, active = Tally(key.kind for key in self._waiting), Tally(key.kind for key in self._running)
+            running = [(key.kind, now - since) for key, since in self._running.items()]
             objects, stalled, kinds = dict(self._objects), dict(self._stalled), sorted(self._kinds)
-        depth, active = Tally(kind for kind, _ in waiting), Tally(kind for kind, _ in running)
-        ages = {kind: [now - since for k, since in running if k == kind] for kind in kinds}
+        ages = {kind: [seconds for k, seconds in running if k == kind] for kind in kinds}
         queue = ("name", *_KIND)
         families = {
             "depth": GaugeMetricFamily("workqueue_depth", "Objects in the queue.", labels=queue),

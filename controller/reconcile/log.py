@@ -1,5 +1,7 @@
 """Set-up of the structured log: one line for each decision, for people on a terminal or as JSON, everything through the redactor.
 
+The fields of the JSON form are a promise to those who collect it; `docs/observability.md` lists them. In code, a line about an object says
+`object=` with its key, and a line about what has taken time says `duration=` in seconds; project, kind and full name are added here.
 Tracebacks are plain text without the values of variables, which may be secrets.
 """
 
@@ -15,19 +17,27 @@ from typing import Any, TextIO
 import structlog
 
 from controller.account.redact import redact
+from controller.api.objects import ObjectKey
+
+_always: dict[str, str] = {}
+
+
+def say_always(**fields: str) -> None:
+    """Fields of every line from now on, such as the project."""
+    _always.update(fields)
 
 
 def configure(*, as_json: bool, level: int = logging.INFO, stream: TextIO | None = None) -> None:
     """Call once, early. Lines go to `stream`, by default standard error, so that output for scripts stays clean."""
     out = stream or sys.stderr
-    renderer: Any = structlog.processors.JSONRenderer() if as_json else person
+    renderers: list[Any] = [identify, structlog.processors.JSONRenderer()] if as_json else [person]
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             redact_all,
-            renderer,
+            *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(out),
@@ -45,6 +55,14 @@ def person(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> str:
     rest = " ".join(f"{key}={value}" for key, value in entry.items() if key not in ("generation", "project") and value not in ("", None))
     parts = [moment, "" if level == "info" else level.upper(), subject, event, f"({said})" if said else "", rest]
     return "  ".join(" ".join(part.split()) for part in parts if part)
+
+
+def identify(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A structlog processor: what happened, to what, in an order that reads well; nothing that is empty."""
+    key = entry.pop("object", None)
+    about = {"object": str(key or ""), **({"kind": key.kind, "name": str(key.name)} if isinstance(key, ObjectKey) else {})}
+    first = {key: entry.pop(key, None) for key in ("timestamp", "level", "event")}
+    return {key: value for key, value in {**first, **_always, **about, **entry}.items() if value not in ("", None)}
 
 
 def redact_all(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from controller.api.objects import ObjectKey
+
 
 class Result(StrEnum):
     """How one piece of work on one object ended. The first four names are controller-runtime's."""
@@ -22,29 +24,29 @@ class Result(StrEnum):
 
 
 class Meter:
-    """Does nothing. `kind` is an object's kind (`Warehouse`), `key` the text of its key."""
+    """Does nothing."""
 
     def workers(self, size: int) -> None:
         """The largest number of objects worked on at once."""
 
     # ---- the queue: one entry is one object ------------------------------------------------------------------------------------------
 
-    def queued(self, kind: str, key: str) -> None:
+    def queued(self, key: ObjectKey) -> None:
         """An object was put into the queue. Not called when its entry there is only replaced by a newer one."""
 
-    def dropped(self, kind: str, key: str) -> None:
+    def dropped(self, key: ObjectKey) -> None:
         """An object left the queue without being worked on."""
 
-    def retried(self, kind: str) -> None:
+    def retried(self, key: ObjectKey) -> None:
         """Work on an object failed and will be tried again."""
 
-    def worker_started(self, kind: str, key: str) -> None:
+    def worker_started(self, key: ObjectKey) -> None:
         """A worker took an object out of the queue."""
 
-    def worker_ended(self, kind: str, key: str) -> None:
+    def worker_ended(self, key: ObjectKey) -> None:
         """The worker is free again."""
 
-    def reconciled(self, kind: str, result: Result, seconds: float) -> None:
+    def reconciled(self, key: ObjectKey, result: Result, seconds: float) -> None:
         """How the work on one object ended, and how long it took."""
 
     # ---- the loop ----------------------------------------------------------------------------------------------------------------------
