@@ -98,7 +98,8 @@ class ObjectStatus:
 
 @dataclass(frozen=True)
 class Report:
-    """One look of the loop. `problems` are the texts of what is wrong in the files; `error` is set when the account could not be read."""
+    """One look of the loop. `problems` are the texts of what is wrong in the files; `error` is set when the account could not be read,
+    `tries` times in a row."""
 
     project: str
     statuses: tuple[ObjectStatus, ...] = ()
@@ -107,6 +108,7 @@ class Report:
     problems: tuple[str, ...] = ()
     working: tuple[ObjectKey, ...] = ()
     error: str = ""
+    tries: int = 0
     settled: bool = False
 
     @property

@@ -1,0 +1,53 @@
+"""One look at the account in a thread of its own, so that an account that does not answer cannot keep a stop waiting."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from dataclasses import dataclass
+
+from controller.kinds.base import View
+from controller.reconcile.engine import Engine
+from controller.reconcile.execute import Interrupted
+from controller.reconcile.files import Loaded
+
+_STEP = 0.2  # seconds between two looks at whether the loop was stopped
+
+
+@dataclass
+class Looker:
+    """For one thread. `abandoned` once a stop left a question behind in a thread that may hang."""
+
+    engine: Engine
+    stopping: threading.Event
+    grace: float  # seconds that an answer may still take after a stop
+    abandoned: bool = False
+
+    def look(self, loaded: Loaded, *, full: bool) -> View:
+        """What the account shows.
+
+        Raises:
+            AccountError: the account could not be read.
+            Interrupted: the loop was stopped, and the answer did not come within the grace.
+        """
+        answer: queue.SimpleQueue[View | BaseException] = queue.SimpleQueue()
+
+        def ask() -> None:
+            try:
+                answer.put(self.engine.look(loaded, full=full))
+            except BaseException as error:  # noqa: BLE001 - raised again below, in the thread that waits for it
+                answer.put(error)
+
+        threading.Thread(target=ask, name="look", daemon=True).start()
+        waited = 0.0
+        while waited < self.grace:
+            try:
+                found = answer.get(timeout=_STEP)
+            except queue.Empty:
+                waited += _STEP if self.stopping.is_set() else 0.0
+                continue
+            if isinstance(found, BaseException):
+                raise found
+            return found
+        self.abandoned = True
+        raise Interrupted("stopped while the account did not answer")

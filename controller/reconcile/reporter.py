@@ -1,0 +1,121 @@
+"""Makes the report of each cycle: statuses with their transitions, events of what moved, and whether anything will move by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import structlog
+
+from controller.account.errors import AccountError, LoginFailed
+from controller.account.redact import redact
+from controller.api.objects import ObjectKey
+from controller.kinds.base import Health
+from controller.reconcile import history
+from controller.reconcile.change import Plan
+from controller.reconcile.clock import Timing
+from controller.reconcile.engine import invalid_objects, spec_hashes
+from controller.reconcile.events import Reason
+from controller.reconcile.failures import Failures
+from controller.reconcile.files import Loaded
+from controller.reconcile.report import ObjectStatus, Report
+from controller.reconcile.rest import Rest
+from controller.reconcile.settled import settled
+from controller.reconcile.state import State
+from controller.reconcile.status import Context, statuses
+
+log = structlog.get_logger("snowcat.reconcile")
+_FIRST_TRIES = 3
+_LATER_TRIES = 8
+
+
+@dataclass
+class Reporter:
+    """Remembers the statuses of the last look. For one thread."""
+
+    state: State
+    timing: Timing
+    failures: Failures
+    rest: Rest
+    before: dict[ObjectKey, ObjectStatus] = field(default_factory=dict)
+    generations: dict[ObjectKey, int] = field(default_factory=dict)
+    _degraded_since: dict[ObjectKey, float] = field(default_factory=dict)
+    _unreachable: int = 0
+    _seen_account: bool = False
+    _quiet: bool = False  # the last look found nothing to do
+
+    def take_plan(self, plan: Plan) -> None:
+        """The generations that results and statuses of this plan belong to."""
+        self.generations = self.state.generations(spec_hashes(plan))
+
+    def looked(self, loaded: Loaded, plan: Plan, busy: Mapping[ObjectKey, str], now: float, *, full: bool, unread: int) -> Report:
+        """After a look at the account. `busy`: key → what is being done; `unread`: questions that wait for their turn."""
+        found = [*statuses(plan, Context(self.failures.known, busy, self.generations)), *invalid_objects(loaded, plan)]
+        history.compare(self.state, plan, found, self.before)
+        found = self.state.transitions(found)
+        self.rest.moved(_seen(found) != _seen(self.before.values()))
+        for key in self.before.keys() - {status.key for status in found}:
+            self.state.forget(key)
+        self.before = {status.key: status for status in found}
+        return Report(
+            project=loaded.project.name,
+            statuses=tuple(found),
+            plan=plan,
+            events=self.state.fresh_events(),
+            problems=problems(loaded),
+            working=tuple(sorted(busy)),
+            settled=self._settled(plan, found, now, full=full, idle=not busy and not unread),
+        )
+
+    def _settled(self, plan: Plan, found: list[ObjectStatus], now: float, *, full: bool, idle: bool) -> bool:
+        """Only a full look tells: it alone sees leftovers, so when a lesser one finds nothing to do, a full one follows."""
+        degraded = {status.key for status in found if status.health is Health.DEGRADED}
+        self._degraded_since = {key: self._degraded_since.get(key, now) for key in degraded}
+        given_up = {key for key, since in self._degraded_since.items() if now - since >= self.timing.degraded}
+        if not idle or not settled(plan, found, given_up):
+            self._quiet = False
+            return False
+        if not full and not self._quiet:
+            self.rest.full_look_due(now)
+        self._quiet = True
+        return full
+
+    # ---- the account away ------------------------------------------------------------------------------------------------------------
+
+    def no_account(self, loaded: Loaded, busy: Mapping[ObjectKey, str], error: AccountError) -> Report:
+        """The account could not be read: every object stays as it was last seen."""
+        self._unreachable += 1
+        self.rest.full_look_due()
+        message = redact(str(error))
+        self.state.event("Project", Reason.UNREACHABLE, message)
+        log.warning("account cannot be read", error=message, tries=self._unreachable)
+        return Report(
+            project=loaded.project.name,
+            statuses=tuple(self.before.values()),
+            events=self.state.fresh_events(),
+            problems=problems(loaded),
+            working=tuple(sorted(busy)),
+            error=message,
+            tries=self._unreachable,
+            settled=not busy and (isinstance(error, LoginFailed) or self._given_up()),
+        )
+
+    def _given_up(self) -> bool:
+        """`apply` does not wait for ever for an account that is away, and not long for one that it has not seen once; `run` does."""
+        return self._unreachable >= (_LATER_TRIES if self._seen_account else _FIRST_TRIES)
+
+    def reached(self, loaded: Loaded) -> None:
+        """The account answered."""
+        if self._unreachable:
+            self.state.event("Project", Reason.REACHABLE, f"project {loaded.project.name} can be looked at again")
+        self._unreachable = 0
+        self._seen_account = True
+
+
+def problems(loaded: Loaded) -> tuple[str, ...]:
+    """What is wrong in the files."""
+    return tuple(str(problem) for problem in loaded.errors)
+
+
+def _seen(found: Iterable[ObjectStatus]) -> dict[ObjectKey, tuple[object, ...]]:
+    return {s.key: (s.sync, s.health, s.action) for s in found}
