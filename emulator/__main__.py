@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import duckdb
 import uvicorn
@@ -88,10 +88,11 @@ def _arguments() -> tuple[Options, Path]:
     parser.add_argument("--time-scale", type=float, default=1.0, help="multiplies the delays of pools and services")
     parser.add_argument("--stage-quota", type=int, default=None, help="bytes that all stages together may hold")
     parser.add_argument("--session-seconds", type=float, default=3600.0, help="life of a session token before renewal")
+    parser.add_argument("--faults", action="store_true", help="offer the endpoint that makes faults happen, for tests")
     given = parser.parse_args()
     if given.host not in ("127.0.0.1", "localhost", "::1"):
         parser.error("--host must be a loopback address: the account is for this machine only")
-    options = Options(given.host, given.port, given.time_scale, given.stage_quota, given.session_seconds)
+    options = Options(given.host, given.port, given.time_scale, given.stage_quota, given.session_seconds, given.faults)
     return options, given.state.resolve()
 
 
@@ -147,7 +148,7 @@ def _announce(server: uvicorn.Server, account: Account, state: Path) -> None:
             return
         time.sleep(0.01)
     account.start()
-    record = {
+    record: dict[str, Any] = {
         "pid": os.getpid(),
         "host": account.host,
         "port": account.port,
@@ -159,6 +160,8 @@ def _announce(server: uvicorn.Server, account: Account, state: Path) -> None:
         "startedAt": time.time(),
         "timeScale": account.options.time_scale,
     }
+    if account.faults is not None:
+        record["faults"] = {"url": f"{account.base_url}/_faults", "token": account.faults_token}
     temporary = state / "account.json.new"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as out:

@@ -27,6 +27,7 @@ from emulator.wire.statements import Statements
 from emulator.wire.tokens import Tokens
 
 if TYPE_CHECKING:
+    from emulator.faults.gate import Gate
     from emulator.session import Session
 
 ACCOUNT_NAME = "LOCAL"
@@ -42,6 +43,7 @@ class Options:
     time_scale: float = 1.0
     stage_quota: int | None = None
     session_seconds: float = 3600.0
+    faults: bool = False
 
 
 class Runtime(Protocol):
@@ -53,6 +55,9 @@ class Runtime(Protocol):
 
     def before_drop(self, obj: CatalogueObject) -> None:
         """The object (of any kind) is about to leave the catalogue."""
+
+    def kill_node(self, pool: str) -> str | None:
+        """One node of the pool dies with all that runs on it, a busy one if there is any; its name, None without one."""
 
     def call(self, function: CatalogueObject, rows: list[list[Any]], ctx: CommandContext) -> list[Any]:
         """One value per row from a service function. Raises SqlError."""
@@ -83,6 +88,7 @@ class Account:
         self.engine = Engine(self, state / "tables.duckdb")
         self.ddl_lock = threading.RLock()
         load_commands()
+        self.faults = self._build_faults() if options.faults else None
         self.password = bootstrap.prepare(self)
         recover(self)
         self.runtime = _build_runtime(self)
@@ -139,6 +145,16 @@ class Account:
 
     def save(self, session: Session) -> None:
         self.tokens.save(session)
+
+    def _build_faults(self) -> Gate:
+        from emulator.faults.gate import Gate  # not loaded where it is not wanted
+
+        return Gate(self)
+
+    @property
+    def faults_token(self) -> str:
+        """What a client of the faults endpoint has to send; the same for as long as the account exists."""
+        return self._secret("faults-key").hex()
 
     def _secret(self, name: str) -> bytes:
         path = self.state / name

@@ -38,12 +38,13 @@ def submit(account: Account, session: Session, body: dict[str, Any], request_id:
     text = str(body.get("sqlText") or "")
 
     def run(statement: Statement) -> None:
-        _run_request(account, statement, text, body)
+        run_request(account, statement, text, body)
 
     return account.statements.start(session, redact(text), request_id, run)
 
 
-def _run_request(account: Account, statement: Statement, text: str, body: dict[str, Any]) -> None:
+def run_request(account: Account, statement: Statement, text: str, body: dict[str, Any]) -> None:
+    """Runs it to its end and sets its response."""
     try:
         count = _number(body, "MULTI_STATEMENT_COUNT", 1)
         parts = split_statements(text)
@@ -58,7 +59,7 @@ def _run_request(account: Account, statement: Statement, text: str, body: dict[s
             raise _count_mismatch(len(parts), 1)
         _run_one(account, statement, parts[0], body)
     except Exception as error:  # noqa: BLE001 - whatever fails must reach the client as a SQL error
-        _fail(statement, error)
+        fail(statement, error)
 
 
 def _number(body: dict[str, Any], name: str, default: int) -> int:
@@ -75,7 +76,7 @@ def _count_mismatch(actual: int, wanted: int) -> errors.SqlError:
     return errors.SqlError(8, "0A000", f"Actual statement count {actual} did not match the desired statement count {wanted}.")
 
 
-def _fail(statement: Statement, error: Exception) -> None:
+def fail(statement: Statement, error: Exception) -> None:
     """Turns whatever happened into a SQL error: a 5xx would make the driver run the statement again."""
     if not isinstance(error, errors.SqlError):
         traceback.print_exception(error, file=sys.stderr)
@@ -91,7 +92,7 @@ def _fail(statement: Statement, error: Exception) -> None:
 def _run_one(account: Account, statement: Statement, text: str, body: dict[str, Any]) -> None:
     session = statement.session
     ctx = _context(account, statement, text)
-    timer = _timeout(statement, session, body)
+    timer = time_limit(statement, session, body)
     try:
         result = run_statement(ctx, text, _bindings(body), describe_only=bool(body.get("describeOnly")))
     except TransferAnswer as transfer:
@@ -115,7 +116,7 @@ def _bindings(body: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
-def _timeout(statement: Statement, session: Session, body: dict[str, Any]) -> threading.Timer:
+def time_limit(statement: Statement, session: Session, body: dict[str, Any]) -> threading.Timer:
     """A running timer that cancels the statement when it takes longer than STATEMENT_TIMEOUT_IN_SECONDS."""
     default = int(session.parameters.get("STATEMENT_TIMEOUT_IN_SECONDS") or parameters.TIMEOUT_SECONDS)
     seconds = _number(body, "STATEMENT_TIMEOUT_IN_SECONDS", default) or default
@@ -143,6 +144,7 @@ def _context(account: Account, statement: Statement, text: str) -> CommandContex
         text=text,
         cancelled=statement.cancelled,
         on_cancel=statement.on_cancel,
+        past=statement.past,
     )
 
 
@@ -164,7 +166,7 @@ def _run_many(account: Account, parent: Statement, parts: list[str], body: dict[
         try:
             _run_one(account, child, text, body)
         except Exception as error:
-            _fail(child, error)
+            fail(child, error)
             raise
         finally:
             child.ended = time.time()

@@ -19,7 +19,15 @@ def application(account: Account) -> ASGIApp:
     routes = [*Wire(account).routes(), *Transfer(account).routes()]
     if account.runtime is not None:
         routes += account.runtime.routes()
-    own = Starlette(routes=routes)
+    own: ASGIApp
+    if account.faults is None:
+        own = Starlette(routes=routes)
+    else:
+        from emulator.faults.control import Control
+        from emulator.faults.requests import RequestFaults
+
+        control = Control(account.faults, account.faults_token)
+        own = RequestFaults(Starlette(routes=[*control.routes(), *routes]), account.faults)
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         if account.runtime is not None and scope["type"] in ("http", "websocket"):

@@ -315,11 +315,12 @@ def start(
     time_scale: Annotated[
         float | None, typer.Option("--time-scale", min=0, help="Multiplies the delays of pools and services; 1 when not set.")
     ] = None,
+    faults: Annotated[bool, typer.Option("--faults", help="Offer the endpoint that makes faults happen, for tests.")] = False,
 ) -> None:
     """Start it in the background, if it is not up."""
     from controller.cli.local import start
 
-    start(state, port, time_scale)
+    start(state, port, time_scale, faults)
 
 
 @local_app.command()

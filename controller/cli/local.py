@@ -11,14 +11,18 @@ from controller.cli.local_account import LocalAccount, state_folder
 from controller.cli.options import Format
 
 
-def start(state: Path | None, port: int, time_scale: float | None) -> None:
+def start(state: Path | None, port: int, time_scale: float | None, faults: bool = False) -> None:
     """Start, or say where it already runs."""
     account = LocalAccount(state_folder(state))
     up = account.record()
-    record = up or account.start(port=port, time_scale=time_scale)
+    record = up or account.start(port=port, time_scale=time_scale, faults=faults)
     if up and port not in (0, up["port"]):
         raise Failure(f"the embedded account is up already, on port {up['port']}; 'snowcat local stop' first")
+    if faults and "faults" not in record:
+        raise Failure("the embedded account is up already, without the faults endpoint; 'snowcat local stop' first")
     typer.echo(f"{'already up' if up else 'up'}: {record['protocol']}://{record['host']}:{record['port']} (state in {account.folder})")
+    if "faults" in record:
+        typer.echo(f"faults endpoint: {record['faults']['url']} (its token is in {account.folder / 'account.json'})")
 
 
 def stop(state: Path | None) -> None:

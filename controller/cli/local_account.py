@@ -79,7 +79,7 @@ class LocalAccount:
         except (OSError, ValueError, KeyError):
             return None
 
-    def start(self, *, port: int = 0, time_scale: float | None = None) -> dict[str, Any]:
+    def start(self, *, port: int = 0, time_scale: float | None = None, faults: bool = False) -> dict[str, Any]:
         """Start it if it is not up, and wait until it answers.
 
         Raises:
@@ -95,7 +95,7 @@ class LocalAccount:
         scale = time_scale if time_scale is not None else _time_scale(os.environ.get("SNOWCAT_LOCAL_TIME_SCALE", "1"))
         for _ in range(_TRIES):
             self._forget_stale()
-            process, begin = self._launch(port, scale)
+            process, begin = self._launch(port, scale, faults)
             found = self._wait(process, begin, port)
             if found:
                 return found
@@ -107,8 +107,10 @@ class LocalAccount:
         if record.exists() and not self.running():
             record.unlink(missing_ok=True)
 
-    def _launch(self, port: int, scale: float) -> tuple[subprocess.Popen[bytes], int]:
+    def _launch(self, port: int, scale: float, faults: bool) -> tuple[subprocess.Popen[bytes], int]:
         command = [sys.executable, "-m", "emulator", "--state", str(self.folder), "--port", str(port), "--time-scale", str(scale)]
+        if faults:
+            command.append("--faults")
         with self.log.open("ab") as log:
             begin = log.tell()
             process = subprocess.Popen(

@@ -107,11 +107,18 @@ class Store:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.executescript(_SCHEMA)
-        path.chmod(0o600)
+        if path.exists():  # not for a copy in memory
+            path.chmod(0o600)
 
     def close(self) -> None:
         with self._lock:
             self._db.close()
+
+    @contextmanager
+    def connection(self) -> Iterator[sqlite3.Connection]:
+        """The database itself, under the lock; for what looks at all rows alike."""
+        with self._lock:
+            yield self._db
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from emulator import errors
+from emulator.catalogue.access import Access
 from emulator.catalogue.kinds import KINDS
 from emulator.catalogue.store import CatalogueObject, Store
 from emulator.commands.registry import Modifiers
@@ -16,7 +17,6 @@ from emulator.sql.names import QualifiedName, is_plain
 
 if TYPE_CHECKING:
     from emulator.account import Account
-    from emulator.catalogue.access import Access
 
 
 @dataclass
@@ -32,14 +32,15 @@ class CommandContext:
     on_cancel: list[Any] = field(default_factory=list)
     used_warehouse: bool = False
     result_id: str = ""
+    past: Store | None = None  # what a late listing reads instead of today's catalogue
 
     @property
     def store(self) -> Store:
-        return self.account.store
+        return self.past or self.account.store
 
     @property
     def access(self) -> Access:
-        return self.account.access
+        return Access(self.past) if self.past is not None else self.account.access
 
     @property
     def roles(self) -> tuple[str, ...]:

@@ -82,6 +82,7 @@ class Instance:
         self.containers: list[Container] = []
         self.ports = Ports()
         self.stopping = False
+        self.lost = False  # its node is gone
         self._start_at = 0.0
 
     @property

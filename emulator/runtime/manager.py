@@ -19,7 +19,7 @@ from emulator.registry.unpack import ImageCache
 from emulator.runtime.functions import call_service_function
 from emulator.runtime.gate import AccountGate
 from emulator.runtime.ingress import Ingress, ingress_id
-from emulator.runtime.instance import Version
+from emulator.runtime.instance import Instance, Version
 from emulator.runtime.isolation import detect
 from emulator.runtime.platform import Platform
 from emulator.runtime.pool import Pool
@@ -148,7 +148,22 @@ class Manager:
             props["auto_suspend_secs"],
             bool(props["suspended"]),
         )
-        for instance in pool.lost_instances():
+        self._lose(pool.lost_instances())
+
+    def kill_node(self, pool: str) -> str | None:
+        """One node of the pool dies with all that runs on it, a busy one if there is any; its name, None without one."""
+        with self.lock:
+            lost = self.pools[pool].lose_node() if pool in self.pools else None
+            if lost is None:
+                return None
+            node, instances = lost
+            self._lose(instances)
+            for instance in instances:
+                instance.kill()
+            return node.id
+
+    def _lose(self, instances: list[Instance]) -> None:
+        for instance in instances:
             for service in self.services.values():
                 if instance in service.instances.values():
                     service.lose(instance)
@@ -231,7 +246,10 @@ class Manager:
     def tick(self, now: float) -> None:
         """One step of everything."""
         with self.lock:
+            faults = self.account.faults
             for pool in list(self.pools.values()):
+                if faults is not None:
+                    pool.starved = pool.wants_nodes and faults.starves(pool.name)
                 if pool.tick(now) and not pool.suspended:
                     obj = self.account.store.find("COMPUTE POOL", "", "", pool.name)
                     if obj is not None:

@@ -17,7 +17,9 @@ NODE_START_SECONDS = 10.0
 NODE_STOP_SECONDS = 4.0
 #: A node above MIN_NODES that nothing runs on is given back after this time.
 SCALE_DOWN_SECONDS = 60.0
+ERROR_NO_CAPACITY = "392507"
 ERROR_AT_LIMIT = "392508"
+NO_CAPACITY = "Compute pool is waiting for a node: no capacity of instance family {family} is available at the moment."
 AT_LIMIT = "Compute pool has reached the maximum node limit. Consider increasing max_nodes using the ALTER COMPUTE POOL command."
 
 
@@ -51,6 +53,7 @@ class Pool:
         self.nodes: list[Node] = []
         self.target = 0
         self.waiting: list[Instance] = []
+        self.starved = False  # the cloud has no node of the family
         self._started = time.monotonic()
         self._stopping_since: float | None = None
         self._empty_since: float | None = time.monotonic()
@@ -113,8 +116,15 @@ class Pool:
         return sum(1 for node in self._ready(time.monotonic()) if not node.instances)
 
     @property
+    def wants_nodes(self) -> bool:
+        """Whether nodes that it should have are not there yet."""
+        return not self.suspended and len(self._ready(time.monotonic())) < self.target
+
+    @property
     def diagnosis(self) -> tuple[str, str]:
         """(error_code, status_message)."""
+        if self.starved and self.wants_nodes:
+            return ERROR_NO_CAPACITY, NO_CAPACITY.format(family=self.family.name)
         if self.waiting and not self.suspended and len(self.nodes) >= self.max_nodes and self._all_ready():
             return ERROR_AT_LIMIT, AT_LIMIT
         if self.state == "STARTING":
@@ -131,7 +141,9 @@ class Pool:
         if self.suspended:
             self._release(now)
             return False
-        while len(self.nodes) < self.target:
+        if self.starved:
+            self.nodes = self._ready(now)  # those on their way do not come
+        while len(self.nodes) < self.target and not self.starved:
             self.nodes.append(self._node(now + NODE_START_SECONDS * self._scale))
         self._place(now)
         self._shrink(now)
@@ -147,6 +159,15 @@ class Pool:
         surplus = self.nodes[self.max_nodes :] if not self.suspended else []
         self.nodes = self.nodes[: len(self.nodes) - len(surplus)] if surplus else self.nodes
         return [instance for node in surplus for instance in node.instances]
+
+    def lose_node(self) -> tuple[Node, list[Instance]] | None:
+        """A node dies, the first busy one if there is any; it and what ran on it. None without a node."""
+        ready = self._ready(time.monotonic())
+        node = next((node for node in ready if node.instances), next(iter(ready), None))
+        if node is None:
+            return None
+        self.nodes.remove(node)
+        return node, [instance for instance in node.instances if not instance.over]
 
     def _place(self, now: float) -> None:
         unplaced = []

@@ -122,9 +122,7 @@ class Service:
 
     def lose(self, instance: Instance) -> None:
         """The instance's node was taken away: a job fails, a service starts the instance elsewhere."""
-        if self.is_job:
-            instance.status = "FAILED"
-            instance.message = "The node of the job instance was removed"
+        instance.lost = True
         instance.stop()
 
     # -- moving on
@@ -209,7 +207,9 @@ class Service:
         instance.ports.release()
         if self.is_job:
             self.finished[number] = instance
-            if self._cancelled and instance.status == "TERMINATING":
+            if instance.lost:
+                instance.status, instance.message = "FAILED", "The node of the job instance was removed"
+            elif self._cancelled and instance.status == "TERMINATING":
                 instance.status, instance.message = "FAILED", "Cancelled"
 
     def _roll_up(self) -> None:

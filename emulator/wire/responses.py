@@ -89,6 +89,11 @@ def failure(error: errors.SqlError, query_id: str) -> dict[str, Any]:
     }
 
 
+def expired_session() -> dict[str, Any]:
+    """Tells the driver to renew its session token with the master token."""
+    return {"data": None, "code": "390112", "message": "Your session has expired. Please login again.", "success": False}
+
+
 def in_progress(statement: Statement, *, detached: bool) -> dict[str, Any]:
     """`detached` is an asynchronous statement: the driver leaves and asks later."""
     return {

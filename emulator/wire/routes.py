@@ -18,9 +18,9 @@ from emulator import errors
 from emulator.execute import submit
 from emulator.session import Session
 from emulator.wire.login import LoginError, log_in
-from emulator.wire.responses import failure, history_rows, in_progress, query_status
+from emulator.wire.responses import expired_session, failure, history_rows, in_progress, query_status
 from emulator.wire.statements import Statement
-from emulator.wire.tokens import MASTER_SECONDS, Issued
+from emulator.wire.tokens import MASTER_SECONDS, Issued, bearer_of
 
 if TYPE_CHECKING:
     from emulator.account import Account
@@ -172,11 +172,20 @@ class Wire:
         request_id = request.query_params.get("requestId") or ""
         statement = self.account.statements.by_request(request_id) if request_id else None
         if statement is None or statement.session.id != session.id:
-            statement = submit(self.account, session, body, request_id)
+            begun = await self._begin(session, body, request_id)
+            if isinstance(begun, Response):
+                return begun
+            statement = begun
         if body.get("asyncExec"):
             return _json(in_progress(statement, detached=True))
         statement.needs_client = True
         return await self._wait(request, statement)
+
+    async def _begin(self, session: Session, body: dict[str, Any], request_id: str) -> Statement | Response:
+        """The statement, running; or what a fault that was asked for answers in its place."""
+        if self.account.faults is not None:
+            return await self.account.faults.statement(session, body, request_id)
+        return submit(self.account, session, body, request_id)
 
     async def _wait(self, request: Request, statement: Statement) -> Response:
         """The statement's answer, or 'in progress' when it takes longer than one long poll."""
@@ -194,6 +203,8 @@ class Wire:
                 at_once = gone in done and str(statement.session.parameters.get("ABORT_DETACHED_QUERY", "")).lower() == "true"
                 asyncio.get_running_loop().call_later(0.0 if at_once else DETACHED_SECONDS, self._abandon, statement, at_once)
                 return _json(in_progress(statement, detached=False))
+        if self.account.faults is not None and (lost := self.account.faults.lost_answer(statement)) is not None:
+            return lost
         if statement.response is None:
             return _json(failure(errors.statement_not_found(statement.query_id), statement.query_id))
         return _json(statement.response)
@@ -279,9 +290,7 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 
 def _bearer(request: Request) -> str:
-    header = request.headers.get("authorization", "")
-    _, _, quoted = header.partition('Token="')
-    return quoted.partition('"')[0]
+    return bearer_of(request.headers.get("authorization", ""))
 
 
 def _json(data: dict[str, Any]) -> Response:
@@ -293,5 +302,4 @@ def _ok() -> Response:
 
 
 def _expired() -> Response:
-    """Tells the driver to renew its session token with the master token."""
-    return _json({"data": None, "code": "390112", "message": "Your session has expired. Please login again.", "success": False})
+    return _json(expired_session())

@@ -5,6 +5,8 @@ Results are bounded by count, total bytes and age, so that a long-lived account 
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import threading
 import time
 import uuid
@@ -15,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from emulator import errors
+from emulator.catalogue.store import Store
 from emulator.results import ResultSet
 from emulator.session import Session
 
@@ -30,6 +33,7 @@ _WAKE_SECONDS = 0.05
 class Statement:
     """One statement's life. `text` has secrets removed; times are epoch seconds.
 
+    `past` is the catalogue that it reads when that is not today's.
     `needs_client`: it is cancelled when nobody waits for it (`waiting` requests, `last_heard` on the monotonic clock) for long.
     """
 
@@ -54,6 +58,7 @@ class Statement:
     needs_client: bool = False
     waiting: int = 0
     last_heard: float = field(default_factory=time.monotonic)
+    past: Store | None = None
 
     @property
     def status(self) -> str:
@@ -92,18 +97,30 @@ class Statements:
 
     def start(self, session: Session, text: str, request_id: str, run: Callable[[Statement], None]) -> Statement:
         """Runs `run(statement)` on a thread. `run` sets result or error and response."""
-        statement = Statement(str(uuid.uuid4()), session, text, request_id, role=session.role, warehouse=session.warehouse)
-        self.add(statement)
+        statement = self.register(session, text, request_id)
 
         def work() -> None:
             try:
                 run(statement)
             finally:
-                statement.ended = time.time()
-                self._forget_old()
+                self.finish(statement)
 
         statement.future = self._pool.submit(work)
         return statement
+
+    def register(self, session: Session, text: str, request_id: str) -> Statement:
+        """A statement that is known, and may be cancelled, but does not run yet."""
+        statement = Statement(str(uuid.uuid4()), session, text, request_id, role=session.role, warehouse=session.warehouse)
+        self.add(statement)
+        return statement
+
+    async def run_aside(self, work: Callable[..., None], *arguments: Any) -> None:
+        """Runs `work` on one of the threads that run statements, without keeping the event loop waiting."""
+        await asyncio.get_running_loop().run_in_executor(self._pool, functools.partial(work, *arguments))
+
+    def finish(self, statement: Statement) -> None:
+        statement.ended = time.time()
+        self._forget_old()
 
     def add(self, statement: Statement) -> None:
         with self._lock:

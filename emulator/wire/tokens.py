@@ -146,6 +146,13 @@ class Tokens:
             )
         return Issued(session, token, master)
 
+    def expire(self, session: Session, *, master: bool) -> None:
+        """Ends the life of the session's token now; with `master` that of its master token too, so that it can only log in again."""
+        with self._lock:
+            self._db.execute("UPDATE sessions SET expires = 0 WHERE id = ?", (session.id,))
+            if master:
+                self._db.execute("UPDATE sessions SET master_expires = 0 WHERE id = ?", (session.id,))
+
     def heartbeat(self, session: Session) -> None:
         """Keeps the master token alive."""
         with self._lock:
@@ -197,6 +204,12 @@ class Tokens:
                 sql += " AND user = ?"
                 values.append(user)
             return self._db.execute(sql, values).rowcount
+
+
+def bearer_of(header: str) -> str:
+    """The token in an Authorization header of the drivers, '' when there is none."""
+    _, _, quoted = header.partition('Token="')
+    return quoted.partition('"')[0]
 
 
 def _fresh(prefix: str) -> str:
