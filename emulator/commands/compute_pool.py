@@ -210,7 +210,7 @@ def show_pools(ctx: CommandContext, cursor: Cursor) -> ResultSet:
 
 def _row(ctx: CommandContext, obj: CatalogueObject) -> list[Any]:
     manager = runtime(ctx)
-    pool, props = manager.pools[obj.name], obj.props
+    pool, props = manager.shown_pool(obj), obj.props
     running = [s for s in manager.services_in(obj.name) if not s.terminal]
     jobs = sum(1 for service in running if service.is_job)
     backups = props["backup_instance_families"]

@@ -67,7 +67,8 @@ def _bool(value: Any) -> str:
 
 
 def _row(ctx: CommandContext, obj: CatalogueObject) -> list[Any]:
-    service, props = runtime(ctx).services[obj.id], obj.props
+    service, props = runtime(ctx).shown_service(obj), obj.props
+    assert service is not None
     eais = props.get("eais")
     return [
         obj.name,
@@ -121,7 +122,7 @@ def _list(ctx: CommandContext, cursor: Cursor, *, jobs: bool | None, hidden: tup
             for obj in select(ctx, "SERVICE", options)
             if (jobs is None or bool(obj.props.get("is_job")) == jobs)
             and (pool is None or obj.props["compute_pool"] == pool)
-            and obj.id in runtime(ctx).services
+            and runtime(ctx).shown_service(obj) is not None
         ]
         rows = [_row(ctx, obj) for obj in objects]
     kept = [index for index, column in enumerate(_COLUMNS) if column.name not in hidden]

@@ -45,6 +45,8 @@ class Manager:
         self.lock = threading.RLock()
         self.pools: dict[str, Pool] = {}
         self.services: dict[int, Service] = {}
+        self._departed: dict[int, Service] = {}  # kept under --faults: a late listing still shows them
+        self._departed_pools: dict[str, Pool] = {}
         state = account.state
         self.images = ImageIndex(state / "registry" / "repositories", BlobStore(state / "registry" / "blobs"))
         self.cache = ImageCache(state / "images", self.images)
@@ -110,7 +112,9 @@ class Manager:
                 service.dropped = True
             self.platform.revoke_tokens(obj)
         elif obj.kind == "COMPUTE POOL":
-            self.pools.pop(obj.name, None)
+            pool = self.pools.pop(obj.name, None)
+            if pool is not None and self.account.faults is not None:
+                self._departed_pools[obj.name] = pool
         elif obj.kind == "IMAGE REPOSITORY":
             self.images.drop_repository(RepositoryKey(obj.database, obj.schema, obj.name))
 
@@ -225,6 +229,14 @@ class Manager:
                 service.status = "PENDING"
             service.last_call = time.monotonic()
 
+    def shown_service(self, obj: CatalogueObject) -> Service | None:
+        """The runtime side of a service that a listing has found; a late one finds services that are gone."""
+        return self.services.get(obj.id) or self._departed.get(obj.id)
+
+    def shown_pool(self, obj: CatalogueObject) -> Pool:
+        """As `shown_service`, for a pool."""
+        return self.pools.get(obj.name) or self._departed_pools[obj.name]
+
     def find_ingress(self, identifier: str) -> tuple[Service, str] | None:
         """The service and endpoint behind the first label of an ingress host."""
         with self.lock:
@@ -274,6 +286,8 @@ class Manager:
 
     def _forget(self, identifier: int, service: Service) -> None:
         del self.services[identifier]
+        if self.account.faults is not None:
+            self._departed[identifier] = service
         shutil.rmtree(service.places.containers, ignore_errors=True)
         shutil.rmtree(service.places.logs, ignore_errors=True)
         shutil.rmtree(service.places.blocks, ignore_errors=True)
