@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from controller.account.snapshot import Describe, Show, Snapshot
+from controller.account.snapshot import Read, Show, Snapshot
 from controller.api.base import Manifest
 from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.kinds.mark import Mark
@@ -225,8 +225,11 @@ class Kind(ABC):
     def reads(self, obj: DesiredObject, graph: Graph) -> Iterable[Show]:
         """The SHOWs that `observe` will look at. One per kind and scope: never one per object where a scope will do."""
 
-    def deep_reads(self, obj: DesiredObject, view: View) -> Iterable[Describe]:
-        """DESCRIBEs wanted for what SHOW does not tell, most urgent first; the loop grants them within `deepReads`. Default: none."""
+    def deep_reads(self, obj: DesiredObject, view: View) -> Iterable[Read]:
+        """Questions about one object (DESCRIBE, SHOW PARAMETERS) for what its SHOW does not tell, most urgent first. Default: none.
+
+        The loop grants them within `deepReads` a cycle.
+        """
         return ()
 
     def expand(self, obj: DesiredObject, view: View) -> Sequence[DesiredObject]:
@@ -273,5 +276,12 @@ class Kind(ABC):
         return ()
 
     def cost(self, obj: DesiredObject, seen: Observation, view: View) -> tuple[float | None, float | None] | None:
-        """Credits per hour before and after, at the smallest size that is kept running; None for what costs nothing or is not known."""
+        """Credits per hour before and after, at the smallest size that is kept running; None for what costs nothing by itself.
+
+        A side is None where the rate is not known, so that it is never taken for 0.
+        """
+        return None
+
+    def leftover_cost(self, key: ObjectKey, view: View) -> tuple[float | None, float | None] | None:
+        """As `cost`, for an object that is in no manifest any more: now, and when it is gone."""
         return None

@@ -5,6 +5,8 @@ A kind that is no more than this names its table and is done; one with states, d
 A field that the manifest leaves out has the default that its model gives, and CREATE says it; a value changed by hand is therefore drift. A
 property that `inherits` (the account's or the database's default applies) is compared only when the manifest sets it, and unset when an
 earlier manifest did: the mark's `set` attribute remembers which.
+
+What SHOW does not tell is `deep`: it is compared whenever the kind's deep read (DESCRIBE, or SHOW PARAMETERS) has an answer.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import Any, ClassVar
 from pydantic.alias_generators import to_camel
 
 from controller.account import statements as sql
-from controller.account.snapshot import Row, Show
+from controller.account.snapshot import Describe, Read, Row, Show
 from controller.api.base import Scope
 from controller.api.names import Identifier, QualifiedName
 from controller.api.objects import DesiredObject, Graph, ObjectKey
@@ -59,6 +61,10 @@ def as_upper_list(value: Any) -> tuple[str, ...]:
     return tuple(part.upper() for part in (as_list(value) if isinstance(value, str) or value is None else value))
 
 
+def always(obj: DesiredObject) -> bool:
+    return True
+
+
 # ---- the table -------------------------------------------------------------------------------------------------------------------------
 
 
@@ -66,7 +72,8 @@ def as_upper_list(value: Any) -> tuple[str, ...]:
 class Property:
     """One field of a spec. `column` None: said at creation only and never seen again.
 
-    `seen` makes the column's value comparable, `wanted` the manifest's. `implied` is a value that CREATE need not say.
+    `seen` makes the column's value comparable, `wanted` the manifest's. `implied` is what the account has when CREATE says nothing; an
+    empty column counts as that. `read` is for a value that is not just the spec's field, such as resolved references.
     """
 
     field: str
@@ -79,6 +86,12 @@ class Property:
     mutable: bool = True
     inherits: bool = False
     way_out: str = ""
+    deep: bool = False  # `column` is told by the deep read
+    at_create: bool = True  # CREATE knows the clause; else ALTER sets it once the object is there
+    equals: bool = True  # `KEY = value`, else `KEY value`
+    unset: bool = True  # ALTER knows UNSET for it; else an empty value is rendered as any other
+    read: Callable[[DesiredObject], Any] | None = None
+    applies: Callable[[DesiredObject], bool] = always
 
     @property
     def path(self) -> str:
@@ -86,17 +99,31 @@ class Property:
         return to_camel(self.field)
 
     def value(self, obj: DesiredObject) -> Any:
-        return getattr(obj.manifest.spec, self.field)
+        return self.read(obj) if self.read is not None else getattr(obj.manifest.spec, self.field)
+
+    def clause_for(self, value: Any) -> str:
+        return sql.equals(self.clause, self.render(value)) if self.equals else f"{self.clause} {self.render(value)}"
 
     def for_create(self, obj: DesiredObject) -> str | None:
         value = self.value(obj)
-        return None if value is None or value == self.implied or value == [] else sql.equals(self.clause, self.render(value))
+        said = self.at_create and self.applies(obj) and value is not None and value != self.implied and value != []
+        return self.clause_for(value) if said else None
+
+    def to_unset(self, obj: DesiredObject) -> bool:
+        return self.unset and self.value(obj) in (None, [])
+
+    def wants_deep(self, obj: DesiredObject, mark: Mark | None) -> bool:
+        """Whether the object needs the deep read for this field."""
+        compared = not self.inherits or self.value(obj) is not None or self.path in set_before(mark)
+        return self.deep and compared and self.applies(obj)
 
     def drift(self, obj: DesiredObject, row: Row, mark: Mark | None) -> FieldChange | None:
         """How the row differs, or None. A column that this account does not show is not compared."""
-        if self.column is None or self.column not in row:
+        if self.column is None or self.column not in row or not self.applies(obj):
             return None
         value, seen = self.value(obj), self.seen(row[self.column])
+        if seen is None:
+            seen = self.implied
         if value is None and self.inherits:
             return FieldChange(self.path, seen, "default") if self.path in set_before(mark) else None
         wanted = self.wanted(value)
@@ -131,6 +158,10 @@ class TableKind(Kind):
         inheriting = sorted(p.path for p in self.properties if p.inherits and p.value(obj) is not None)
         return {"set": ",".join(inheriting)}
 
+    def deep_question(self, name: QualifiedName) -> Read:
+        """The question whose answer holds the `deep` properties."""
+        return Describe(self.what, name.sql)
+
     def clauses(self, obj: DesiredObject, view: View) -> list[str]:
         """Clauses of CREATE before the comment."""
         return [clause for p in self.properties if (clause := p.for_create(obj)) is not None]
@@ -151,6 +182,17 @@ class TableKind(Kind):
     def reads(self, obj: DesiredObject, graph: Graph) -> Iterable[Show]:
         return (self.show(obj.key.name),)
 
+    def deep_reads(self, obj: DesiredObject, view: View) -> Iterable[Read]:
+        row = self.row(obj, view)
+        mark = split_comment(row.get("comment"))[1] if row is not None else None
+        if row is not None and any(prop.wants_deep(obj, mark) for prop in self.properties):
+            yield self.deep_question(obj.key.name)
+
+    def told(self, obj: DesiredObject, view: View) -> Row:
+        """What the deep read says, by lower-case key; empty as long as it was not asked."""
+        question = self.deep_question(obj.key.name)
+        return by_key(view.snapshot.rows(question), self.what) if view.snapshot.asked(question) else {}
+
     def show(self, name: QualifiedName) -> Show:
         """The SHOW that lists this object with its siblings."""
         scope = self.manifest.scope
@@ -167,7 +209,8 @@ class TableKind(Kind):
             return Observation(exists=False, health=Health.MISSING, message="does not exist", reason="Missing")
         comment = row.get("comment")
         mark = split_comment(comment)[1]
-        drift = [change for p in self.properties if (change := p.drift(obj, row, mark)) is not None]
+        told = self.told(obj, view)
+        drift = [change for p in self.properties if (change := p.drift(obj, told if p.deep else row, mark)) is not None]
         drift += [*self.more_drift(obj, row, view), *comment_drift(obj, view, comment, **self.attributes(obj, view))]
         verdict = self.verdict(obj, row, view)
         return Observation(
@@ -201,10 +244,10 @@ class TableKind(Kind):
         """One UNSET and one SET: the fields that drifted but those to `skip`, `more` clauses, and the comment if it is due."""
         paths = {change.path for change in seen.drift} - skip
         changed = [p for p in self.properties if p.path in paths and p.mutable]
-        clauses = [sql.equals(p.clause, p.render(p.value(obj))) for p in changed if not _to_unset(p, obj)] + list(more)
+        clauses = [p.clause_for(p.value(obj)) for p in changed if not p.to_unset(obj)] + list(more)
         clauses += [sql.equals("COMMENT", sql.text(text)) for text in self.due_comment(obj, view) if comment]
         steps: list[Step] = []
-        if unset := [p.clause for p in changed if _to_unset(p, obj)]:
+        if unset := [p.clause for p in changed if p.to_unset(obj)]:
             steps.append(Sql(sql.alter_unset(self.what, obj.key.name, unset)))
         if clauses:
             steps.append(Sql(sql.alter_set(self.what, obj.key.name, clauses)))
@@ -247,8 +290,18 @@ class TableKind(Kind):
         return QualifiedName(tuple(Identifier(str(part)) for part in parts)) if all(parts) else None
 
 
-def _to_unset(prop: Property, obj: DesiredObject) -> bool:
-    return prop.value(obj) in (None, [])
+def by_key(rows: Sequence[Row], level: str) -> Row:
+    """A deep answer as one mapping: the single row of most DESCRIBEs, or rows of `property` and `property_value`, or of SHOW PARAMETERS.
+
+    A parameter has its value where the object itself (`level`) sets it, and None where it inherits.
+    """
+    if not rows:
+        return {}
+    if "property" in rows[0]:
+        return {str(row["property"]).lower(): row.get("property_value") for row in rows}
+    if "level" in rows[0] and "key" in rows[0]:
+        return {str(row["key"]).lower(): row.get("value") if row["level"] == level else None for row in rows}
+    return rows[0]
 
 
 def _parent(name: QualifiedName) -> QualifiedName:

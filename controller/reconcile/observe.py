@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from controller.account.snapshot import Describe, Missing, Read, Row, Show, Snapshot
+from controller.account.snapshot import Missing, Read, Row, Show, Snapshot
 from controller.api.base import Replace
 from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.kinds.base import Project, View
@@ -24,7 +24,7 @@ Ask = Callable[[Iterable[Read]], Answers]
 """Sends SHOWs and DESCRIBEs: `functools.partial(controller.account.reader.read, pool)`."""
 
 _ROUNDS = 3  # children of composites may live in scopes that nobody asked about yet
-_RUNTIME = frozenset(
+RUNTIME = frozenset(
     {
         *("state", "status", "resumed_on", "is_current", "is_default"),
         *("current_instances", "target_instances", "active_nodes", "idle_nodes", "target_nodes", "num_services", "num_jobs"),
@@ -47,8 +47,8 @@ class DeepReads:
     """Remembers the DESCRIBEs of earlier looks. One for each engine; used by one thread."""
 
     budget: int = 20
-    known: dict[Describe, _Deep] = field(default_factory=dict)
-    of: dict[ObjectKey, tuple[Describe, ...]] = field(default_factory=dict)
+    known: dict[Read, _Deep] = field(default_factory=dict)
+    of: dict[ObjectKey, tuple[Read, ...]] = field(default_factory=dict)
     turn: int = 0
     unread: int = 0  # after the last look: questions that have no current answer yet
     _oldest: float | None = None
@@ -63,7 +63,7 @@ class DeepReads:
         for question in self.of.pop(key, ()):
             self.known.pop(question, None)
 
-    def look(self, wanted: Mapping[ObjectKey, tuple[Describe, ...]], stamps: Mapping[ObjectKey, str], ask: Ask, *, full: bool) -> Answers:
+    def look(self, wanted: Mapping[ObjectKey, tuple[Read, ...]], stamps: Mapping[ObjectKey, str], ask: Ask, *, full: bool) -> Answers:
         """The answers that stand, after asking at most `budget` of the questions; fewer on a look that only waits for a change."""
         self.turn += 1
         self.of = dict(wanted)
@@ -146,7 +146,7 @@ def _reads(obj: DesiredObject, graph: Graph, kinds: Kinds) -> tuple[Show, ...]:
     return () if isinstance(answer, Refusal) else answer
 
 
-def _deep_reads(obj: DesiredObject, view: View, kinds: Kinds) -> tuple[Describe, ...]:
+def _deep_reads(obj: DesiredObject, view: View, kinds: Kinds) -> tuple[Read, ...]:
     answer = attempt(lambda: tuple(kinds[obj.key.kind].deep_reads(obj, view)))
     return () if isinstance(answer, Refusal) else answer
 
@@ -164,6 +164,6 @@ def _stamp(obj: DesiredObject, view: View, kinds: Kinds) -> str:
     for question in _reads(obj, view.graph, kinds):
         row = view.snapshot.row(question, obj.key.name) if view.snapshot.asked(question) else None
         for column, value in sorted((row or {}).items()):
-            if column not in _RUNTIME:
+            if column not in RUNTIME:
                 digest.update(f"{column}={value}\n".encode())
     return digest.hexdigest()[:16]
