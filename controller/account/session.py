@@ -31,8 +31,8 @@ from controller.api.names import Identifier, NameProblem, QualifiedName
 
 log = structlog.get_logger("snowcat.account")
 
+TAG = "snowcat"
 SESSION_PARAMETERS: Mapping[str, str | int | bool] = {
-    "QUERY_TAG": "snowcat",
     "CLIENT_TELEMETRY_ENABLED": False,
     "TIMEZONE": "UTC",  # so that the time stamps of two reads compare
     "ABORT_DETACHED_QUERY": False,
@@ -198,8 +198,8 @@ class Session:
             self.driver.close()
 
 
-def open_session(connection: Connection, *, role: str | None = None, counters: Counters | None = None) -> Session:
-    """Log in, as the connection's own role or as `role`, with no secondary roles.
+def open_session(connection: Connection, *, role: str | None = None, counters: Counters | None = None, tag: str = TAG) -> Session:
+    """Log in, as the connection's own role or as `role`, with no secondary roles. `tag` is the QUERY_TAG of all its statements.
 
     Raises:
         LoginFailed: the account refused; the message says what to check.
@@ -210,7 +210,7 @@ def open_session(connection: Connection, *, role: str | None = None, counters: C
         arguments["role"] = _as_login_name(role)
     redact.learn(connection.secrets())
     try:
-        driver = snowflake.connector.connect(**arguments, session_parameters=dict(SESSION_PARAMETERS))
+        driver = snowflake.connector.connect(**arguments, session_parameters={**SESSION_PARAMETERS, "QUERY_TAG": tag})
     except DriverError as error:
         raise connection.explain(error, role=role) from None
     except (OSError, ValueError, TypeError) as error:  # key files, certificates, sockets: raised as they are by the driver
@@ -238,11 +238,13 @@ class SessionPool:
         size: int = 4,
         *,
         role: str | None = None,
+        tag: str = TAG,
         opener: Callable[..., Session] = open_session,
     ) -> None:
         self.connection = connection
         self.size = size
         self.role = role
+        self.tag = tag
         self.counters = Counters()
         self._opener = opener
         self._idle: queue.LifoQueue[Session | None] = queue.LifoQueue()
@@ -266,7 +268,7 @@ class SessionPool:
         try:
             if slot is None or not slot.alive:
                 slot = None
-                slot = self._opener(self.connection, role=self.role, counters=self.counters.child())
+                slot = self._opener(self.connection, role=self.role, counters=self.counters.child(), tag=self.tag)
             yield slot
         finally:
             if slot is not None and (not slot.alive or self._closed):
@@ -281,12 +283,12 @@ class SessionPool:
         """
         with self._lock:
             if self._wide is None:
-                self._wide = SessionPool(self.connection, 2, role=self.role, opener=self._open_wide)
+                self._wide = SessionPool(self.connection, 2, role=self.role, tag=self.tag, opener=self._open_wide)
                 self._wide.counters = self.counters
             return self._wide
 
-    def _open_wide(self, connection: Connection, *, role: str | None, counters: Counters) -> Session:
-        session = self._opener(connection, role=role, counters=counters)
+    def _open_wide(self, connection: Connection, *, role: str | None, counters: Counters, tag: str) -> Session:
+        session = self._opener(connection, role=role, counters=counters, tag=tag)
         with contextlib.suppress(Denied, Rejected):  # a policy of the account forbids it, or the session can have one role only
             session.execute("USE SECONDARY ROLES ALL")
         return session

@@ -20,22 +20,24 @@ from controller.account.redact import redact
 from controller.account.session import Result, Session, SessionPool, Statement
 from controller.kinds.base import Effect, Sql
 from controller.reconcile.change import Action, Change
+from controller.reconcile.leadership import Alone, Interrupted, Leadership
 
 log = structlog.get_logger("snowcat.reconcile")
 
 
-class Interrupted(Exception):
-    """The daemon is stopping; the rest of the steps are left for the next start."""
-
-
 @dataclass
 class LoggedSession(Session):
-    """A lent session that logs every statement once, those of effects too. `about` says for which object it is sent."""
+    """A lent session that logs every statement once, those of effects too. `about` says for which object it is sent.
+
+    Each is sent only while this process may change the account, or raises NotLeading.
+    """
 
     about: Mapping[str, str] = field(default_factory=dict)
+    leadership: Leadership = field(default_factory=Alone)
     last_id: str = ""
 
     def execute(self, statement: Statement | str, parameters: Sequence[Any] | None = None) -> Result:
+        self.leadership.admit(self)
         shown = statement if isinstance(statement, str) else statement.display or statement.text
         started = time.monotonic()
         try:
@@ -79,6 +81,7 @@ class Executor:
 
     pool: SessionPool
     stopping: threading.Event = field(default_factory=threading.Event)
+    leadership: Leadership = field(default_factory=Alone)
 
     def run(self, change: Change, say: Callable[[str], None]) -> Done:
         """Do all steps. Never raises: the error is in the result."""
@@ -87,7 +90,7 @@ class Executor:
         statement_id, error = "", None
         try:
             with self.pool.session() as lent, tempfile.TemporaryDirectory(prefix="snowcat-") as folder:
-                session = LoggedSession(lent.driver, lent.counters, about=about)
+                session = LoggedSession(lent.driver, lent.counters, about=about, leadership=self.leadership)
                 try:
                     self._steps(change, WorkContext(session, Path(folder), say))
                 finally:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from controller.kinds.base import View
 from controller.reconcile.engine import Engine
-from controller.reconcile.execute import Interrupted
 from controller.reconcile.files import Loaded
+from controller.reconcile.leadership import Interrupted
 
 _STEP = 0.2  # seconds between two looks at whether the loop was stopped
 

@@ -23,9 +23,10 @@ from controller.reconcile.change import Action, Plan
 from controller.reconcile.clock import Clock, Timing
 from controller.reconcile.engine import Engine
 from controller.reconcile.events import Reason
-from controller.reconcile.execute import Executor, Interrupted
+from controller.reconcile.execute import Executor
 from controller.reconcile.failures import Failures
 from controller.reconcile.files import Loaded, NoProject
+from controller.reconcile.leadership import Alone, Interrupted, Leadership
 from controller.reconcile.looking import Looker
 from controller.reconcile.prune import Absences
 from controller.reconcile.report import Listener, Report
@@ -46,6 +47,7 @@ class Reconciler:
     timing: Timing = field(default_factory=Timing)
     clock: Clock = field(default_factory=Clock)
     backoff: Backoff = field(default_factory=Backoff)
+    leadership: Leadership = field(default_factory=Alone)
     abandoned: bool = field(default=False, init=False)  # the stop left work or a question behind in a thread that may hang
     size: int = 8  # objects worked on at once; fewer where the pool has not that many sessions
     _wake: threading.Event = field(default_factory=threading.Event)
@@ -56,7 +58,7 @@ class Reconciler:
     def __post_init__(self) -> None:
         if self.engine.pool is None:
             raise ValueError("the loop needs an account; offline there is only a plan")
-        self._executor = Executor(self.engine.pool, self._stop)
+        self._executor = Executor(self.engine.pool, self._stop, self.leadership)
         workers = max(1, min(self.size, self.engine.pool.size - _FOR_READING))
         self._workers = Workers(self._executor.run, self._wake.set, workers)
         self._absences = Absences(self.timing.prune_gap)
@@ -108,6 +110,9 @@ class Reconciler:
 
     def _cycle(self) -> Report:
         self._take_results()
+        standing = self.leadership.standing()
+        if not standing.leads:
+            return self._reporter.standby(self._loaded, self._workers.busy, standing)
         self._take_pokes()
         now = self.clock.now()
         full = self._dirty or now >= self._rest.next_full
@@ -178,7 +183,7 @@ class Reconciler:
                 log.info("done", object=str(key), action=done.change.action.value, seconds=round(done.seconds, 3))
                 if done.change.action is Action.DELETE:
                     self._rest.full_look_due()  # what it was in may go now
-            elif not isinstance(done.error, Interrupted):
+            elif not isinstance(done.error, Interrupted) and self.leadership.may_mutate():  # else its session was ended by who leads now
                 self._failures.note(done, done.error, generation, self.clock.now())
 
     def _take_pokes(self) -> None:

@@ -99,7 +99,7 @@ class ObjectStatus:
 @dataclass(frozen=True)
 class Report:
     """One look of the loop. `problems` are the texts of what is wrong in the files; `error` is set when the account could not be read,
-    `tries` times in a row."""
+    `tries` times in a row. `standby` says who else works on the project: then nothing was looked at."""
 
     project: str
     statuses: tuple[ObjectStatus, ...] = ()
@@ -110,10 +110,11 @@ class Report:
     error: str = ""
     tries: int = 0
     settled: bool = False
+    standby: str = ""
 
     @property
     def ready(self) -> bool:
-        return not self.error and not self.problems and all(status.ready for status in self.statuses)
+        return not self.error and not self.standby and not self.problems and all(status.ready for status in self.statuses)
 
     @property
     def failed(self) -> list[ObjectStatus]:

@@ -18,6 +18,7 @@ from controller.reconcile.engine import invalid_objects, spec_hashes
 from controller.reconcile.events import Reason
 from controller.reconcile.failures import Failures
 from controller.reconcile.files import Loaded
+from controller.reconcile.leadership import Standing
 from controller.reconcile.report import ObjectStatus, Report
 from controller.reconcile.rest import Rest
 from controller.reconcile.settled import settled
@@ -98,6 +99,18 @@ class Reporter:
             error=message,
             tries=self._unreachable,
             settled=not busy and (isinstance(error, LoginFailed) or self._given_up()),
+        )
+
+    def standby(self, loaded: Loaded | None, busy: Mapping[ObjectKey, str], standing: Standing) -> Report:
+        """Somebody else works on the project: nothing was looked at, and every object stays as it was last seen."""
+        return Report(
+            project=loaded.project.name if loaded else "",
+            statuses=tuple(self.before.values()),
+            events=self.state.fresh_events(),
+            working=tuple(sorted(busy)),
+            error=standing.message if standing.hopeless else "",
+            standby=standing.message,
+            settled=standing.hopeless and not busy,
         )
 
     def _given_up(self) -> bool:

@@ -40,6 +40,8 @@ class Rest:
 
     def next_look(self, report: Report, now: float, *, working: bool, unread: int) -> float:
         """When to look again if nothing else gives a reason."""
+        if report.standby:
+            return now + self.timing.resync  # a change of who leads wakes the loop
         if report.error:
             return now + self.failures.backoff.delay(report.tries)
         times = [self.next_full]

@@ -1,0 +1,56 @@
+"""Whether this process may change the account: what the loop and its workers ask before they act.
+
+`Alone` is the answer where nobody shares the project by a lease; `controller.reconcile.lease.Lease` is the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from controller.account.session import Session
+
+
+class Interrupted(Exception):
+    """Work was left between two statements; whoever works on the project next takes it up."""
+
+
+class NotLeading(Interrupted):
+    """This process may not change the account, or not any more. The message says who may."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Whether this process leads, and in words who does otherwise. `hopeless`: waiting will not help, a person must act."""
+
+    leads: bool
+    message: str = ""
+    hopeless: bool = False
+
+
+class Leadership(Protocol):
+    def standing(self) -> Standing:
+        """What the loop reports; asked at the start of each cycle."""
+
+    def may_mutate(self) -> bool:
+        """Whether a statement that changes something may be sent now."""
+
+    def admit(self, session: Session) -> None:
+        """To be asked before each statement that changes something. Makes the session known to whoever leads next, so that it can be ended.
+
+        Raises:
+            NotLeading: the statement must not be sent.
+        """
+
+
+class Alone:
+    """Leads always: there is no lease."""
+
+    def standing(self) -> Standing:
+        return Standing(True)
+
+    def may_mutate(self) -> bool:
+        return True
+
+    def admit(self, session: Session) -> None:
+        """Nothing to check."""

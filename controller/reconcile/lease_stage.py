@@ -1,0 +1,106 @@
+"""The statements of a lease, in a session of its own, so that work under way never keeps a renewal waiting.
+
+A lease is a stage without files: making, renaming and commenting one needs no warehouse. Its name holds the term. A term begins by renaming
+the stage of the term before, which the account does for one process only, and after which no statement of the earlier holder finds it.
+Source: docs.snowflake.com, sql-reference/sql/alter-stage (RENAME TO), sql-reference/functions/system_abort_session.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from controller.account import statements as sql
+from controller.account.errors import AlreadyExists, NotFound
+from controller.account.session import Session
+from controller.account.snapshot import Row
+from controller.api.names import QualifiedName
+from controller.reconcile.lease_mark import Found, LeaseMark, lease_name, like, parse, term_of
+
+
+class Lost(Exception):
+    """The stage of this term is not there any more: somebody else has begun the next one."""
+
+
+@dataclass
+class LeaseStage:
+    """The leases of one project. For one thread at a time. Every method raises AccountError when the account does not do it."""
+
+    home: QualifiedName
+    project: str
+    opener: Callable[[], Session]
+    _session: Session | None = field(default=None, init=False)
+
+    @property
+    def session_id(self) -> str:
+        """The session that the next statement is sent in."""
+        return self._opened().id
+
+    def look(self) -> list[Found]:
+        """All leases of the project.
+
+        Raises:
+            NotFound: the home schema is missing, or this role may not use it.
+        """
+        question = f"SHOW STAGES LIKE {sql.text(like(self.project))} IN SCHEMA {self.home.sql}"
+        found = []
+        for row in self._run(question):
+            term = term_of(self.project, str(row.get("name", "")))
+            comment = str(row.get("comment") or "")
+            mark = parse(comment)
+            if term is not None:
+                found.append(Found(term, mark if mark is not None and mark.project == self.project else None, comment))
+        return found
+
+    def create(self, mark: LeaseMark) -> bool:
+        """The first term; False when somebody else was first."""
+        try:
+            self._run(sql.create("STAGE", self._name(mark.term), [sql.equals("COMMENT", sql.text(str(mark)))]))
+        except AlreadyExists:
+            return False
+        return True
+
+    def take(self, term: int) -> bool:
+        """Begin the term after `term`; False when somebody else did."""
+        try:
+            self._run(sql.alter("STAGE", self._name(term), f"RENAME TO {self._name(term + 1).sql}"))
+        except (NotFound, AlreadyExists):
+            return False
+        return True
+
+    def write(self, mark: LeaseMark) -> None:
+        """Write the comment of a term.
+
+        Raises:
+            Lost: the term is over.
+        """
+        try:
+            self._run(sql.alter_set("STAGE", self._name(mark.term), [sql.equals("COMMENT", sql.text(str(mark)))]))
+        except NotFound:
+            raise Lost from None
+
+    def drop(self, term: int) -> None:
+        with contextlib.suppress(NotFound):
+            self._run(sql.drop("STAGE", self._name(term)))
+
+    def abort(self, session_id: str) -> None:
+        """End a session and what runs in it."""
+        self._run(sql.call_system("ABORT_SESSION", int(session_id)))
+
+    def close(self) -> None:
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def _name(self, term: int) -> QualifiedName:
+        return lease_name(self.home, self.project, term)
+
+    def _run(self, statement: str) -> tuple[Row, ...]:
+        return tuple(self._opened().execute(statement).rows)
+
+    def _opened(self) -> Session:
+        if self._session is None or not self._session.alive:
+            self.close()
+            self._session = self.opener()
+        return self._session
