@@ -1,7 +1,8 @@
 """The comment that a kind writes: the user's own text and the ownership mark, made in one place so that all kinds mark alike.
 
 Attributes that every mark may carry: `delete=yes` (the manifest allows the object to be dropped, also after the manifest is gone) and
-`parent=Kind/name` (the composite that it was expanded from). Kinds add their own.
+`parent=Kind/name` (the composite that it was expanded from). Kinds add their own. Those of `CARRIED` say what was done to the object and
+why, not what its manifest asks for: they stay until somebody takes them out.
 """
 
 from __future__ import annotations
@@ -16,16 +17,33 @@ from controller.kinds.mark import Mark, join_comment, split_comment
 
 _KEPT = "!\"#$&'()*+,-./:;<=>?@[\\^_`{|}~"  # all but blanks, ']' and '%' stand in a mark as they are
 
+CARRIED = ("paused", "held", "queue")
+"""`paused=yes`: by `snowcat suspend`; `held=Kind/name`: suspended to make room for that object; `queue=…`: who waits for a pool's room."""
 
-def mark_for(obj: DesiredObject, view: View, **attributes: str) -> Mark:
-    """The mark of an object as it should be now. An attribute with an empty value is left out."""
-    pairs = {key: value for key, value in attributes.items() if value}
+
+def mark_for(obj: DesiredObject, view: View, current: Mark | None = None, **attributes: str) -> Mark:
+    """The mark of an object as it should be now.
+
+    An attribute with an empty value is left out; what is carried over from the `current` mark goes by `attributes` where they name it.
+    """
+    ours = current is not None and (current.project, current.kind) == (view.project.name, obj.key.kind)
+    carried = {key: current.attributes[key] for key in CARRIED if key in current.attributes} if current is not None and ours else {}
+    pairs = {key: value for key, value in {**carried, **attributes}.items() if value}
     metadata = obj.manifest.metadata
     if obj.manifest.deletion_policy is DeletionPolicy.DELETE and metadata.management_policy is ManagementPolicy.FULL:
         pairs["delete"] = "yes"
     if obj.parent is not None:
-        pairs["parent"] = quote(str(obj.parent), safe=_KEPT)
-    return Mark(view.project.name, obj.key.kind, quote(str(obj.key).partition("/")[2], safe=_KEPT), pairs)
+        pairs["parent"] = as_attribute(str(obj.parent))
+    return Mark(view.project.name, obj.key.kind, as_attribute(str(obj.key).partition("/")[2]), pairs)
+
+
+def as_attribute(text: str) -> str:
+    """Text as the value of a mark's attribute can hold it; `from_attribute` gives it back."""
+    return quote(text, safe=_KEPT)
+
+
+def from_attribute(text: str) -> str:
+    return unquote(text)
 
 
 def marked_name(mark: Mark) -> Identifier | None:
@@ -48,9 +66,8 @@ def marked_comment(obj: DesiredObject, view: View, **attributes: str) -> str:
 
 def renewed_comment(obj: DesiredObject, view: View, current: str | None, **attributes: str) -> str:
     """As `marked_comment`, but with the text that is there now where the manifest leaves `comment` to others."""
-    if "comment" in obj.manifest.metadata.ignore:
-        return join_comment(split_comment(current)[0], mark_for(obj, view, **attributes))
-    return marked_comment(obj, view, **attributes)
+    text, mark = split_comment(current)
+    return join_comment(text if "comment" in obj.manifest.metadata.ignore else user_text(obj), mark_for(obj, view, mark, **attributes))
 
 
 def comment_drift(obj: DesiredObject, view: View, current: str | None, **attributes: str) -> tuple[FieldChange, ...]:
@@ -59,7 +76,7 @@ def comment_drift(obj: DesiredObject, view: View, current: str | None, **attribu
     changes = []
     if text.strip() != user_text(obj):
         changes.append(FieldChange("comment", text.strip(), user_text(obj)))
-    wanted = mark_for(obj, view, **attributes)
+    wanted = mark_for(obj, view, mark, **attributes)
     if mark is not None and mark.project == view.project.name and mark != wanted:
         changes.append(FieldChange("mark", str(mark), str(wanted)))
     return tuple(changes)
