@@ -120,12 +120,14 @@ def plan(
     watch: Annotated[bool, typer.Option("--watch", help="Plan again whenever a file is saved, and show what that changed.")] = False,
     exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit code 3 when there is something to do.")] = False,
     output: Annotated[PlanFormat, typer.Option("-o", "--output", help="How the plan is printed.")] = PlanFormat.TABLE,
+    full: Annotated[bool, typer.Option("--full", help="Cut nothing: whole specifications and long values.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Keep the plan in a file, for 'apply --plan'.")] = None,
 ) -> None:
     """Show what would be done, and the SQL of it. Changes nothing."""
-    from controller.cli.plan import plan
+    from controller.cli.plan import Manner, plan
     from controller.cli.target import Target
 
-    raise typer.Exit(plan(Target(path, connection, local, account, state), offline, watch, exit_code, output))
+    raise typer.Exit(plan(Target(path, connection, local, account, state), offline, watch, exit_code, Manner(output, full), out))
 
 
 @app.command()
@@ -136,12 +138,15 @@ def apply(
     account: AccountName = None,
     state: StateFolder = None,
     timeout: Timeout = None,
+    allow_prune: Annotated[
+        int | None, typer.Option("--allow-prune", metavar="N", min=1, help="Let this many objects that are in no manifest any more go at once.")
+    ] = None,
 ) -> None:
     """Make the account as the manifests say, and wait until every object is ready."""
     from controller.cli.apply import apply
     from controller.cli.target import Target
 
-    raise typer.Exit(apply(Target(path, connection, local, account, state), timeout))
+    raise typer.Exit(apply(Target(path, connection, local, account, state), timeout, allow_prune))
 
 
 @app.command()
@@ -152,12 +157,16 @@ def run(
     account: AccountName = None,
     state: StateFolder = None,
     log_format: Annotated[LogFormat, typer.Option("--log-format", help="How the log on stderr is written.")] = LogFormat.TEXT,
+    listen: Annotated[
+        str | None,
+        typer.Option("--listen", metavar="HOST:PORT", help="Serve /metrics, /healthz and /readyz here, such as 127.0.0.1:9464."),
+    ] = None,
 ) -> None:
     """Keep the account as the manifests say, until stopped. Watches the folder."""
     from controller.cli.apply import run
     from controller.cli.target import Target
 
-    raise typer.Exit(run(Target(path, connection, local, account, state), log_format))
+    raise typer.Exit(run(Target(path, connection, local, account, state), log_format, listen))
 
 
 @app.command()

@@ -17,20 +17,23 @@ import typer
 from controller.cli.errors import FAILED, INTERRUPTED, INVALID
 from controller.cli.live import view
 from controller.cli.options import LogFormat
+from controller.cli.serving import observable
 from controller.cli.target import Opened, Target, opened
 from controller.manifests.watch import Watcher
 from controller.reconcile.clock import Timing
-from controller.reconcile.log import configure
+from controller.reconcile.log import configure, say_always
 from controller.reconcile.loop import Reconciler
+from controller.reconcile.meter import Meter
 from controller.reconcile.report import Listener, Report
 
 log = structlog.get_logger("snowcat.run")
 
 
-def apply(target: Target, timeout: float | None) -> int:
-    """Reconcile until settled. Exit code 0 only when every object is ready."""
+def apply(target: Target, timeout: float | None, allow_prune: int | None = None) -> int:
+    """Reconcile until settled; `allow_prune` leftovers may go at once. Exit code 0 only when every object is ready."""
     configure(as_json=False, level=logging.ERROR)
     with opened(target) as project, view() as shown:
+        project.engine.allow_prune = allow_prune
         reconciler = _reconciler(project, shown)
         with _stopped_by_signals(reconciler) as caught:
             report = reconciler.run(until_settled=True, timeout=timeout)
@@ -62,12 +65,13 @@ def verdict(report: Report, timeout: float | None) -> int:
     return INVALID if report.problems else FAILED
 
 
-def run(target: Target, log_format: LogFormat) -> int:
-    """Reconcile until stopped by SIGINT or SIGTERM; a second signal ends at once."""
+def run(target: Target, log_format: LogFormat, listen: str | None = None) -> int:
+    """Reconcile until stopped by SIGINT or SIGTERM; a second signal ends at once. `listen`: where metrics and health are served."""
     configure(as_json=log_format is LogFormat.JSON)
-    with opened(target) as project:
-        reconciler = _reconciler(project, _Narrator())
-        log.info("started", project=project.settings.project, account=project.engine.account, folder=str(_root(project)))
+    with opened(target) as project, observable(project, listen) as (meter, listeners):
+        say_always(project=project.settings.project)
+        reconciler = _reconciler(project, _Narrator(), *listeners, meter=meter)
+        log.info("started", account=project.engine.account, folder=str(_root(project)))
         watcher = Watcher(_watched(project), reconciler.files_changed)
         watcher.start()
         try:
@@ -75,7 +79,7 @@ def run(target: Target, log_format: LogFormat) -> int:
                 reconciler.run()
         finally:
             watcher.stop()
-        log.info("stopped", project=project.settings.project)
+        log.info("stopped")
         _end_if_abandoned(reconciler, 0)
     return 0
 
@@ -88,8 +92,8 @@ def _end_if_abandoned(reconciler: Reconciler, code: int) -> None:
         os._exit(code)
 
 
-def _reconciler(project: Opened, listener: Listener) -> Reconciler:
-    return Reconciler(project.engine, listeners=[listener], timing=Timing(resync=project.settings.resync))
+def _reconciler(project: Opened, *listeners: Listener, meter: Meter | None = None) -> Reconciler:
+    return Reconciler(project.engine, listeners=listeners, timing=Timing(resync=project.settings.resync), meter=meter or Meter())
 
 
 def _root(project: Opened) -> Path:
@@ -121,7 +125,7 @@ class _Narrator:
     def __call__(self, report: Report) -> None:
         for event in report.events:
             write = log.warning if event.type == "Warning" else log.info
-            write(event.reason, object=str(event.key or event.object), message=event.message, generation=event.generation)
+            write(event.reason, object=event.key or event.object, message=event.message, generation=event.generation)
         if report.problems != self._problems:
             for problem in report.problems:
                 log.error("InvalidManifest", message=problem)

@@ -19,7 +19,7 @@ log = structlog.get_logger("snowcat.run")
 
 
 @contextmanager
-def shown(project: Opened, listen: str | None) -> Iterator[tuple[Meter, list[Listener]]]:
+def observable(project: Opened, listen: str | None) -> Iterator[tuple[Meter, list[Listener]]]:
     """The meter and the listeners for a loop whose pages are served while the block runs; without `listen` they do nothing.
 
     Raises:

@@ -19,7 +19,7 @@ class Health:
 
     pause: float
     clock: Callable[[], float] = time.monotonic
-    leader: bool = True
+    leader: bool = False
     _turned: float = field(init=False)
     _seen: tuple[bool, str] = field(default=(False, ""), init=False)  # whether the account was ever looked at; what is wrong with it now
 

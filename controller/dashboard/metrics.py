@@ -12,7 +12,7 @@ import time
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
@@ -39,6 +39,7 @@ class Metrics(Meter):
 
     def __init__(self, project: str, account: str, version: str, counters: Counters, deep: DeepReads, health: Health) -> None:
         self.health = health
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # they tell when each series was born, which nobody reads
         self.registry = CollectorRegistry(auto_describe=True)
         self._lock = threading.Lock()
         self._waiting: dict[ObjectKey, float] = {}  # key → since when
@@ -92,10 +93,7 @@ class Metrics(Meter):
         )
 
     def _make_own(self) -> None:
-        self._cycles = Counter(
-            "snowcat_cycles_total", "Cycles of the loop; full ones also look for leftovers.", ("full",), registry=self.registry
-        )
-        self._cycle_time = Histogram("snowcat_cycle_seconds", "How long a cycle took.", registry=self.registry, buckets=_CYCLE)
+        self._cycle_time = Histogram("snowcat_cycle_seconds", "How long a cycle of the loop took.", registry=self.registry, buckets=_CYCLE)
         self._cycle_end = self._made("snowcat_last_cycle_timestamp_seconds", "When the last cycle ended, in Unix time.")
         self._up = self._made("snowcat_account_up", "1 when the last look at the account was answered.")
         self._leader = self._made("snowcat_leader", "1 when this daemon may change the account, 0 when it stands by.")
@@ -103,8 +101,6 @@ class Metrics(Meter):
         self._problems = self._made("snowcat_file_problems", "Problems in the manifests.")
         self._credits = self._made("snowcat_credits_per_hour", "Cost of what is declared: now, and once the plan is carried out.", "when")
         self._events = Counter("snowcat_events_total", "Events by type and reason.", ("type", "reason"), registry=self.registry)
-        for full in ("true", "false"):
-            self._cycles.labels(full)
 
     def _made(self, name: str, text: str, *labels: str) -> Gauge:
         return Gauge(name, text, labels, registry=self.registry)
@@ -167,8 +163,7 @@ class Metrics(Meter):
             if result is special:
                 metric.labels(*labels).inc()
 
-    def cycled(self, seconds: float, *, full: bool) -> None:
-        self._cycles.labels(str(full).lower()).inc()
+    def cycled(self, seconds: float) -> None:
         self._cycle_time.observe(seconds)
         self._cycle_end.set_to_current_time()
         self.health.turned()

@@ -43,14 +43,11 @@ class Dashboard:
             self._socket = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
         except OSError as error:
             raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+        bound, number = self._socket.getsockname()[:2]
+        self.url = f"http://[{bound}]:{number}" if ":" in bound else f"http://{bound}:{number}"
         config = uvicorn.Config(application(metrics), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=_GRACE)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="dashboard", daemon=True)
-
-    @property
-    def url(self) -> str:
-        host, port = self._socket.getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def start(self) -> None:
         self._thread.start()

@@ -30,14 +30,16 @@ def say_always(**fields: str) -> None:
 def configure(*, as_json: bool, level: int = logging.INFO, stream: TextIO | None = None) -> None:
     """Call once, early. Lines go to `stream`, by default standard error, so that output for scripts stays clean."""
     out = stream or sys.stderr
-    renderers: list[Any] = [identify, structlog.processors.JSONRenderer()] if as_json else [person]
+    identified: list[Any] = [identify] if as_json else []
+    renderer: Any = structlog.processors.JSONRenderer() if as_json else person
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *identified,
             redact_all,
-            *renderers,
+            renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(out),

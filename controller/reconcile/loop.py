@@ -7,6 +7,7 @@ side; what waits, fails or takes long holds up only what depends on it. `apply` 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -14,6 +15,7 @@ import structlog
 
 from controller.account.errors import AccountError
 from controller.account.redact import redact
+from controller.account.tracing import span
 from controller.api.objects import Location, ObjectKey
 from controller.api.project import PROJECT_FILE
 from controller.manifests.problems import Problem
@@ -28,6 +30,7 @@ from controller.reconcile.failures import Failures
 from controller.reconcile.files import Loaded, NoProject
 from controller.reconcile.leadership import Alone, Interrupted, Leadership
 from controller.reconcile.looking import Looker
+from controller.reconcile.meter import Meter
 from controller.reconcile.prune import Absences
 from controller.reconcile.report import Listener, Report
 from controller.reconcile.reporter import Reporter
@@ -48,6 +51,7 @@ class Reconciler:
     clock: Clock = field(default_factory=Clock)
     backoff: Backoff = field(default_factory=Backoff)
     leadership: Leadership = field(default_factory=Alone)
+    meter: Meter = field(default_factory=Meter)
     abandoned: bool = field(default=False, init=False)  # the stop left work or a question behind in a thread that may hang
     size: int = 8  # objects worked on at once; fewer where the pool has not that many sessions
     _wake: threading.Event = field(default_factory=threading.Event)
@@ -93,7 +97,7 @@ class Reconciler:
             while True:
                 self._wake.clear()
                 try:
-                    report = self._cycle()
+                    report = self._turn()
                 except Interrupted:
                     return report
                 for listener in self.listeners:
@@ -108,9 +112,19 @@ class Reconciler:
 
     # ---- one cycle -----------------------------------------------------------------------------------------------------------------------
 
+    def _turn(self) -> Report:
+        """One cycle, measured."""
+        started = time.monotonic()
+        try:
+            with span("cycle"):
+                return self._cycle()
+        finally:
+            self.meter.cycled(time.monotonic() - started)
+
     def _cycle(self) -> Report:
         self._take_results()
         standing = self.leadership.standing()
+        self.meter.leads(standing.leads)
         if not standing.leads:
             return self._reporter.standby(self._loaded, self._workers.busy, standing)
         self._take_pokes()

@@ -51,8 +51,8 @@ class Meter:
 
     # ---- the loop ----------------------------------------------------------------------------------------------------------------------
 
-    def cycled(self, seconds: float, *, full: bool) -> None:
-        """A cycle ended, whatever came of it: the loop turns. `full`: it also looked for leftovers."""
+    def cycled(self, seconds: float) -> None:
+        """A cycle ended, whatever came of it: the loop turns."""
 
     def leads(self, leader: bool) -> None:
         """Whether this daemon may change the account, or stands by while another one does."""
