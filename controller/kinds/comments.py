@@ -61,7 +61,7 @@ def user_text(obj: DesiredObject) -> str:
 
 def marked_comment(obj: DesiredObject, view: View, **attributes: str) -> str:
     """The whole comment to write: the manifest's text, where its kind has one, then the mark."""
-    return join_comment(user_text(obj), mark_for(obj, view, **attributes))
+    return join_comment(user_text(obj), mark_for(obj, view, None, **attributes))
 
 
 def renewed_comment(obj: DesiredObject, view: View, current: str | None, **attributes: str) -> str:
