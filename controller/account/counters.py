@@ -64,8 +64,11 @@ class Counters:
     def child(self) -> Counters:
         return Counters(self)
 
-    def add(self, text: str) -> None:
-        self._add(class_of_statement(text), self.with_warehouse)
+    def add(self, text: str) -> StatementClass:
+        """Count one statement; its class."""
+        kind = class_of_statement(text)
+        self._add(kind, self.with_warehouse)
+        return kind
 
     def _add(self, kind: StatementClass, in_warehouse: bool) -> None:
         with self._lock:

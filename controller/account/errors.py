@@ -2,6 +2,7 @@
 
     AccountError
     ├── Transient       back off and try again: connection lost, HTTP 429/5xx, session gone
+    │   └── TimedOut    a statement that took longer than its class may; it was cancelled, or its session given up
     ├── NotFound        2003, 2043: missing, or this role may not see it; no proof of absence
     ├── AlreadyExists   2002, 1998, 3041
     ├── Denied          3001, 3011, 3013: a privilege is missing; a person must grant it
@@ -28,6 +29,9 @@ class AccountError(Exception):
 
 
 class Transient(AccountError): ...
+
+
+class TimedOut(Transient): ...
 
 
 class NotFound(AccountError): ...

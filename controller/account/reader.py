@@ -10,6 +10,7 @@ import structlog
 from controller.account.errors import AccountError, Denied, NotFound
 from controller.account.session import SessionPool
 from controller.account.snapshot import Missing, Read, Row
+from controller.account.tracing import carried
 
 log = structlog.get_logger("snowcat.account")
 
@@ -26,8 +27,9 @@ def read(pool: SessionPool, reads: Iterable[Read]) -> dict[Read, tuple[Row, ...]
     wanted = list(dict.fromkeys(reads))
     if not wanted:
         return {}
+    ask = carried(_ask)
     with ThreadPoolExecutor(max_workers=min(pool.size, len(wanted)), thread_name_prefix="read") as workers:
-        asked = [workers.submit(_ask, pool, question) for question in wanted]
+        asked = [workers.submit(ask, pool, question) for question in wanted]
         try:
             answers = [question.result() for question in asked]
         except AccountError:

@@ -27,6 +27,7 @@ from controller.account.driver_errors import from_driver
 from controller.account.errors import AccountError, Denied, NotFound, Rejected, StageFull, Transient
 from controller.account.redact import redact
 from controller.account.snapshot import Row
+from controller.account.tracing import span
 from controller.api.names import Identifier, NameProblem, QualifiedName
 
 log = structlog.get_logger("snowcat.account")
@@ -94,7 +95,13 @@ class Session:
             (statement, None, frozenset()) if isinstance(statement, str) else (statement.text, statement.display, statement.tolerate)
         )
         shown = redact(display if display is not None else text)
-        self.counters.add(text)
+        kind = self.counters.add(text)
+        with span(kind, db__system__name="snowflake", db__operation__name=kind, db__query__text=shown) as traced:
+            result = self._send(text, parameters, shown, tolerate)
+            traced.set("snowflake.query_id", result.query_id)
+            return result
+
+    def _send(self, text: str, parameters: Sequence[Any] | None, shown: str, tolerate: frozenset[int]) -> Result:
         try:
             with contextlib.closing(self.driver.cursor(snowflake.connector.DictCursor)) as cursor:
                 cursor.execute(text, parameters)

@@ -157,6 +157,15 @@ def revoke_role(role: Identifier, *, from_role: Identifier | None = None, from_u
     return f"REVOKE ROLE {role.sql} FROM {_grantee(from_role, from_user)}"
 
 
+def grant_service_role(service: QualifiedName, service_role: Identifier, role: Identifier) -> str:
+    """GRANT SERVICE ROLE: the endpoints that a service role stands for may be called by a role."""
+    return f"GRANT SERVICE ROLE {service.sql}!{service_role.sql} TO ROLE {role.sql}"
+
+
+def revoke_service_role(service: QualifiedName, service_role: Identifier, role: Identifier) -> str:
+    return f"REVOKE SERVICE ROLE {service.sql}!{service_role.sql} FROM ROLE {role.sql}"
+
+
 def _grantee(role: Identifier | None, user: Identifier | None) -> str:
     if role is not None:
         return f"ROLE {role.sql}"

@@ -22,6 +22,7 @@ from controller.account.reader import read
 from controller.account.redact import redact
 from controller.account.session import Session, SessionPool
 from controller.account.snapshot import Missing, Read, Row, Show
+from controller.account.tracing import carried
 from controller.api.names import QualifiedName
 from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.kinds.base import KindError, Project, Stalled, Waiting
@@ -138,8 +139,9 @@ def gather_all(graph: Graph, kinds: Kinds, gatherer: FactGatherer) -> Mapping[Ob
     objects = list(graph)
     if not objects:
         return {}
+    gather = carried(lambda obj: _gather(obj, graph, kinds, gatherer))
     with ThreadPoolExecutor(_WORKERS, thread_name_prefix="facts") as workers:
-        facts = workers.map(lambda obj: _gather(obj, graph, kinds, gatherer), objects)
+        facts = workers.map(gather, objects)
         return {obj.key: fact for obj, fact in zip(objects, facts, strict=True)}
 
 

@@ -6,6 +6,7 @@ import queue
 import threading
 from dataclasses import dataclass
 
+from controller.account.tracing import carried, span
 from controller.kinds.base import View
 from controller.reconcile.engine import Engine
 from controller.reconcile.files import Loaded
@@ -34,11 +35,12 @@ class Looker:
 
         def ask() -> None:
             try:
-                answer.put(self.engine.look(loaded, full=full))
+                with span("look", snowcat__full=full):
+                    answer.put(self.engine.look(loaded, full=full))
             except BaseException as error:  # noqa: BLE001 - raised again below, in the thread that waits for it
                 answer.put(error)
 
-        threading.Thread(target=ask, name="look", daemon=True).start()
+        threading.Thread(target=carried(ask), name="look", daemon=True).start()
         waited = 0.0
         while waited < self.grace:
             try:
