@@ -41,10 +41,11 @@ class Ref:
     does not declare may be referred to only if `snowcat.yaml` lists them under `existing`.
 
     `kind` is `SIBLING` where the field `kind` beside it names the kind. An image written as a path (`/db/schema/repo/image:tag`) is not a
-    reference.
+    reference. With `path` the field holds `@name/folder`: a stage of the project is a reference, any other is taken as it is written.
     """
 
     kind: str
+    path: bool = False
 
 
 SIBLING = "*"
@@ -107,8 +108,13 @@ class Manifest(Model):
     uses_warehouse: ClassVar[bool] = False  # loads rows, or gives the project's warehouse to its containers
 
     @property
+    def keeps_data(self) -> bool:
+        """Whether dropping this very object loses what cannot be made again; kinds may look at their spec."""
+        return self.holds_data
+
+    @property
     def deletion_policy(self) -> DeletionPolicy:
         chosen = self.metadata.deletion_policy
         if chosen is not None:
             return chosen
-        return DeletionPolicy.ORPHAN if self.holds_data else DeletionPolicy.DELETE
+        return DeletionPolicy.ORPHAN if self.keeps_data else DeletionPolicy.DELETE

@@ -56,6 +56,11 @@ Name = Annotated[str, AfterValidator(_identifier)]
 Seconds = Annotated[float, BeforeValidator(_duration, json_schema_input_type=str | float), Field(ge=0)]
 """A length of time: `30s`, `5m`, `1h`, or a number of seconds."""
 
+PartName = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$")]
+"""Name of a container, endpoint or volume: lower-case letters, digits and '-', at most 63."""
+
+AbsolutePath = Annotated[str, Field(pattern=r"^/")]
+
 Memory = Annotated[str, AfterValidator(_memory)]
 Cpu = Annotated[str, BeforeValidator(_cpu, json_schema_input_type=str | float)]
 Environment = Annotated[dict[str, str], BeforeValidator(_texts, json_schema_input_type=dict[str, str | float | bool])]

@@ -20,7 +20,6 @@ from controller.account.snapshot import Show
 from controller.api.base_model import BaseModel, BaseModelSpec
 from controller.api.names import QualifiedName
 from controller.api.objects import DesiredObject, Graph, ObjectKey
-from controller.kinds import service_spec
 from controller.kinds.base import Effect, EffectContext, Gatherer, Health, Inventory, Kind, Observation, Stalled, Step, View, Waiting
 from controller.kinds.comments import marked_comment
 from controller.kinds.image import image_path
@@ -28,6 +27,7 @@ from controller.kinds.jobs.service import HOPELESS, JobFact, JobRequest, Mount, 
 from controller.kinds.jobs.status import drop_jobs, job_inventory, jobs_of, observe_jobs
 from controller.kinds.references import name_of, names_of, warehouse_of
 from controller.kinds.service_health import services_in
+from controller.kinds.services import specification
 
 MANIFEST = "model.json"
 _RETRIES = 3
@@ -156,7 +156,7 @@ class BaseModelKind(Kind):
             pool=name_of(obj, "computePool"),
             image=image_path(obj, "image", str(spec.image), view),
             command=("python", "-m", "container.fetch"),
-            env={"SNOWCAT_CONFIG": service_spec.configuration(config)},
+            env={"SNOWCAT_CONFIG": specification.configuration(config)},
             mounts=(Mount("stage", stage_of(obj), folder, path),),
             resources=spec.resources,
             secrets=[_token(secret)] if secret is not None else [],

@@ -18,7 +18,7 @@ from controller.api.compute_pool import ComputePoolSpec
 from controller.api.fine_tune_job import FineTuneJob, FineTuneJobSpec
 from controller.api.names import QualifiedName
 from controller.api.objects import DesiredObject, Graph, ObjectKey
-from controller.kinds import base_model, service_spec
+from controller.kinds import base_model
 from controller.kinds.base import FieldChange, Gatherer, Inventory, Kind, KindError, Observation, Stalled, Step, View
 from controller.kinds.comments import marked_comment
 from controller.kinds.dataset import DatasetFact, dataset_fact, table_of
@@ -29,6 +29,7 @@ from controller.kinds.jobs.service import JobFact, JobRequest, Mount, gather_job
 from controller.kinds.jobs.status import OUTDATED, Jobs, drop_jobs, job_inventory, jobs_of, observe_jobs
 from controller.kinds.references import manifest_of, name_of, names_of, warehouse_of
 from controller.kinds.service_health import services_in
+from controller.kinds.services.specification import configuration
 
 MANIFEST = "run.json"
 _STAGE, _BASE = "/snowcat/stage", "/snowcat/base"
@@ -141,7 +142,7 @@ class FineTuneJobKind(Kind):
         output = f"{_STAGE}/{fact.folder}"
         run = {"id": fact.run, "job": str(obj.key).partition("/")[2], "attempt": attempt}
         config = {"version": 1, "run": run, **fact.config, "output": {"path": output, **fact.config["output"]}}
-        env = {"SNOWCAT_CONFIG": service_spec.configuration(config)}
+        env = {"SNOWCAT_CONFIG": configuration(config)}
         if spec.processes != "auto":
             env["SNOWCAT_PROCESSES"] = str(spec.processes)
         node = family_of(obj, "computePool", view)

@@ -15,7 +15,7 @@ from controller.api.fine_tune_job import FineTuneJobSpec, Prompt
 from controller.api.model_deployment import ModelDeployment, ModelDeploymentSpec
 from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.api.parts import Resources
-from controller.kinds import base_model, service_spec
+from controller.kinds import base_model
 from controller.kinds.base import Gatherer, Health, Kind, Observation, Stalled, Step, View
 from controller.kinds.children import common_references, function_child, service_child
 from controller.kinds.fine_tune_job import RunFact, family_of, folder_of_run
@@ -27,6 +27,7 @@ from controller.kinds.mark import split_comment
 from controller.kinds.references import manifest_of
 from controller.kinds.service import VERSION_LABEL
 from controller.kinds.service_health import find, lagging, look_closer, services_in
+from controller.kinds.services.specification import configuration
 
 PORT, ENDPOINT = 8000, "api"
 _MODEL = "/snowcat/model"
@@ -67,7 +68,7 @@ class ModelDeploymentKind(Kind):
             "SNOWCAT_MODEL_PATH": served.path,
             "SNOWCAT_MODEL_NAME": str(obj.key).partition("/")[2],
             "SNOWCAT_MODEL_VERSION": served.version,
-            "SNOWCAT_PROMPT": service_spec.configuration(served.prompt.document()),
+            "SNOWCAT_PROMPT": configuration(served.prompt.document()),
             "SNOWCAT_PORT": str(PORT),
             "SNOWCAT_MAX_BATCH_ROWS": str(spec.function.max_batch_rows),
         }

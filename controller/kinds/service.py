@@ -1,7 +1,12 @@
 """Service: any long-running service from its specification.
 
 The mark holds `spec=`, a hash of the specification that we wrote, and `digest=`, the start of the spec_digest that SHOW gave right after.
-While both match nobody has touched it. Else DESCRIBE decides: where its text means the same, only the mark is written anew.
+While both match nobody has touched it. Else DESCRIBE decides: where its text means the same, only the mark is written anew. What no SHOW
+tells stands in the mark too: `images=` (see `services.images`), `blocks=` (`services.volumes`), `log=` (LOG_LEVEL) and `usage=`, the
+service roles that were granted.
+
+A service that somebody suspended by hand is drift (`suspended`) and is resumed; not so one that suspends itself (autoSuspendSeconds, a
+suspend policy), or that was suspended on purpose (`paused=` and `held=` in its mark or its pool's).
 """
 
 from __future__ import annotations
@@ -11,61 +16,103 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 from controller.account import statements as sql
-from controller.account.snapshot import Describe, Missing, Row
+from controller.account.snapshot import Describe, Missing, Row, Show
 from controller.api.names import Identifier, QualifiedName
-from controller.api.objects import DesiredObject, Graph
-from controller.api.service import Container, ImageReference, Service, ServiceSpec
-from controller.kinds import service_spec
-from controller.kinds.base import Effect, EffectContext, FieldChange, Gatherer, Observation, Sql, Step, View, Waiting
-from controller.kinds.comments import mark_for, renewed_comment, user_text
+from controller.api.objects import DesiredObject, Graph, ObjectKey
+from controller.api.service import Service, ServiceSpec
+from controller.api.specification import ALL_ENDPOINTS, Container, ImageReference
+from controller.kinds.base import Effect, EffectContext, FieldChange, Gatherer, KindError, Observation, Sql, Step, View, Waiting
 from controller.kinds.image import image_path
+from controller.kinds.instance_families import Family, family
 from controller.kinds.mark import Mark, join_comment, split_comment
 from controller.kinds.properties import Property, TableKind, Verdict, as_bool, as_int, as_upper, as_upper_list
-from controller.kinds.references import name_of, names_of, warehouse_of
+from controller.kinds.references import name_of, names_of, schema_of, warehouse_of
 from controller.kinds.service_health import find, look_closer, services_in, verdict
+from controller.kinds.services import comparison, images, source, specification, volumes
 
 VERSION_LABEL = "snowcat/version"
 """Label of a deployment's service: what it serves. Kept in the mark as `version=`, since SHOW does not tell the specification."""
 
 _DIGITS = 12
+_POOLS = Show("COMPUTE POOLS")
 
 
 @dataclass(frozen=True)
 class NoteDigest(Effect):
-    """Write into the mark which spec_digest the account gave to the specification that was just sent."""
+    """Write into the mark what the account made of the specification that was just sent: its spec_digest and the images' digests."""
 
     service: QualifiedName
-    text: str
-    mark: Mark
 
     def __str__(self) -> str:
         return f"note the specification's digest in the comment of {self.service}"
 
     def run(self, context: EffectContext) -> None:
         row = find(context.session.execute(services_in(self.service).sql).rows, self.service)
-        if row is None:
+        text, mark = split_comment(row.get("comment")) if row is not None else ("", None)
+        if row is None or mark is None:
             raise Waiting(f"service {self.service} is not shown yet")
-        attributes = {**self.mark.attributes, "digest": _short(row)}
-        comment = join_comment(self.text, Mark(self.mark.project, self.mark.kind, self.mark.name, attributes))
+        described: Row | None = next(iter(context.session.execute(sql.describe("SERVICE", self.service)).rows), None)
+        document = _parsed(described.get("spec")) if described is not None else None
+        attributes = {**mark.attributes, "digest": _short(row)}
+        if document is not None:
+            attributes["images"] = images.noted(comparison.digests_in(document))
+        if attributes == mark.attributes:
+            return
+        comment = join_comment(text, Mark(mark.project, mark.kind, mark.name, {key: value for key, value in attributes.items() if value}))
         context.session.execute(sql.alter_set("SERVICE", self.service, [sql.equals("COMMENT", sql.text(comment))]))
 
 
+@dataclass(frozen=True)
+class _Instances(Property):
+    """A number of instances that follows minInstances where the manifest leaves it out."""
+
+    def drift(self, obj: DesiredObject, row: Row, mark: Mark | None) -> FieldChange | None:
+        seen, value = as_int(row.get(self.column)) if self.column else None, self.value(obj)
+        wanted = value if value is not None else _spec(obj).min_instances
+        if seen is None or seen == wanted:
+            return None
+        fixed = bool(mark is not None and mark.attributes.get("blocks"))
+        way_out = "a service with block volumes keeps the number of instances that it was made with; put the old number back"
+        return FieldChange(self.path, seen, wanted, immutable=fixed, way_out=way_out if fixed else "")
+
+
 class ServiceKind(TableKind):
+    """Source: docs.snowflake.com, sql-reference/sql/create-service, alter-service, show-services, desc-service, drop-service."""
+
     name: ClassVar[str] = "Service"
     manifest: ClassVar[type[Service]] = Service
     what: ClassVar[str] = "SERVICE"
     plural: ClassVar[str] = "SERVICES"
     properties: ClassVar[tuple[Property, ...]] = (
         Property("auto_suspend_seconds", "AUTO_SUSPEND_SECS", sql.number, "auto_suspend_secs", as_int, implied=0),
+        Property(
+            "external_access",
+            "EXTERNAL_ACCESS_INTEGRATIONS",
+            sql.names,
+            "external_access_integrations",
+            lambda value: sorted(as_upper_list(value)),
+            lambda names: sorted(name.text for name in names or ()),
+            read=lambda obj: [name.name for name in names_of(obj, "externalAccess")],
+        ),
         Property("auto_resume", "AUTO_RESUME", sql.flag, "auto_resume", as_bool, implied=True),
+        _Instances("min_instances", "MIN_INSTANCES", sql.number, "min_instances", as_int),
+        _Instances("min_ready_instances", "MIN_READY_INSTANCES", sql.number, "min_ready_instances", as_int),
+        _Instances("max_instances", "MAX_INSTANCES", sql.number, "max_instances", as_int),
+        Property("log_level", "LOG_LEVEL", sql.text),
     )
 
-    def gather(self, obj: DesiredObject, graph: Graph, gatherer: Gatherer) -> None:
+    def gather(self, obj: DesiredObject, graph: Graph, gatherer: Gatherer) -> source.SourceFact | None:
         look_closer(obj.key.name, gatherer)
+        return source.read_source(obj)
+
+    def reads(self, obj: DesiredObject, graph: Graph) -> Iterable[Show]:
+        yield from super().reads(obj, graph)
+        yield _POOLS
+        yield from images.image_reads(obj, graph)
 
     # ---- the specification ----
 
-    def document(self, obj: DesiredObject, view: View) -> service_spec.Document:
+    def document(self, obj: DesiredObject, view: View) -> comparison.Document:
         """The specification with the images' current tags and the secrets' full names."""
 
         def image(container: Container, number: int) -> str:
@@ -77,100 +124,136 @@ class ServiceKind(TableKind):
             key = obj.references.get(field) or obj.references.get(field + ".objectName")
             return key.name.sql if key is not None else written
 
-        return service_spec.build(_spec(obj).specification, image, secret)
+        return specification.build(source.specification_of(obj, view), image, secret)
 
-    def _seen_document(self, obj: DesiredObject, view: View) -> service_spec.Document | None:
+    def _seen_document(self, obj: DesiredObject, view: View) -> comparison.Document | None:
         """What DESCRIBE shows; None when it was not asked in this look, or this role may not see the text."""
         read = _describe(obj)
         if view.snapshot.offline or read not in view.snapshot.answers or isinstance(view.snapshot.answers[read], Missing):
             return None
-        text = next((row.get("spec") for row in view.snapshot.rows(read)), None)
-        try:
-            return service_spec.parse(str(text)) if text else None
-        except ValueError:
-            return None
+        return _parsed(next((row.get("spec") for row in view.snapshot.rows(read)), None))
 
     def _spec_drift(self, obj: DesiredObject, row: Row, view: View) -> tuple[FieldChange, ...]:
         mark = split_comment(row.get("comment"))[1]
         wanted = self.document(obj, view)
-        if _in_step(mark, row, service_spec.digest(wanted)):
+        if _in_step(mark, row, specification.digest(wanted)):
             return ()
         seen = self._seen_document(obj, view)
         if seen is not None:
-            return service_spec.differences(wanted, seen)
+            found = comparison.differences(wanted, seen, self._node(row, view), schema_of(obj.key.name))
+            return (*volumes.fixed_changes(wanted, seen), *found) if found else ()
         noted = mark.attributes.get("spec") if mark is not None else None
-        if noted is not None and noted != service_spec.digest(wanted):
-            return (FieldChange("specification", noted, service_spec.digest(wanted)),)
+        if noted is not None and noted != specification.digest(wanted):
+            return (FieldChange("specification", noted, specification.digest(wanted)),)
         return ()
 
+    @staticmethod
+    def _node(row: Row, view: View) -> Family | None:
+        """What a node of the service's pool has."""
+        pool = _pool_row(row, view)
+        return family(str(pool.get("instance_family"))) if pool is not None else None
+
+    def _image_drift(self, obj: DesiredObject, row: Row, view: View) -> Iterable[FieldChange]:
+        """Containers whose tag has other content by now than what they run."""
+        now = images.current_digests(self.document(obj, view), view.snapshot)
+        for name, runs, wanted in images.moved(self._running_digests(obj, row, view), now):
+            yield FieldChange(f"imageDigest.{name}", runs, wanted)
+
+    def _running_digests(self, obj: DesiredObject, row: Row, view: View) -> dict[str, str]:
+        """By DESCRIBE where it was asked, else as noted."""
+        seen = self._seen_document(obj, view)
+        if seen is not None and (found := comparison.digests_in(seen)):
+            return found
+        mark = split_comment(row.get("comment"))[1]
+        return images.read_note(mark.attributes.get("images", "")) if mark is not None and self._unreadable(obj, view) else {}
+
+    def _unreadable(self, obj: DesiredObject, view: View) -> bool:
+        """DESCRIBE was answered, but not to this role: what was noted is all there is to know."""
+        return _describe(obj) in view.snapshot.answers and self._seen_document(obj, view) is None
+
+    def _images_moved(self, obj: DesiredObject, row: Row, view: View) -> bool:
+        """Whether SHOW IMAGES and the mark disagree, so that DESCRIBE has to decide."""
+        mark = split_comment(row.get("comment"))[1]
+        known = images.read_note(mark.attributes.get("images", "")) if mark is not None else {}
+        now = images.current_digests(self.document(obj, view), view.snapshot)
+        return any(True for _ in images.moved(known, now)) or bool(now.keys() - known.keys())
+
     def attributes(self, obj: DesiredObject, view: View) -> dict[str, str]:
-        wanted = service_spec.digest(self.document(obj, view))
-        found = {"spec": wanted, "version": obj.manifest.metadata.labels.get(VERSION_LABEL, "") if obj.parent else ""}
+        document = self.document(obj, view)
+        wanted = specification.digest(document)
+        found = {
+            "spec": wanted,
+            "version": obj.manifest.metadata.labels.get(VERSION_LABEL, "") if obj.parent else "",
+            "blocks": volumes.blocks_note(document),
+            "log": _spec(obj).log_level or "",
+            "usage": ",".join(_usage(obj)),
+        }
         row = None if view.snapshot.offline else self.row(obj, view)
         if row is not None:
             mark = split_comment(row.get("comment"))[1]
-            confirmed = self._seen_document(obj, view) is not None and not self._spec_drift(obj, row, view)
+            seen = self._seen_document(obj, view)
+            confirmed = seen is not None and not self._spec_drift(obj, row, view)
             if _in_step(mark, row, wanted) or confirmed:
                 found["digest"] = _short(row)
             elif mark is not None:
                 found["digest"] = mark.attributes.get("digest", "")
+            if seen is not None and comparison.digests_in(seen):
+                found["images"] = images.noted(comparison.digests_in(seen))
+            elif mark is not None:
+                found["images"] = mark.attributes.get("images", "")
         return found
 
     def deep_reads(self, obj: DesiredObject, view: View) -> Iterable[Describe]:
         row = self.row(obj, view)
-        if row is not None and not _in_step(split_comment(row.get("comment"))[1], row, service_spec.digest(self.document(obj, view))):
+        if row is None:
+            return
+        mark = split_comment(row.get("comment"))[1]
+        if not _in_step(mark, row, specification.digest(self.document(obj, view))) or self._images_moved(obj, row, view):
             yield _describe(obj)
 
     # ---- the rest ----
 
     def clauses(self, obj: DesiredObject, view: View) -> list[str]:
-        wanted = self._wanted(obj, view)
-        clauses = [
+        warehouse = warehouse_of(obj, view)
+        return [
             f"IN COMPUTE POOL {name_of(obj, 'computePool').sql}",
-            _from_specification(self.document(obj, view)),
+            source.clause(obj, self.document(obj, view), view),
             *super().clauses(obj, view),
+            *([sql.equals("QUERY_WAREHOUSE", warehouse.sql)] if warehouse is not None else []),
         ]
-        return clauses + [clause for key, clause in _CLAUSES.items() if wanted[key] is not None for clause in (clause(wanted[key]),)]
 
     def more_drift(self, obj: DesiredObject, row: Row, view: View) -> Iterable[FieldChange]:
         pool = name_of(obj, "computePool").name.text
         if "compute_pool" in row and as_upper(row.get("compute_pool")) != pool:
-            yield FieldChange("computePool", row.get("compute_pool"), pool, immutable=True)
-        yield from self._spec_drift(obj, row, view)
-        seen = {
-            "minInstances": as_int(row.get("min_instances")),
-            "minReadyInstances": as_int(row.get("min_ready_instances")),
-            "maxInstances": as_int(row.get("max_instances")),
-            "externalAccess": as_upper_list(row.get("external_access_integrations")),
-            "warehouse": as_upper(row.get("query_warehouse")),
-        }
-        for key, wanted in self._effective(obj, view).items():
-            if seen[key] is not None or key in ("warehouse",):
-                now = sorted(seen[key]) if isinstance(seen[key], tuple) else seen[key]  # type: ignore[arg-type]
-                then = sorted(name.text for name in wanted) if isinstance(wanted, tuple) else getattr(wanted, "text", wanted)
-                if now != then:
-                    yield FieldChange(key, now, then)
+            way_out = (
+                f"put computePool: {str(row.get('compute_pool')).lower()} back, or set metadata.replace: allowed: the service is dropped "
+                "and made again in the other pool, and its public endpoints get new URLs"
+            )
+            yield FieldChange("computePool", row.get("compute_pool"), pool, immutable=True, way_out=way_out)
+        spec_drift = self._spec_drift(obj, row, view)
+        yield from spec_drift
+        if not spec_drift:
+            yield from self._image_drift(obj, row, view)
+        mark = split_comment(row.get("comment"))[1]
+        if mark is not None and mark.attributes.get("log", "") != (_spec(obj).log_level or ""):
+            yield FieldChange("logLevel", mark.attributes.get("log") or "default", _spec(obj).log_level or "default")
+        if mark is not None and _granted(mark) != _usage(obj):
+            yield FieldChange("usage", ", ".join(_granted(mark)), ", ".join(_usage(obj)))
+        warehouse, seen = warehouse_of(obj, view), as_upper(row.get("query_warehouse"))
+        if seen != (warehouse.text if warehouse is not None else None):
+            yield FieldChange("warehouse", seen, warehouse.text if warehouse is not None else None)
+        yield from self._suspension(obj, row, mark, view)
 
-    def _wanted(self, obj: DesiredObject, view: View) -> dict[str, Any]:
-        """Properties as the manifest gives them; None: left to Snowflake's default."""
-        spec = _spec(obj)
-        access = tuple(name.name for name in names_of(obj, "externalAccess"))
-        return {
-            "externalAccess": access or None,
-            "minInstances": spec.min_instances,
-            "minReadyInstances": spec.min_ready_instances,
-            "maxInstances": spec.max_instances if spec.max_instances is not None else spec.min_instances,
-            "warehouse": warehouse_of(obj, view),
-        }
-
-    def _effective(self, obj: DesiredObject, view: View) -> dict[str, Any]:
-        """The same with the defaults that SHOW gives back."""
-        wanted = self._wanted(obj, view)
-        return {
-            **wanted,
-            "externalAccess": wanted["externalAccess"] or (),
-            "minReadyInstances": wanted["minReadyInstances"] or wanted["minInstances"],
-        }
+    def _suspension(self, obj: DesiredObject, row: Row, mark: Mark | None, view: View) -> Iterable[FieldChange]:
+        """Suspended by nobody who may: neither by itself, nor on purpose, nor together with its pool."""
+        pool = _pool_row(row, view)
+        pool_mark = split_comment(pool.get("comment"))[1] if pool is not None else None
+        declared = view.graph.referred(obj, "computePool")
+        on_purpose = any(m is not None and ("paused" in m.attributes or "held" in m.attributes) for m in (mark, pool_mark))
+        kept_down = declared is not None and declared.manifest.metadata.suspend
+        by_itself = bool(as_int(row.get("auto_suspend_secs"))) or _suspends_itself(obj, view)
+        if as_upper(row.get("status")) == "SUSPENDED" and not (on_purpose or kept_down or by_itself):
+            yield FieldChange("suspended", True, False)
 
     def verdict(self, obj: DesiredObject, row: Row, view: View) -> Verdict:
         return verdict(obj.key.name, row, view.snapshot)
@@ -180,39 +263,31 @@ class ServiceKind(TableKind):
         return {key: row.get(key) for key in columns}
 
     def create(self, obj: DesiredObject, view: View) -> Sequence[Step]:
-        return [*super().create(obj, view), self._note(obj, view, None)]
+        return [*super().create(obj, view), NoteDigest(obj.key.name), *_grants(obj, _usage(obj))]
 
     def update(self, obj: DesiredObject, seen: Observation, view: View) -> Sequence[Step]:
         paths = {change.path for change in seen.drift}
-        respecified = any(path.startswith("specification") for path in paths)
-        wanted, unset, clauses = self._effective(obj, view), [], []
-        for key in [key for key in _CLAUSES if key in paths]:
-            if key == "warehouse" and wanted[key] is None:
-                unset.append("QUERY_WAREHOUSE")
-            elif key == "externalAccess" and not wanted[key]:
-                unset.append("EXTERNAL_ACCESS_INTEGRATIONS")
-            else:
-                clauses.append(_CLAUSES[key](wanted[key]))
-        steps: list[Step] = [Sql(sql.alter_unset(self.what, obj.key.name, unset))] if unset else []
+        steps: list[Step] = []
+        respecified = any(path.startswith(("specification", "imageDigest")) for path in paths)
         if respecified:
-            steps.append(Sql(f"ALTER SERVICE {obj.key.name.sql}\n  {_from_specification(self.document(obj, view))}"))
+            steps.append(Sql(f"ALTER SERVICE {obj.key.name.sql}\n  {source.clause(obj, self.document(obj, view), view)}"))
+        warehouse, clauses = warehouse_of(obj, view), []
+        if "warehouse" in paths and warehouse is None:
+            steps.append(Sql(sql.alter_unset(self.what, obj.key.name, ["QUERY_WAREHOUSE"])))
+        elif "warehouse" in paths and warehouse is not None:
+            clauses.append(sql.equals("QUERY_WAREHOUSE", warehouse.sql))
+        before = _granted(seen.mark)
+        steps += _grants(obj, [use for use in _usage(obj) if use not in before])
+        steps += _revokes(obj, [use for use in before if use not in _usage(obj)])
         steps += self.alterations(obj, seen, view, more=clauses)
-        row = self.row(obj, view)
-        return [*steps, self._note(obj, view, row.get("comment") if row is not None else None)] if respecified else steps
+        steps += [NoteDigest(obj.key.name)] if respecified else []
+        return [*steps, Sql(sql.alter(self.what, obj.key.name, "RESUME"))] if "suspended" in paths else steps
 
-    def _note(self, obj: DesiredObject, view: View, current: str | None) -> NoteDigest:
-        attributes = {key: value for key, value in self.attributes(obj, view).items() if key != "digest"}
-        text = split_comment(renewed_comment(obj, view, current))[0] if current else user_text(obj)
-        return NoteDigest(obj.key.name, text, mark_for(obj, view, **attributes))
-
-
-_CLAUSES: Mapping[str, Any] = {
-    "externalAccess": lambda names: sql.equals("EXTERNAL_ACCESS_INTEGRATIONS", sql.names(names)),
-    "minInstances": lambda number: sql.equals("MIN_INSTANCES", sql.number(number)),
-    "minReadyInstances": lambda number: sql.equals("MIN_READY_INSTANCES", sql.number(number)),
-    "maxInstances": lambda number: sql.equals("MAX_INSTANCES", sql.number(number)),
-    "warehouse": lambda name: sql.equals("QUERY_WAREHOUSE", cast(Identifier, name).sql),
-}
+    def delete(self, key: ObjectKey, view: View) -> Sequence[Step]:
+        questions = (self.show(key.name), *self.inventory_reads())
+        rows = (view.snapshot.row(read, key.name) for read in questions if view.snapshot.asked(read))
+        row = next((row for row in rows if row is not None), None)
+        return (volumes.drop(key.name, split_comment(row.get("comment"))[1] if row is not None else None),)
 
 
 def _spec(obj: DesiredObject) -> ServiceSpec:
@@ -223,8 +298,25 @@ def _describe(obj: DesiredObject) -> Describe:
     return Describe("SERVICE", obj.key.name.sql)
 
 
-def _from_specification(document: service_spec.Document) -> str:
-    return f"FROM SPECIFICATION {sql.dollar(chr(10) + service_spec.render(document))}"
+def _parsed(text: Any) -> comparison.Document | None:
+    try:
+        return comparison.parse(str(text)) if text else None
+    except ValueError:
+        return None
+
+
+def _pool_row(row: Row, view: View) -> Row | None:
+    if not view.snapshot.asked(_POOLS):
+        return None
+    return next((pool for pool in view.snapshot.rows(_POOLS) if pool.get("name") == as_upper(row.get("compute_pool"))), None)
+
+
+def _suspends_itself(obj: DesiredObject, view: View) -> bool:
+    try:
+        management = source.specification_of(obj, view).spec.resource_management
+    except KindError:
+        return False
+    return management is not None and management.auto_scaling_policies.suspend is not None
 
 
 def _short(row: Row) -> str:
@@ -236,3 +328,32 @@ def _in_step(mark: Mark | None, row: Row, wanted: str) -> bool:
     if mark is None or mark.attributes.get("spec") != wanted:
         return False
     return bool(_short(row)) and mark.attributes.get("digest") == _short(row)
+
+
+# ---- who may call it --------------------------------------------------------------------------------------------------------------------
+
+
+def _usage(obj: DesiredObject) -> list[str]:
+    """`ROLE` for all endpoints, `ROLE:SERVICE_ROLE` for some, as the mark has them."""
+    found = []
+    for number, use in enumerate(_spec(obj).usage):
+        role, service_role = name_of(obj, f"usage[{number}].role").name.text, use.service_role.upper()
+        found.append(role if service_role == ALL_ENDPOINTS else f"{role}:{service_role}")
+    return sorted(set(found))
+
+
+def _granted(mark: Mark | None) -> list[str]:
+    return sorted(filter(None, mark.attributes.get("usage", "").split(","))) if mark is not None else []
+
+
+def _grants(obj: DesiredObject, uses: Iterable[str]) -> list[Step]:
+    return [Sql(sql.grant_service_role(obj.key.name, *_parts(use))) for use in uses]
+
+
+def _revokes(obj: DesiredObject, uses: Iterable[str]) -> list[Step]:
+    return [Sql(sql.revoke_service_role(obj.key.name, *_parts(use)), tolerate=volumes.GONE) for use in uses]
+
+
+def _parts(use: str) -> tuple[Identifier, Identifier]:
+    role, _, service_role = use.partition(":")
+    return Identifier(service_role or ALL_ENDPOINTS), Identifier(role)

@@ -81,6 +81,14 @@ class _Lookup:
             raise LookupError(f"{text!r} may be any of {', '.join(str(k.name) for k in anywhere)}", "write database.schema.name")
         raise self._missing(kind, text, name)
 
+    def own(self, kind: str, text: str, home: QualifiedName | None) -> ObjectKey | None:
+        """The declared object that a name means, None when it is somebody else's."""
+        try:
+            key = self.find(kind, text, home)
+        except LookupError:
+            return None
+        return key if key in self.keys else None
+
     def _missing(self, kind: str, text: str, name: QualifiedName) -> LookupError:
         place = self.troubled.get((kind, name.name))
         if place:
@@ -201,6 +209,11 @@ def _references(
 
         for path, text, ref in marked_fields(candidate.manifest.spec, Ref, ("spec",)):
             if ref.kind == "Image" and text.startswith("/"):
+                continue
+            if ref.path:
+                target = lookup.own(ref.kind, text.removeprefix("@").partition("/")[0], key.name.parent)
+                if target:
+                    found[dotted(path[1:])] = target
                 continue
             kind = _sibling_kind(candidate.manifest, path) if ref.kind == SIBLING else ref.kind
             if kind not in KINDS:

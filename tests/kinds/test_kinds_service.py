@@ -10,11 +10,12 @@ from kinds_world import World, lab, only
 
 from controller.account.snapshot import Describe, Row
 from controller.api.objects import Graph
-from controller.kinds import service_spec
 from controller.kinds.base import Health, Observation, View
+from controller.kinds.comments import marked_comment
 from controller.kinds.registry import KINDS
 from controller.kinds.service import NoteDigest, ServiceKind
 from controller.kinds.service_health import containers_of, services_in
+from controller.kinds.services import specification
 
 SERVICE = KINDS["Service"]
 MANIFEST = """
@@ -43,10 +44,9 @@ def setting(folder: Path, text: str = MANIFEST) -> tuple[World, Graph]:
 def row(world: World, graph: Graph, digest: str | None = "d" * 64, **columns: Any) -> Row:
     """SHOW SERVICES after our own CREATE and the note of its digest."""
     obj, view = only(graph, "Service"), world.view(graph)
-    note = SERVICE.create(obj, view)[-1]
-    assert isinstance(note, NoteDigest)
-    attributes = {**note.mark.attributes, **({"digest": digest[:12]} if digest else {})}
-    comment = f"{note.text} {type(note.mark)(note.mark.project, note.mark.kind, note.mark.name, attributes)}"
+    assert isinstance(SERVICE, ServiceKind)
+    attributes = {**SERVICE.attributes(obj, view), "images": "main:1", **({"digest": digest[:12]} if digest else {})}
+    comment = marked_comment(obj, view, **attributes)
     return {
         "name": "WEB",
         "status": "RUNNING",
@@ -134,7 +134,7 @@ def described(world: World, graph: Graph, **env: str) -> None:
     document = kind.document(obj, world.view(graph))
     document["spec"]["containers"][0]["env"].update(env)
     document["spec"]["containers"][0]["sha256"] = "@sha256:1"
-    world.see(Describe("SERVICE", obj.key.name.sql), {"name": "WEB", "spec": service_spec.render(document)})
+    world.see(Describe("SERVICE", obj.key.name.sql), {"name": "WEB", "spec": specification.render(document)})
 
 
 def test_a_moved_digest_asks_for_a_description(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.account import statements
-from controller.kinds import service_spec
+from controller.kinds.services import comparison, specification
 
 WANTED: dict[str, Any] = {
     "spec": {
@@ -77,7 +77,7 @@ spec:
 
 
 def test_the_documented_form_is_no_difference() -> None:
-    assert service_spec.differences(WANTED, service_spec.parse(DESCRIBED)) == ()
+    assert comparison.differences(WANTED, comparison.parse(DESCRIBED)) == ()
 
 
 @pytest.mark.parametrize(
@@ -95,27 +95,27 @@ def test_the_documented_form_is_no_difference() -> None:
 )
 def test_a_change_by_hand_is_seen_in_its_field(old: str, new: str, path: str) -> None:
     assert old in DESCRIBED
-    (change,) = service_spec.differences(WANTED, service_spec.parse(DESCRIBED.replace(old, new)))
+    (change,) = comparison.differences(WANTED, comparison.parse(DESCRIBED.replace(old, new)))
     assert change.path == path
 
 
 def test_what_the_manifest_leaves_open_is_no_difference() -> None:
-    seen = service_spec.parse(DESCRIBED)
+    seen = comparison.parse(DESCRIBED)
     seen["spec"]["containers"][0]["resources"]["limits"]["memory"] = "28Gi"
-    assert service_spec.differences(WANTED, seen) == ()
+    assert comparison.differences(WANTED, seen) == ()
 
 
 def test_amounts_compare_by_size() -> None:
     wanted = json.loads(json.dumps(WANTED))
     wanted["spec"]["containers"][0]["resources"]["requests"]["memory"] = "100M"
-    seen = service_spec.parse(DESCRIBED.replace("1024Mi", "0.0931323Gi"))
-    assert service_spec.differences(wanted, seen) == ()
+    seen = comparison.parse(DESCRIBED.replace("1024Mi", "0.0931323Gi"))
+    assert comparison.differences(wanted, seen) == ()
 
 
 def test_the_old_short_form_of_a_stage_volume_is_understood() -> None:
-    seen = service_spec.parse(DESCRIBED)
+    seen = comparison.parse(DESCRIBED)
     seen["spec"]["volumes"][0] = {"name": "data", "source": '@"DB"."SCH"."ST"/folder'}
-    assert service_spec.differences(WANTED, seen) == ()
+    assert comparison.differences(WANTED, seen) == ()
 
 
 Texts = st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0\ue024"), max_size=30) | st.sampled_from(
@@ -126,14 +126,14 @@ Texts = st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_charac
 @given(st.dictionaries(st.sampled_from(["A", "B", "C"]), Texts, min_size=1))
 def test_any_text_survives_the_statement(env: dict[str, str]) -> None:
     document = {"spec": {"containers": [{"name": "main", "image": "/a/b/c/d:e", "env": env}]}}
-    text = service_spec.render(document)
+    text = specification.render(document)
     constant = statements.dollar("\n" + text)
     assert constant.count("$$") == 2, "the constant ends where it should"
     assert yaml.safe_load(text) == document
 
 
 def test_a_configuration_is_json_without_dollars() -> None:
-    text = service_spec.configuration({"template": "cost {{x}} in $$", "a": [1]})
+    text = specification.configuration({"template": "cost {{x}} in $$", "a": [1]})
     assert "$" not in text
     assert json.loads(text) == {"template": "cost {{x}} in $$", "a": [1]}
 
@@ -141,6 +141,6 @@ def test_a_configuration_is_json_without_dollars() -> None:
 def test_the_digest_stands_for_the_meaning() -> None:
     other = json.loads(json.dumps(WANTED))
     other["spec"]["endpoints"].reverse()
-    assert service_spec.digest(other) == service_spec.digest(WANTED)
+    assert specification.digest(other) == specification.digest(WANTED)
     other["spec"]["containers"][0]["env"]["PORT"] = "1"
-    assert service_spec.digest(other) != service_spec.digest(WANTED)
+    assert specification.digest(other) != specification.digest(WANTED)

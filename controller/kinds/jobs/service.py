@@ -18,12 +18,13 @@ from controller.account.snapshot import Row, Show
 from controller.api.names import Identifier, QualifiedName
 from controller.api.objects import DesiredObject
 from controller.api.parts import Resources
-from controller.kinds import service_spec
 from controller.kinds.base import Gatherer, Sql
 from controller.kinds.instance_families import Family
 from controller.kinds.properties import as_int, as_upper
 from controller.kinds.references import schema_of, schema_scope
 from controller.kinds.service_health import containers_of, services_in
+from controller.kinds.services.comparison import Document
+from controller.kinds.services.specification import render
 
 CONTAINER = "main"
 RENDEZVOUS_PORT = 29500
@@ -250,7 +251,7 @@ class JobRequest:
     warehouse: Identifier | None = None
     access: Sequence[QualifiedName] = ()
 
-    def document(self) -> service_spec.Document:
+    def document(self) -> Document:
         """The job's specification."""
         container: dict[str, Any] = {"name": CONTAINER, "image": self.image}
         if self.command:
@@ -280,7 +281,7 @@ class JobRequest:
         lines = [
             "EXECUTE JOB SERVICE",
             f"IN COMPUTE POOL {self.pool.sql}",
-            f"FROM SPECIFICATION {sql.dollar(chr(10) + service_spec.render(self.document()))}",
+            f"FROM SPECIFICATION {sql.dollar(chr(10) + render(self.document()))}",
             f"NAME = {self.name.sql}",
             "ASYNC = TRUE",
         ]
