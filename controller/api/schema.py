@@ -6,14 +6,12 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from controller.api.base import Manifest, Scope, Spec
+from controller.api.base import Manifest, Scope
+from controller.api.database import ContainerSpec
 
 
-class SchemaSpec(Spec):
-    comment: str | None = None
-    data_retention_days: int | None = Field(
-        default=None, ge=0, le=90, description="Days of time travel; the database's default when not set."
-    )
+class SchemaSpec(ContainerSpec):
+    managed_access: bool = Field(default=False, description="Whether only the schema's owner gives privileges on what is inside.")
 
 
 class Schema(Manifest):

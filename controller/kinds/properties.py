@@ -90,6 +90,7 @@ class Property:
     at_create: bool = True  # CREATE knows the clause; else ALTER sets it once the object is there
     equals: bool = True  # `KEY = value`, else `KEY value`
     unset: bool = True  # ALTER knows UNSET for it; else an empty value is rendered as any other
+    action: Callable[[Any], str] | None = None  # what ALTER says in place of SET: `ENABLE MANAGED ACCESS`
     read: Callable[[DesiredObject], Any] | None = None
     applies: Callable[[DesiredObject], bool] = always
 
@@ -102,7 +103,7 @@ class Property:
         return self.read(obj) if self.read is not None else getattr(obj.manifest.spec, self.field)
 
     def clause_for(self, value: Any) -> str:
-        return sql.equals(self.clause, self.render(value)) if self.equals else f"{self.clause} {self.render(value)}"
+        return sql.equals(self.clause, self.render(value)) if self.equals else f"{self.clause} {self.render(value)}".strip()
 
     def for_create(self, obj: DesiredObject) -> str | None:
         value = self.value(obj)
@@ -161,6 +162,10 @@ class TableKind(Kind):
     def deep_question(self, name: QualifiedName) -> Read:
         """The question whose answer holds the `deep` properties."""
         return Describe(self.what, name.sql)
+
+    def create_word(self, obj: DesiredObject) -> str:
+        """What follows CREATE, where that is more than `what`: `TRANSIENT DATABASE`."""
+        return self.what
 
     def clauses(self, obj: DesiredObject, view: View) -> list[str]:
         """Clauses of CREATE before the comment."""
@@ -226,7 +231,8 @@ class TableKind(Kind):
 
     def create(self, obj: DesiredObject, view: View) -> Sequence[Step]:
         comment = renewed_comment(obj, view, None, **self.attributes(obj, view))
-        return (Sql(sql.create(self.what, obj.key.name, [*self.clauses(obj, view), sql.equals("COMMENT", sql.text(comment))])),)
+        clauses = [*self.clauses(obj, view), sql.equals("COMMENT", sql.text(comment))]
+        return (Sql(sql.create(self.create_word(obj), obj.key.name, clauses)),)
 
     def update(self, obj: DesiredObject, seen: Observation, view: View) -> Sequence[Step]:
         return self.alterations(obj, seen, view)
@@ -244,10 +250,12 @@ class TableKind(Kind):
         """One UNSET and one SET: the fields that drifted but those to `skip`, `more` clauses, and the comment if it is due."""
         paths = {change.path for change in seen.drift} - skip
         changed = [p for p in self.properties if p.path in paths and p.mutable]
-        clauses = [p.clause_for(p.value(obj)) for p in changed if not p.to_unset(obj)] + list(more)
+        to_set = [p for p in changed if p.action is None and not p.to_unset(obj)]
+        clauses = [*(p.clause_for(p.value(obj)) for p in to_set), *more]
         clauses += [sql.equals("COMMENT", sql.text(text)) for text in self.due_comment(obj, view) if comment]
         steps: list[Step] = []
-        if unset := [p.clause for p in changed if p.to_unset(obj)]:
+        steps += [Sql(sql.alter(self.what, obj.key.name, p.action(p.value(obj)))) for p in changed if p.action is not None]
+        if unset := [p.clause for p in changed if p.action is None and p.to_unset(obj)]:
             steps.append(Sql(sql.alter_unset(self.what, obj.key.name, unset)))
         if clauses:
             steps.append(Sql(sql.alter_set(self.what, obj.key.name, clauses)))

@@ -2,42 +2,110 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from controller.account import statements as sql
-from controller.account.snapshot import Row
+from controller.account.snapshot import Read, Row, Show
+from controller.api.names import Identifier, QualifiedName
 from controller.api.objects import DesiredObject
-from controller.api.warehouse import Warehouse
-from controller.kinds.base import Health, View
+from controller.api.warehouse import Warehouse, size_word
+from controller.kinds.base import Health, Observation, Sql, Step, View
 from controller.kinds.properties import Property, TableKind, Verdict, as_bool, as_int, as_upper
 
-_SAME_SIZE = {"2XLARGE": "XXLARGE", "X2LARGE": "XXLARGE", "3XLARGE": "XXXLARGE", "X3LARGE": "XXXLARGE"}
+_SUSPENDED_ALREADY = frozenset({90064})
 
 
 def size(value: Any) -> str | None:
-    """A size in one spelling: SHOW says `X-Small` and `4X-Large`, statements take `XSMALL` and `X4LARGE`."""
-    text = re.sub(r"[\s_-]", "", as_upper(value) or "")
-    turned = re.sub(r"^([4-6])X", r"X\1", text)
-    return _SAME_SIZE.get(turned, turned) or None
+    return size_word(str(value)) if value else None
 
 
 def _seconds(value: Any) -> int:
     return as_int(value) or 0  # NULL and 0 both mean never
 
 
+def _monitor(value: Any) -> str | None:
+    """SHOW gives the text `null` for none."""
+    text = "" if value is None else str(value)
+    return text if text.lower() not in ("", "null") else None
+
+
+def _identifier(value: str) -> str:
+    return Identifier.parse(value).sql
+
+
+def _stored(value: str | None) -> str | None:
+    return None if value is None else Identifier.parse(value).text
+
+
+def _text(value: Any) -> str | None:
+    return None if value in (None, "") else str(value)
+
+
+def _sized(obj: DesiredObject) -> bool:
+    """An ADAPTIVE warehouse has neither a size nor clusters."""
+    return bool(obj.manifest.spec.type != "ADAPTIVE")
+
+
 class WarehouseKind(TableKind):
+    """Source: docs.snowflake.com, sql-reference/sql/create-warehouse, alter-warehouse, show-warehouses, show-parameters.
+
+    What only some editions and types know (clusters, acceleration) is not said where the manifest asks for what is there anyway.
+    """
+
     name: ClassVar[str] = "Warehouse"
     manifest: ClassVar[type[Warehouse]] = Warehouse
     what: ClassVar[str] = "WAREHOUSE"
     plural: ClassVar[str] = "WAREHOUSES"
     properties: ClassVar[tuple[Property, ...]] = (
-        Property("size", "WAREHOUSE_SIZE", sql.word, "size", size, size),
+        Property("type", "WAREHOUSE_TYPE", sql.text, "type", as_upper, implied="STANDARD"),
+        Property("size", "WAREHOUSE_SIZE", sql.word, "size", size, size, applies=_sized),
+        Property("max_clusters", "MAX_CLUSTER_COUNT", sql.number, "max_cluster_count", as_int, implied=1, applies=_sized),
+        Property("min_clusters", "MIN_CLUSTER_COUNT", sql.number, "min_cluster_count", as_int, implied=1, applies=_sized),
+        Property("scaling_policy", "SCALING_POLICY", sql.word, "scaling_policy", as_upper, implied="STANDARD", applies=_sized),
         Property("auto_suspend", "AUTO_SUSPEND", sql.number, "auto_suspend", _seconds),
         Property("auto_resume", "AUTO_RESUME", sql.flag, "auto_resume", as_bool),
         Property("initially_suspended", "INITIALLY_SUSPENDED", sql.flag),
-    )
+        Property("resource_monitor", "RESOURCE_MONITOR", _identifier, "resource_monitor", _monitor, _stored, inherits=True),
+        Property(
+            "query_acceleration", "ENABLE_QUERY_ACCELERATION", sql.flag, "enable_query_acceleration", as_bool, implied=False, applies=_sized
+        ),
+        Property(
+            "query_acceleration_max_scale_factor", "QUERY_ACCELERATION_MAX_SCALE_FACTOR", sql.number,
+            "query_acceleration_max_scale_factor", as_int, implied=8, applies=_sized,
+        ),
+        Property("resource_constraint", "RESOURCE_CONSTRAINT", sql.word, "resource_constraint", as_upper, as_upper, inherits=True),
+        Property("generation", "GENERATION", sql.text, "generation", _text, inherits=True),
+        Property("max_concurrency_level", "MAX_CONCURRENCY_LEVEL", sql.number, "max_concurrency_level", as_int, inherits=True, deep=True),
+        Property(
+            "statement_queued_timeout_seconds", "STATEMENT_QUEUED_TIMEOUT_IN_SECONDS", sql.number,
+            "statement_queued_timeout_in_seconds", as_int, inherits=True, deep=True,
+        ),
+        Property(
+            "statement_timeout_seconds", "STATEMENT_TIMEOUT_IN_SECONDS", sql.number,
+            "statement_timeout_in_seconds", as_int, inherits=True, deep=True,
+        ),
+        Property(
+            "max_query_performance_level", "MAX_QUERY_PERFORMANCE_LEVEL", sql.word, "max_query_performance_level", size, size,
+            inherits=True, at_create=False,
+        ),
+        Property(
+            "query_throughput_multiplier", "QUERY_THROUGHPUT_MULTIPLIER", sql.number, "query_throughput_multiplier", as_int,
+            inherits=True, at_create=False,
+        ),
+    )  # fmt: skip
+
+    def deep_question(self, name: QualifiedName) -> Read:
+        return Show("PARAMETERS", f"{self.what} {name.sql}")
+
+    def update(self, obj: DesiredObject, seen: Observation, view: View) -> Sequence[Step]:
+        """Another type is set while the warehouse is suspended; queries that run are let go to their end."""
+        steps = self.alterations(obj, seen, view)
+        if "type" not in {change.path for change in seen.drift}:
+            return steps
+        suspend = Sql(sql.alter(self.what, obj.key.name, "SUSPEND"), tolerate=_SUSPENDED_ALREADY)
+        resume = Sql(sql.alter(self.what, obj.key.name, "RESUME IF SUSPENDED"))
+        return [suspend, *steps, *([] if obj.manifest.spec.auto_resume else [resume])]
 
     def verdict(self, obj: DesiredObject, row: Row, view: View) -> Verdict:
         state = as_upper(row.get("state")) or "UNKNOWN"

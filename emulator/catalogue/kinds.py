@@ -36,6 +36,15 @@ _KINDS = (
     Kind("USER", "USERS", "account", "User", "User", ("MONITOR",)),
     Kind("INTEGRATION", "INTEGRATIONS", "account", "Integration", "Integration", ("USAGE",)),
     Kind(
+        "RESOURCE MONITOR",
+        "RESOURCE MONITORS",
+        "account",
+        "Resource monitor",
+        "Resource monitor",
+        ("MONITOR", "MODIFY"),
+        "CREATE WAREHOUSE",
+    ),
+    Kind(
         "COMPUTE POOL",
         "COMPUTE POOLS",
         "account",

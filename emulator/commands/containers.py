@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from emulator import errors
+from emulator import errors, object_parameters
 from emulator.catalogue.store import CatalogueObject
 from emulator.commands.context import CommandContext
 from emulator.commands.registry import command
@@ -13,13 +13,7 @@ from emulator.results import ResultSet, text, timestamp
 from emulator.sql.names import QualifiedName
 from emulator.sql.parser import Cursor
 
-_PROPERTIES = {
-    "COMMENT": "string",
-    "DATA_RETENTION_TIME_IN_DAYS": "int",
-    "MAX_DATA_EXTENSION_TIME_IN_DAYS": "int",
-    "DEFAULT_DDL_COLLATION": "string",
-    "LOG_LEVEL": "any",
-}
+_PROPERTIES = {"COMMENT": "string", **object_parameters.WORDS["SCHEMA"]}
 # Kinds that a running container or a pushed image knows by its full name.
 _FIXED = ("SERVICE", "FUNCTION", "IMAGE REPOSITORY")
 _SHARES = {"SFC_SAMPLES.SAMPLE_DATA": ("TPCH_SF1",)}
@@ -32,7 +26,7 @@ def create_database(ctx: CommandContext, cursor: Cursor) -> ResultSet:
         return _from_share(ctx, cursor, name)
     given = cursor.properties(_PROPERTIES, "DATABASE")
     cursor.end()
-    props = {"retention": given.get("DATA_RETENTION_TIME_IN_DAYS", 1)}
+    props = _props("DATABASE", ctx, given)
     with ctx.store.transaction():
         obj, status = ctx.create("DATABASE", name, comment=given.get("COMMENT", ""), props=props)
         if obj is not None:
@@ -40,6 +34,27 @@ def create_database(ctx: CommandContext, cursor: Cursor) -> ResultSet:
     if obj is not None:
         ctx.session.database, ctx.session.schema = obj.name, "PUBLIC"
     return status
+
+
+def _props(kind: str, ctx: CommandContext, given: dict[str, Any]) -> dict[str, Any]:
+    transient = "TRANSIENT" in ctx.modifiers.adjectives
+    _check_retention(transient, given)
+    return {"transient": transient, "parameters": object_parameters.take(kind, given)}
+
+
+def _check_retention(transient: bool, given: dict[str, Any]) -> None:
+    """Raises 1422: what is transient keeps a day at most."""
+    if transient and (given.get("DATA_RETENTION_TIME_IN_DAYS") or 0) > 1:
+        raise errors.invalid_property(given["DATA_RETENTION_TIME_IN_DAYS"], "DATA_RETENTION_TIME_IN_DAYS")
+
+
+def _retention(ctx: CommandContext, obj: CatalogueObject) -> str:
+    return str(object_parameters.value_of(ctx.store, obj, "DATA_RETENTION_TIME_IN_DAYS")[0])
+
+
+def _options(obj: CatalogueObject) -> str:
+    words = {"TRANSIENT": obj.props.get("transient"), "MANAGED ACCESS": obj.props.get("managed")}
+    return ", ".join(word for word, on in words.items() if on)
 
 
 def _from_share(ctx: CommandContext, cursor: Cursor, name: QualifiedName) -> ResultSet:
@@ -69,7 +84,7 @@ def create_schema(ctx: CommandContext, cursor: Cursor) -> ResultSet:
         if not more:
             raise cursor.error()
         given.update(more)
-    props = {"managed": managed, "retention": given.get("DATA_RETENTION_TIME_IN_DAYS", 1)}
+    props = {"managed": managed, **_props("SCHEMA", ctx, given)}
     obj, status = ctx.create("SCHEMA", name, comment=given.get("COMMENT", ""), props=props)
     if obj is not None:
         ctx.session.database, ctx.session.schema = obj.database, obj.name
@@ -130,23 +145,33 @@ def _alter(ctx: CommandContext, cursor: Cursor, kind: str) -> ResultSet:
         if not given:
             raise cursor.error()
         if "COMMENT" in given:
-            obj.comment = given["COMMENT"]
-        if "DATA_RETENTION_TIME_IN_DAYS" in given:
-            obj.props["retention"] = given["DATA_RETENTION_TIME_IN_DAYS"]
+            obj.comment = given["COMMENT"] or ""
+        _check_retention(bool(obj.props.get("transient")), given)
+        obj.props["parameters"] = object_parameters.take(kind, given, obj.props.get("parameters"))
     elif cursor.accept("UNSET"):
-        while not cursor.at_end():
-            if cursor.identifier() == "COMMENT":
-                obj.comment = ""
-            cursor.accept_op(",")
-    elif cursor.accept("ENABLE", "MANAGED", "ACCESS"):
+        _unset(cursor, obj)
+    elif kind == "SCHEMA" and cursor.accept("ENABLE", "MANAGED", "ACCESS"):
         obj.props["managed"] = True
-    elif cursor.accept("DISABLE", "MANAGED", "ACCESS"):
+    elif kind == "SCHEMA" and cursor.accept("DISABLE", "MANAGED", "ACCESS"):
         obj.props["managed"] = False
     else:
         raise cursor.error()
     cursor.end()
     ctx.store.update(obj)
     return done
+
+
+def _unset(cursor: Cursor, obj: CatalogueObject) -> None:
+    while True:
+        key = cursor.identifier()
+        if key == "COMMENT":
+            obj.comment = ""
+        elif key in object_parameters.WORDS[obj.kind]:
+            obj.props.get("parameters", {}).pop(key, None)
+        else:
+            raise errors.invalid_option(key, obj.kind)
+        if not cursor.accept_op(","):
+            return
 
 
 @command("DROP", "DATABASE")
@@ -200,8 +225,8 @@ def show_databases(ctx: CommandContext, cursor: Cursor) -> ResultSet:
             origin,
             obj.owner if obj.owner != "SNOWFLAKE" else "",
             obj.comment or "",
-            "",
-            str(obj.props.get("retention", 1)),
+            _options(obj),
+            _retention(ctx, obj),
             "IMPORTED DATABASE" if origin else "STANDARD",
             None,
             "ROLE",
@@ -228,8 +253,8 @@ def show_schemas(ctx: CommandContext, cursor: Cursor) -> ResultSet:
             obj.database,
             obj.owner,
             obj.comment or "",
-            "MANAGED ACCESS" if obj.props.get("managed") else "",
-            str(obj.props.get("retention", 1)),
+            _options(obj),
+            _retention(ctx, obj),
             "ROLE",
             None,
         )

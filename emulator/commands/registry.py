@@ -42,6 +42,7 @@ class Modifiers:
     if_exists: bool = False
     temporary: bool = False
     terse: bool = False
+    adjectives: frozenset[str] = frozenset()  # words between CREATE and the kind: `TRANSIENT`
 
 
 def command(*words: str) -> Callable[[Handler], Handler]:
@@ -100,14 +101,15 @@ def find_command(cursor: Cursor) -> tuple[Handler, Modifiers] | None:
         return None
     verb = "DESCRIBE" if first.value == "DESC" else first.value
     cursor.next()
-    or_replace = temporary = terse = False
+    or_replace = terse = False
+    adjectives: set[str] = set()
     if verb == "CREATE":
         if cursor.accept("OR"):
             if not (cursor.accept("REPLACE") or cursor.accept("ALTER")):
                 raise cursor.error()
             or_replace = True
         while cursor.peek().is_word(*_ADJECTIVES):
-            temporary = cursor.next().value in ("TEMPORARY", "TEMP", "VOLATILE") or temporary
+            adjectives.add(cursor.next().value)
     elif verb == "SHOW":
         terse = cursor.accept("TERSE")
     handler = _longest(verb, cursor)
@@ -120,7 +122,8 @@ def find_command(cursor: Cursor) -> tuple[Handler, Modifiers] | None:
     if_exists = verb in ("ALTER", "DROP", "COMMENT") and cursor.accept("IF", "EXISTS")
     if or_replace and if_not_exists:
         raise cursor.error(cursor.peek(-3))
-    return handler, Modifiers(or_replace, if_not_exists, if_exists, temporary, terse)
+    temporary = bool(adjectives & {"TEMPORARY", "TEMP", "VOLATILE"})
+    return handler, Modifiers(or_replace, if_not_exists, if_exists, temporary, terse, frozenset(adjectives))
 
 
 def _kind(cursor: Cursor) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from emulator import errors, parameters
+from emulator import errors, object_parameters, parameters
 from emulator.commands.context import CommandContext
 from emulator.commands.registry import command, find_system_function, system_function
 from emulator.commands.show import like_pattern
@@ -179,10 +179,16 @@ def alter_session_unset(ctx: CommandContext, cursor: Cursor) -> ResultSet:
 @command("SHOW", "PARAMETERS")
 def show_parameters(ctx: CommandContext, cursor: Cursor) -> ResultSet:
     pattern = like_pattern(cursor.string()) if cursor.accept("LIKE") else None
+    columns = [text("key"), text("value"), text("default"), text("level"), text("description"), text("type")]
     if cursor.accept("IN") or cursor.accept("FOR"):
+        kind = cursor.accept_any(*object_parameters.BY_KIND)
+        if kind is not None:
+            obj = ctx.get(kind, cursor.name(), anything=True)
+            cursor.end()
+            told = object_parameters.rows(ctx.store, obj)
+            return ResultSet(columns, [row for row in told if pattern is None or pattern.match(row[0])])
         cursor.rest()
     cursor.end()
-    columns = [text("key"), text("value"), text("default"), text("level"), text("description"), text("type")]
     rows = []
     for parameter in parameters.PARAMETERS.values():
         if pattern is not None and not pattern.match(parameter.name):
@@ -228,13 +234,18 @@ def client_version_info(ctx: CommandContext, args: list[Any]) -> str:
 
 @system_function("SYSTEM$ABORT_SESSION")
 def abort_session(ctx: CommandContext, args: list[Any]) -> str:
+    """Ends a session of the same user; whoever manages grants ends any. Its statements have ended, or never start, when this returns.
+
+    Who may is not in the documentation; that a user may end his own is what clients of Snowflake rely on to cancel what they run.
+    """
     session_id = str(args[0]) if args else ""
     session = ctx.account.tokens.by_id(int(session_id)) if session_id.isdigit() else None
     allowed = session is not None and (session.user == ctx.session.user or "MANAGE GRANTS" in ctx.access.global_privileges(ctx.roles))
     if session is None or not allowed:
         raise errors.SqlError(2044, "02000", f"{errors.COMPILATION}Session {literal(session_id)} not found or not authorized.")
-    ctx.account.end_session(session.id)
-    return "session aborted."
+    if not ctx.account.end_session(session.id, by=ctx.query_id):
+        raise errors.internal(f"a statement of session {session_id} did not end")
+    return f"session [{session_id}] terminated."
 
 
 @system_function("SYSTEM$LAST_CHANGE_COMMIT_TIME")

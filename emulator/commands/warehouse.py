@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from emulator import errors, warehouses
+from emulator import errors, object_parameters, warehouses
 from emulator.catalogue.store import CatalogueObject
 from emulator.commands.context import CommandContext
 from emulator.commands.registry import command
@@ -21,17 +21,31 @@ _PROPERTIES = {
     "SCALING_POLICY": "word",
     "AUTO_SUSPEND": "int",
     "AUTO_RESUME": "bool",
-    "INITIALLY_SUSPENDED": "bool",
     "RESOURCE_MONITOR": "any",
     "COMMENT": "string",
     "ENABLE_QUERY_ACCELERATION": "bool",
     "QUERY_ACCELERATION_MAX_SCALE_FACTOR": "int",
     "RESOURCE_CONSTRAINT": "word",
     "GENERATION": "any",
-    "MAX_CONCURRENCY_LEVEL": "int",
-    "STATEMENT_QUEUED_TIMEOUT_IN_SECONDS": "int",
-    "STATEMENT_TIMEOUT_IN_SECONDS": "int",
+    **object_parameters.WORDS["WAREHOUSE"],
+}
+_CREATE = {**_PROPERTIES, "INITIALLY_SUSPENDED": "bool"}
+_ALTER = {
+    **_PROPERTIES,
     "WAIT_FOR_COMPLETION": "bool",
+    "QUERY_THROUGHPUT_MULTIPLIER": "int",
+    "MAX_QUERY_PERFORMANCE_LEVEL": "word",
+    "FALLBACK_WAREHOUSE": "any",
+}
+_UNSET = (
+    frozenset(_ALTER) - {"WAREHOUSE_TYPE", "WAREHOUSE_SIZE", "WAIT_FOR_COMPLETION", "COMMENT"} - object_parameters.WORDS["WAREHOUSE"].keys()
+)
+_RANGES = {
+    "MAX_CLUSTER_COUNT": (1, 10),
+    "MIN_CLUSTER_COUNT": (1, 10),
+    "QUERY_ACCELERATION_MAX_SCALE_FACTOR": (0, 100),
+    "AUTO_SUSPEND": (0, 2**31),
+    "QUERY_THROUGHPUT_MULTIPLIER": (0, 10_000),
 }
 _SIZES = {
     "XSMALL": "X-Small",
@@ -56,32 +70,71 @@ _TYPES = ("STANDARD", "SNOWPARK-OPTIMIZED", "ADAPTIVE", "INTERACTIVE")
 _DONE = "Statement executed successfully."
 
 
-def _props(given: dict[str, Any]) -> dict[str, Any]:
-    """The properties as kept. Raises 1422 for a size or type that does not exist."""
+def _props(ctx: CommandContext, given: dict[str, Any]) -> dict[str, Any]:
+    """The properties as kept. Raises 1422 for a value that does not exist or is out of range, 2003 for a monitor that is not there."""
     props: dict[str, Any] = {}
     for key, value in given.items():
+        low, high = _RANGES.get(key, (None, None))
+        if low is not None and high is not None and value is not None and not low <= value <= high:
+            raise errors.invalid_property(value, key)
         if key == "WAREHOUSE_SIZE":
-            size = _SIZES.get(re.sub(r"[-_ ]", "", str(value).upper()))
-            if size is None:
-                raise errors.invalid_property(value, key)
-            props["size"] = size
+            props["size"] = _size(value, key)
+        elif key == "MAX_QUERY_PERFORMANCE_LEVEL":
+            props[key.lower()] = _size(value, key)
         elif key == "WAREHOUSE_TYPE":
-            if str(value).upper() not in _TYPES:
-                raise errors.invalid_property(value, key)
-            props["type"] = str(value).upper()
-        elif key not in ("COMMENT", "INITIALLY_SUSPENDED", "WAIT_FOR_COMPLETION"):
+            props["type"] = _one_of(_TYPES, value, key)
+        elif key == "SCALING_POLICY":
+            props["scaling_policy"] = _one_of(("STANDARD", "ECONOMY"), value, key)
+        elif key == "GENERATION":
+            props["generation"] = _one_of(("1", "2"), value, key)
+        elif key == "RESOURCE_MONITOR":
+            props["resource_monitor"] = _monitor(ctx, value)
+        elif key not in ("COMMENT", "INITIALLY_SUSPENDED", "WAIT_FOR_COMPLETION", *object_parameters.WORDS["WAREHOUSE"]):
             props[key.lower()] = value
-    if (props.get("auto_suspend") or 0) < 0:
-        raise errors.invalid_property(props["auto_suspend"], "AUTO_SUSPEND")
     return props
+
+
+def _size(value: Any, key: str) -> str:
+    size = _SIZES.get(re.sub(r"[-_ ]", "", str(value).upper()))
+    if size is None:
+        raise errors.invalid_property(value, key)
+    return size
+
+
+def _one_of(known: tuple[str, ...], value: Any, key: str) -> str:
+    if str(value).upper() not in known:
+        raise errors.invalid_property(value, key)
+    return str(value).upper()
+
+
+def _monitor(ctx: CommandContext, value: Any) -> str | None:
+    if value is None or str(value).upper() == "NULL":
+        return None
+    if ctx.store.find("RESOURCE MONITOR", "", "", str(value)) is None:
+        raise errors.does_not_exist("Resource monitor", str(value))
+    return str(value)
+
+
+def _check(props: dict[str, Any]) -> None:
+    """Raises 1422 for properties that do not go together."""
+    if (props.get("min_cluster_count") or 1) > (props.get("max_cluster_count") or 1):
+        raise errors.invalid_property(props["min_cluster_count"], "MIN_CLUSTER_COUNT")
+    adaptive = props["type"] == "ADAPTIVE"
+    for key in ("query_throughput_multiplier", "max_query_performance_level"):
+        if props.get(key) is not None and not adaptive:
+            raise errors.invalid_property(props[key], key.upper())
 
 
 @command("CREATE", "WAREHOUSE")
 def create(ctx: CommandContext, cursor: Cursor) -> ResultSet:
     name = cursor.name()
-    given = cursor.properties(_PROPERTIES, "WAREHOUSE")
+    given = cursor.properties(_CREATE, "WAREHOUSE")
     cursor.end()
-    props = {**warehouses.defaults(), **_props(given), "suspended": bool(given.get("INITIALLY_SUSPENDED", False))}
+    props = {**warehouses.defaults(), **_props(ctx, given), "suspended": bool(given.get("INITIALLY_SUSPENDED", False))}
+    if props["type"] == "ADAPTIVE" and "WAREHOUSE_SIZE" in given:
+        raise errors.invalid_property(given["WAREHOUSE_SIZE"], "WAREHOUSE_SIZE")
+    _check(props)
+    props["parameters"] = object_parameters.take("WAREHOUSE", given)
     obj, status = ctx.create("WAREHOUSE", name, comment=given.get("COMMENT", ""), props=props)
     if obj is not None:
         ctx.session.warehouse = obj.name
@@ -98,31 +151,45 @@ def alter(ctx: CommandContext, cursor: Cursor) -> ResultSet:
     if obj is None:
         return done
     if cursor.accept("SET"):
-        given = cursor.properties(_PROPERTIES, "WAREHOUSE")
-        if not given or not cursor.at_end():
-            raise cursor.error()
-        obj.props.update(_props(given))
-        if "COMMENT" in given:
-            obj.comment = given["COMMENT"]
+        _set(ctx, cursor, obj)
     elif cursor.accept("UNSET"):
-        while not cursor.at_end():
-            key = cursor.identifier()
-            if key == "COMMENT":
-                obj.comment = ""
-            elif key in _PROPERTIES:
-                default = warehouses.defaults()
-                kept = {"WAREHOUSE_SIZE": "size", "WAREHOUSE_TYPE": "type"}.get(key, key.lower())
-                obj.props[kept] = default.get(kept)
-            else:
-                raise errors.invalid_option(key, "WAREHOUSE")
-            cursor.accept_op(",")
+        _unset(cursor, obj)
     elif cursor.accept("RENAME", "TO"):
         return _rename(ctx, cursor, obj)
     else:
         raise cursor.error()
     cursor.end()
+    _check(obj.props)
     ctx.store.update(obj)
     return done
+
+
+def _set(ctx: CommandContext, cursor: Cursor, obj: CatalogueObject) -> None:
+    given = cursor.properties(_ALTER, "WAREHOUSE")
+    if not given or not cursor.at_end():
+        raise cursor.error()
+    changes = _props(ctx, given)
+    if changes.get("type", obj.props["type"]) != obj.props["type"] and warehouses.state(obj) != "SUSPENDED":
+        raise errors.SqlError(90080, "22000", f"Warehouse '{obj.name}' must be suspended before its type can be changed.")
+    obj.props.update(changes)
+    obj.props["parameters"] = object_parameters.take("WAREHOUSE", given, obj.props.get("parameters"))
+    if "COMMENT" in given:
+        obj.comment = given["COMMENT"] or ""
+
+
+def _unset(cursor: Cursor, obj: CatalogueObject) -> None:
+    while True:
+        key = cursor.identifier()
+        if key == "COMMENT":
+            obj.comment = ""
+        elif key in object_parameters.WORDS["WAREHOUSE"]:
+            obj.props.get("parameters", {}).pop(key, None)
+        elif key in _UNSET:
+            obj.props[key.lower()] = warehouses.defaults().get(key.lower())
+        else:
+            raise errors.invalid_option(key, "WAREHOUSE")
+        if not cursor.accept_op(","):
+            return
 
 
 def _operate(ctx: CommandContext, cursor: Cursor, name: Any) -> ResultSet:
@@ -177,6 +244,7 @@ _COLUMNS = [
     text("resource_monitor"),
     *map(number, ("actives", "pendings", "failed", "suspended")),
     *map(text, ("uuid", "scaling_policy", "owner_role_type", "resource_constraint", "generation")),
+    *map(text, ("max_query_performance_level", "query_throughput_multiplier", "tables")),
 ]
 
 
@@ -185,47 +253,58 @@ def show_warehouses(ctx: CommandContext, cursor: Cursor) -> ResultSet:
     running = [s.session.warehouse for s in ctx.account.statements.running() if s.query_id != ctx.query_id]
 
     def row(obj: CatalogueObject) -> tuple[Any, ...]:
-        props = obj.props
-        state = warehouses.state(obj)
-        started = state == "STARTED"
-        return (
-            obj.name,
-            state,
-            props.get("type"),
-            props.get("size"),
-            props.get("min_cluster_count") or 1,
-            props.get("max_cluster_count") or 1,
-            int(started),
-            running.count(obj.name) if started else 0,
-            0,
-            "N",
-            "Y" if ctx.session.warehouse == obj.name else "N",
-            props.get("auto_suspend"),
-            str(bool(props.get("auto_resume", True))).lower(),
-            "100" if started else "",
-            "0" if started else "",
-            "0" if started else "",
-            "0" if started else "",
-            obj.created_on,
-            props.get("resumed_on") or obj.created_on,
-            obj.updated_on,
-            obj.owner,
-            obj.comment or "",
-            str(bool(props.get("enable_query_acceleration"))).lower(),
-            props.get("query_acceleration_max_scale_factor") or 8,
-            str(props.get("resource_monitor") or "null"),
-            0,
-            0,
-            0,
-            0 if started else 1,
-            str(obj.id),
-            props.get("scaling_policy") or "STANDARD",
-            "ROLE",
-            props.get("resource_constraint"),
-            None if props.get("generation") is None else str(props["generation"]),
-        )
+        return _row(obj, running.count(obj.name), current=ctx.session.warehouse == obj.name)
 
     return show(ctx, cursor, "WAREHOUSE", _COLUMNS, row)
+
+
+def _row(obj: CatalogueObject, running: int, *, current: bool) -> tuple[Any, ...]:
+    """Columns that the type does not know are NULL."""
+    props = obj.props
+    state = warehouses.state(obj)
+    started = state == "STARTED"
+    sized = props["type"] != "ADAPTIVE"
+    constraint = props.get("resource_constraint") or ("MEMORY_16X" if props["type"] == "SNOWPARK-OPTIMIZED" else None)
+    multiplier = props.get("query_throughput_multiplier")
+    return (
+        obj.name,
+        state,
+        props["type"],
+        props.get("size") if sized else None,
+        (props.get("min_cluster_count") or 1) if sized else None,
+        (props.get("max_cluster_count") or 1) if sized else None,
+        int(started) if sized else None,
+        running if started else 0,
+        0,
+        "N",
+        "Y" if current else "N",
+        props.get("auto_suspend"),
+        str(props.get("auto_resume") is not False).lower(),
+        "100" if started else "",
+        "0" if started else "",
+        "0" if started else "",
+        "0" if started else "",
+        obj.created_on,
+        props.get("resumed_on") or obj.created_on,
+        obj.updated_on,
+        obj.owner,
+        obj.comment or "",
+        str(bool(props.get("enable_query_acceleration"))).lower(),
+        8 if props.get("query_acceleration_max_scale_factor") is None else props["query_acceleration_max_scale_factor"],
+        str(props.get("resource_monitor") or "null"),
+        0,
+        0,
+        0,
+        0 if started else 1,
+        str(obj.id),
+        (props.get("scaling_policy") or "STANDARD") if sized else None,
+        "ROLE",
+        constraint,
+        props.get("generation"),
+        props.get("max_query_performance_level"),
+        None if multiplier is None else str(multiplier),
+        None,
+    )
 
 
 @command("DESCRIBE", "WAREHOUSE")
