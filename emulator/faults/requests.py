@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gzip
 import json
 from typing import Any
 
@@ -92,9 +93,10 @@ async def _look_into_login(receive: Receive) -> tuple[Receive, str]:
         chunks.append(await receive())
     client = ""
     try:
-        data = json.loads(b"".join(chunk.get("body", b"") for chunk in chunks))["data"]
+        raw = b"".join(chunk.get("body", b"") for chunk in chunks)
+        data = json.loads(gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw)["data"]
         client = str(data["SESSION_PARAMETERS"]["QUERY_TAG"])
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, OSError, EOFError):
         pass  # a login without one
     rest = iter(chunks)
 

@@ -11,13 +11,14 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 FAULTS = ("latency", "drop", "http", "error", "hang", "hold", "expire", "exit", "stale", "capacity")
 LONGEST_STALE = 600.0  # seconds that the past of the catalogue is kept
 Side = Literal["before", "after"]
+Seconds = Annotated[float, Field(ge=0)]
 
 
 class RuleProblem(ValueError):
@@ -55,7 +56,7 @@ class Rule(_Part):
     probability: float | None = Field(None, ge=0, le=1)
     times: int | None = Field(None, ge=1)  # at most so often
 
-    latency: float | Span | None = None
+    latency: Seconds | Span | None = None
     drop: Side | None = None
     attempts: int = Field(1, ge=1)  # answers of one statement that are lost by drop: after
     http: int | None = Field(None, ge=400, le=599)

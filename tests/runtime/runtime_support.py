@@ -78,12 +78,12 @@ SERVER = textwrap.dedent(
 class AccountProcess:
     """`python -m emulator` in a folder, and connections to it."""
 
-    def __init__(self, state: Path, *, namespaces: bool = True, time_scale: float = 0.01) -> None:
+    def __init__(self, state: Path, *, namespaces: bool = True, time_scale: float = 0.01, faults: bool = False) -> None:
         self.state = state
         self._environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         if not namespaces:
             self._environment["EMULATOR_NO_NAMESPACES"] = "1"
-        self._time_scale = time_scale
+        self._options = ["--time-scale", str(time_scale), *(["--faults"] if faults else [])]
         self.process: subprocess.Popen[bytes] | None = None
         self.info: dict[str, Any] = {}
 
@@ -93,7 +93,7 @@ class AccountProcess:
         self.state.mkdir(parents=True, exist_ok=True)
         with (self.state / "process.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "emulator", "--state", str(self.state), "--time-scale", str(self._time_scale)],
+                [sys.executable, "-m", "emulator", "--state", str(self.state), *self._options],
                 stdout=log,
                 stderr=log,
                 env=self._environment,
