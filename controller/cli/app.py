@@ -139,14 +139,20 @@ def apply(
     state: StateFolder = None,
     timeout: Timeout = None,
     allow_prune: Annotated[
-        int | None, typer.Option("--allow-prune", metavar="N", min=1, help="Let this many objects that are in no manifest any more go at once.")
+        int | None,
+        typer.Option("--allow-prune", metavar="N", min=1, help="Let this many objects that are in no manifest any more go at once."),
     ] = None,
+    plan_file: Annotated[
+        Path | None, typer.Option("--plan", metavar="FILE", help="Do what a plan of 'plan --out' says, and nothing else.")
+    ] = None,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say every statement.")] = False,
 ) -> None:
     """Make the account as the manifests say, and wait until every object is ready."""
-    from controller.cli.apply import apply
+    from controller.cli.apply import Manner, apply
     from controller.cli.target import Target
 
-    raise typer.Exit(apply(Target(path, connection, local, account, state), timeout, allow_prune))
+    how = Manner(allow_prune, plan_file, verbose)
+    raise typer.Exit(apply(Target(path, connection, local, account, state), timeout, how))
 
 
 @app.command()

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -15,7 +16,8 @@ import structlog
 import typer
 
 from controller.cli.errors import FAILED, INTERRUPTED, INVALID
-from controller.cli.live import view
+from controller.cli.keep_plan import hold_to, say_refused
+from controller.cli.live import PlainView, view
 from controller.cli.options import LogFormat
 from controller.cli.serving import observable
 from controller.cli.target import Opened, Target, opened
@@ -29,11 +31,33 @@ from controller.reconcile.report import Listener, Report
 log = structlog.get_logger("snowcat.run")
 
 
-def apply(target: Target, timeout: float | None, allow_prune: int | None = None) -> int:
-    """Reconcile until settled; `allow_prune` leftovers may go at once. Exit code 0 only when every object is ready."""
-    configure(as_json=False, level=logging.ERROR)
-    with opened(target) as project, view() as shown:
-        project.engine.allow_prune = allow_prune
+@dataclass(frozen=True)
+class Manner:
+    """How to apply: `allow_prune` leftovers may go at once; `plan` is a saved plan to keep to; `verbose` says every statement."""
+
+    allow_prune: int | None = None
+    plan: Path | None = None
+    verbose: bool = False
+
+
+def apply(target: Target, timeout: float | None, how: Manner) -> int:
+    """Reconcile until settled. Exit code 0 only when every object is ready.
+
+    Raises:
+        Failure: the saved plan cannot be kept to; nothing was changed.
+    """
+    configure(as_json=False, level=logging.INFO if how.verbose else logging.ERROR)
+    with opened(target) as project:
+        project.engine.allow_prune = how.allow_prune
+        promise = hold_to(project, how.plan) if how.plan is not None else None
+        code = _until_settled(project, timeout, how)
+    if promise is not None:
+        say_refused(promise)
+    return code
+
+
+def _until_settled(project: Opened, timeout: float | None, how: Manner) -> int:
+    with PlainView() if how.verbose else view() as shown:
         reconciler = _reconciler(project, shown)
         with _stopped_by_signals(reconciler) as caught:
             report = reconciler.run(until_settled=True, timeout=timeout)

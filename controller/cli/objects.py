@@ -11,7 +11,7 @@ import typer
 from controller.account.redact import redact
 from controller.api.objects import ObjectKey
 from controller.cli.options import Format
-from controller.cli.plan import change_lines
+from controller.cli.plan_forms import change_lines
 from controller.cli.tables import print_document, print_table
 from controller.cli.target import Opened, opened
 from controller.cli.words import Wanted

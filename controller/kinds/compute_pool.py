@@ -164,6 +164,14 @@ class ComputePoolKind(TableKind):
             return 0.0, 0.0
         return _credits(as_upper(row.get("instance_family")) or "", as_int(row.get("min_nodes")) or 0), after
 
+    def leftover_cost(self, key: ObjectKey, view: View) -> tuple[float | None, float | None] | None:
+        row = view.snapshot.row(self.show(key.name), key.name)
+        if row is None:
+            return None
+        if as_upper(row.get("state")) in _STOPPED:
+            return 0.0, 0.0
+        return _credits(as_upper(row.get("instance_family")) or "", as_int(row.get("min_nodes")) or 0), 0.0
+
     # ---- dropping ----
 
     def delete(self, key: ObjectKey, view: View) -> Sequence[Step]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -16,6 +16,9 @@ from controller.account.redact import redact
 from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.kinds.base import Effect, FieldChange, Observation, Sql, Step, Unknown
 from controller.kinds.mark import Mark
+
+_JOBS = frozenset({"FineTuneJob", "BaseModel"})
+"""Kinds whose work ends some day with a result that others use."""
 
 
 class Action(StrEnum):
@@ -43,6 +46,10 @@ class Cost:
     before: float | None
     after: float | None
 
+    @property
+    def known(self) -> bool:
+        return self.before is not None and self.after is not None
+
 
 @dataclass(frozen=True)
 class Change:
@@ -58,6 +65,7 @@ class Change:
     destructive: bool = False
     block: Block | None = None
     block_reason: str = ""  # CamelCase, for the condition
+    priority: int = 0  # of changes that can be carried out now and hold up as much, the higher goes first
 
     @property
     def runnable(self) -> bool:
@@ -95,7 +103,12 @@ class Change:
             "after": [str(key) for key in self.after],
             "cost": {"before": self.cost.before, "after": self.cost.after} if self.cost else None,
             "destructive": self.destructive,
+            "blocked": {"by": self.block.value, "reason": self.block_reason} if self.block else None,
         }
+
+
+Permit = Callable[[Change, DesiredObject | None], str]
+"""Why a planned change is not to be carried out in this run; '' when it may be. The object is None for a leftover."""
 
 
 def plain(value: Any) -> Any:
@@ -147,11 +160,31 @@ class Plan:
         return all(c.action is Action.NONE or c.block is Block.HELD for c in self.changes)
 
     @property
+    def destructive(self) -> list[Change]:
+        """What would be dropped, or dropped and made again."""
+        return [change for change in self.changes if change.destructive and change.pending]
+
+    @property
+    def later(self) -> dict[ObjectKey, tuple[ObjectKey, ...]]:
+        """Objects with nothing to do now that may change once a planned job has ended, such as the deployment of a fine-tune → the jobs."""
+        jobs = {change.key for change in self.pending if change.key.kind in _JOBS}
+        found = {e.key: tuple(sorted(jobs & e.desired.depends_on)) for e in self if e.desired and e.change.action is Action.NONE}
+        return {key: after for key, after in found.items() if after and key.kind not in _JOBS}
+
+    @property
+    def unpriced(self) -> list[ObjectKey]:
+        """Objects that cost credits at a rate that is not known: the sum leaves them out."""
+        return [change.key for change in self.changes if change.cost and not change.cost.known]
+
+    @property
     def cost(self) -> Cost | None:
-        """The sum over the objects whose rates are known."""
-        known = [c.cost for c in self.changes if c.cost]
-        if not known:
+        """The sum over the objects whose rates are known; None when nothing here costs credits."""
+        costs = [c.cost for c in self.changes if c.cost]
+        if not costs:
             return None
+        known = [cost for cost in costs if cost.known]
+        if not known:
+            return Cost(None, None)
         return Cost(round(sum(c.before or 0 for c in known), 4), round(sum(c.after or 0 for c in known), 4))
 
     def as_dict(self) -> dict[str, Any]:
@@ -160,5 +193,6 @@ class Plan:
             "project": self.project,
             "account": self.account,
             "changes": [change.as_dict() for change in self.changes if change.action is not Action.NONE],
-            "cost": {"before": cost.before, "after": cost.after} if cost else None,
+            "later": [{"object": str(key), "after": [str(job) for job in jobs]} for key, jobs in self.later.items()],
+            "cost": {"before": cost.before, "after": cost.after, "unknown": [str(key) for key in self.unpriced]} if cost else None,
         }
