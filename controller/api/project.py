@@ -49,5 +49,8 @@ class ProjectSettings(Model):
     users: list[Name] = Field(default=[], description="Users who get the project's role by bootstrap.")
     deep_reads: int = Field(default=20, ge=1, description="DESCRIBEs a cycle at most.")
     resync: Seconds = Field(default=30.0, ge=1, description="Longest time between two looks at the account.")
+    prune_share: float = Field(
+        default=0.3, ge=0, le=1, description="Share of the project's objects that may vanish at once; more wait for `apply --allow-prune`."
+    )
     values: dict[ValueName, Any] = Field(default={}, description="What `${name}` stands for; an account's own values go first.")
     accounts: dict[str, AccountSettings] = Field(default={}, description="`local` is chosen by --local, others by -c or --account.")

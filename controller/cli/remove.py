@@ -24,9 +24,8 @@ def remove(target: Target, text: str | None, yes: bool, timeout: float | None) -
     """
     configure(as_json=False, level=logging.ERROR)
     with opened(target) as project:
-        graph = project.engine.load(keep=False).graph
-        only = {one_key(text, [obj.key for obj in graph], exact=True)} if text is not None else None
         destroyer = Destroyer(project.engine, typer.echo)
+        only = {one_key(text, destroyer.known(), exact=True)} if text is not None else None
         now = destroyer.preview(only)
         _show(now)
         if not now.drops:

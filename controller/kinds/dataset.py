@@ -38,7 +38,7 @@ from controller.kinds.base import (
     Waiting,
 )
 from controller.kinds.comments import comment_drift, marked_comment, marked_name, renewed_comment
-from controller.kinds.mark import split_comment
+from controller.kinds.mark import Mark, split_comment
 from controller.kinds.properties import as_int
 from controller.kinds.references import schema_of, schema_scope, warehouse_of
 from controller.kinds.rows import ROW_ID, SPLIT, RowsError, SplitRule, column_name, read_rows, survey
@@ -219,6 +219,7 @@ class DatasetKind(Kind):
                 "fingerprint": fact.fingerprint[:12],
                 "splits": dict(fact.splits),
             },
+            conditions=_left_behind(obj, view),
         )
 
     def create(self, obj: DesiredObject, view: View) -> Sequence[Step]:
@@ -274,6 +275,19 @@ class DatasetKind(Kind):
         return LoadRows(table_of(obj), fact, warehouse.sql, marked_comment(obj, view, **_attributes(fact)))
 
 
+def _left_behind(obj: DesiredObject, view: View) -> dict[str, tuple[bool, str, str]]:
+    """A condition that names the tables that this dataset had before its manifest named another one: they hold data, so they stay."""
+    old = sorted(
+        str(row["name"])
+        for row in view.snapshot.rows(_show(obj))
+        if (mark := _dataset_mark(row, view)) is not None
+        and marked_name(mark) == obj.key.name.name
+        and row["name"] != table_of(obj).name.text
+    )
+    text = f"the rows of before are still in {', '.join(sorted(old))}; drop what is not needed any more"
+    return {"TableLeft": (True, "TableRenamed", text)} if old else {}
+
+
 def _fact(obj: DesiredObject, view: View) -> DatasetFact:
     return cast(DatasetFact, view.fact(obj.key))
 
@@ -290,10 +304,16 @@ def _schema(row: Row) -> QualifiedName:
     return QualifiedName((Identifier(str(row["database_name"])), Identifier(str(row["schema_name"]))))
 
 
-def _marked_tables(view: View) -> Iterable[tuple[Row, Any]]:
+def _marked_tables(view: View) -> Iterable[tuple[Row, Mark]]:
     for read in view.snapshot.answers:
         if isinstance(read, Show) and read.what == "TABLES":
             for row in view.snapshot.rows(read):
-                mark = split_comment(row.get("comment"))[1]
-                if mark is not None and (mark.project, mark.kind) == (view.project.name, "Dataset"):
+                mark = _dataset_mark(row, view)
+                if mark is not None:
                     yield row, mark
+
+
+def _dataset_mark(row: Row, view: View) -> Mark | None:
+    """The mark of one of this project's datasets."""
+    mark = split_comment(row.get("comment"))[1]
+    return mark if mark is not None and (mark.project, mark.kind) == (view.project.name, "Dataset") else None

@@ -23,6 +23,7 @@ from controller.reconcile.clock import Clock
 from controller.reconcile.engine import Engine
 from controller.reconcile.execute import Done, Executor
 from controller.reconcile.expand import Kinds, Refusal, attempt, expand_all
+from controller.reconcile.look_again import guarded
 from controller.reconcile.order import drop_order, goes_before
 from controller.reconcile.ownership import Owner, claim, kept_because, may_drop
 from controller.reconcile.prune import contents, inventory
@@ -128,7 +129,7 @@ def _drop(key: ObjectKey, staying: Collection[ObjectKey], view: View, kinds: Kin
         return held.message
     if held:
         return f"it holds {', '.join(held)}"
-    steps = attempt(lambda: tuple(kinds[key.kind].delete(key, view)))
+    steps = attempt(lambda: guarded(kinds[key.kind], key, view))
     if isinstance(steps, Refusal):
         return steps.message
     return Change(key, Action.DELETE, steps=steps, reason="the project is taken down", destructive=True)
@@ -143,6 +144,16 @@ class Destroyer:
     clock: Clock = field(default_factory=Clock)
     backoff: Backoff = field(default_factory=lambda: Backoff(first=0.5, most=10.0))
     stopping: Event = field(default_factory=Event)
+
+    def known(self) -> list[ObjectKey]:
+        """What a person may name: the objects of the manifests, and what carries the project's mark and is in none any more.
+
+        Raises:
+            NoProject, AccountError.
+        """
+        loaded = self.engine.load(keep=False)
+        now = self.engine.plan(loaded, self.engine.look(loaded))
+        return [entry.key for entry in now if entry.key in loaded.graph or entry.desired is None]
 
     def preview(self, only: Collection[ObjectKey] | None = None) -> Removal:
         """What would go now.

@@ -16,13 +16,15 @@ from controller.account.reader import current_role, read
 from controller.account.redact import redact
 from controller.account.session import SessionPool
 from controller.account.snapshot import Missing, Read, Row
+from controller.account.tracing import span
 from controller.api.objects import ObjectKey
 from controller.kinds.base import Kind, View
-from controller.reconcile.change import Plan
+from controller.reconcile.change import Permit, Plan
 from controller.reconcile.facts import FactGatherer, FileHashes, gather_all
 from controller.reconcile.files import Loaded, Loader, load_with_last_good
 from controller.reconcile.observe import Answers, DeepReads, look, offline_view
 from controller.reconcile.plan import plan
+from controller.reconcile.prune import Rules
 from controller.reconcile.report import ObjectStatus
 from controller.reconcile.state import State
 from controller.reconcile.status import Context, invalid, statuses
@@ -42,6 +44,8 @@ class Engine:
     local: bool = False
     hashes: FileHashes = field(default_factory=FileHashes)
     deep: DeepReads = field(default_factory=DeepReads)
+    allow_prune: int | None = None  # leftovers that a person has allowed to go at once
+    permit: Permit | None = None  # what may be done in this run; None: whatever is planned
     _role: str | None = None
 
     def load(self, *, keep: bool = True) -> Loaded:
@@ -50,7 +54,8 @@ class Engine:
         Raises:
             NoProject: the project file cannot be used, and never could.
         """
-        loaded = load_with_last_good(self.load_files, self.state, local=self.local, keep=keep)
+        with span("load"):
+            loaded = load_with_last_good(self.load_files, self.state, local=self.local, keep=keep)
         self.deep.budget = loaded.settings.deep_reads
         return loaded
 
@@ -83,7 +88,11 @@ class Engine:
 
     def plan(self, loaded: Loaded, view: View) -> Plan:
         """What would be done. Pure."""
-        return plan(view, self.kinds, account=self.account, prune_off=loaded.prune_off, invalid=loaded.invalid)
+        rules = Rules(loaded.prune_off, loaded.settings.prune_share, self.allow_prune)
+        with span("plan", snowcat__objects=len(loaded.graph.objects)) as traced:
+            now = plan(view, self.kinds, account=self.account, prune=rules, invalid=loaded.invalid, permit=self.permit)
+            traced.set("snowcat.pending", len(now.pending))
+        return now
 
     def assess(self) -> tuple[Loaded, Plan, list[ObjectStatus]]:
         """The files, the plan and the status of every object now, with what the daemon remembers of it. Changes nothing, not even the

@@ -5,14 +5,15 @@ An object with no mark belongs to somebody else until its manifest says `adopt: 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from urllib.parse import unquote
 
 from controller.api.base import ManagementPolicy
-from controller.api.objects import DesiredObject
+from controller.api.objects import DesiredObject, ObjectKey
 from controller.kinds.base import Observation
 from controller.kinds.mark import Mark
+from controller.reconcile.change import ObjectPlan
 
 
 class Owner(StrEnum):
@@ -59,6 +60,26 @@ def claim(obj: DesiredObject, seen: Observation, project: str) -> Claim:
             "OwnedByOtherProject",
         )
     return Claim(Owner.OURS)
+
+
+def say_renamed(entries: dict[ObjectKey, ObjectPlan], project: str) -> dict[ObjectKey, ObjectPlan]:
+    """The same entries; where all that exists (two objects or more) carries one other project's mark, each refusal says that the project
+    was renamed.
+    """
+    marks = {entry.mark.project for entry in entries.values() if entry.mark is not None}
+    others = {key: entry for key, entry in entries.items() if entry.change.block_reason == "OwnedByOtherProject"}
+    if len(others) < 2 or len(marks) != 1:
+        return entries
+    (before,) = marks
+    text = (
+        f"belongs to project {before!r}, as does all else that exists of this project: it seems to have been renamed to {project!r}; "
+        f"put 'project: {before}' back in snowcat.yaml"
+    )
+    renamed = {
+        key: replace(entry, change=replace(entry.change, reason=f"{key} {text}", block_reason="ProjectRenamed"))
+        for key, entry in others.items()
+    }
+    return {**entries, **renamed}
 
 
 def may_drop(mark: Mark | None, project: str) -> bool:

@@ -11,33 +11,43 @@ from dataclasses import dataclass, replace
 
 from controller.api.base import DeletionPolicy, ManagementPolicy, Replace
 from controller.api.objects import DesiredObject, ObjectKey
-from controller.kinds.base import FieldChange, Health, Observation, Step, View
-from controller.reconcile.change import Action, Block, Change, Cost, ObjectPlan, Plan
+from controller.kinds.base import FieldChange, Health, Observation, View
+from controller.reconcile.change import Action, Block, Change, Cost, ObjectPlan, Permit, Plan
 from controller.reconcile.expand import Expansion, Kinds, Refusal, attempt, expand_all
+from controller.reconcile.look_again import guarded
 from controller.reconcile.order import evaluation_order
-from controller.reconcile.ownership import Owner, claim
-from controller.reconcile.prune import leftovers
+from controller.reconcile.ownership import Owner, claim, say_renamed
+from controller.reconcile.prune import Rules, contents, leftovers, listed
 
 INVALID = "InvalidManifest"
 _FINE = (Health.HEALTHY, Health.SUSPENDED)
 
 
-def plan(view: View, kinds: Kinds, *, account: str = "", prune_off: str = "", invalid: Mapping[ObjectKey, str] | None = None) -> Plan:
+def plan(
+    view: View,
+    kinds: Kinds,
+    *,
+    account: str = "",
+    prune: Rules | None = None,
+    invalid: Mapping[ObjectKey, str] | None = None,
+    permit: Permit | None = None,
+) -> Plan:
     """The change of every object, in the order in which they can be carried out.
 
     Args:
-        prune_off: why nothing may be pruned in this look (a file with a problem); '' when leftovers may go.
+        prune: when leftovers may go.
         invalid: objects whose manifest cannot be used at present and that stand in the graph as they were last good → what is wrong.
             Nothing is done to them; they hold nothing else up.
+        permit: which changes may be made in this run, all when None; the others stand in the plan as held.
     """
     expansion = expand_all(view, kinds)
-    planner = _Planner(expansion, kinds, invalid or {})
+    planner = _Planner(expansion, kinds, invalid or {}, permit)
     results: dict[ObjectKey, ObjectPlan] = {}
     for key in evaluation_order(expansion.view.graph):
         results[key] = planner.object(expansion.view.graph.objects[key], results)
-    for entry in leftovers(expansion, kinds, prune_off):
-        results[entry.key] = entry
-    return Plan(view.project.name, account, results, expansion.view.graph)
+    for entry in leftovers(expansion, kinds, prune or Rules()):
+        results[entry.key] = planner.leftover(entry)
+    return Plan(view.project.name, account, say_renamed(results, view.project.name), expansion.view.graph)
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,7 @@ class _Planner:
     expansion: Expansion
     kinds: Kinds
     invalid: Mapping[ObjectKey, str]
+    permit: Permit | None = None
 
     @property
     def view(self) -> View:
@@ -63,12 +74,21 @@ class _Planner:
         change = self._change(obj, seen, bool(children))
         if change.pending or change.block is Block.WAITING:
             change = replace(change, after=after)
-        cost = attempt(kind.cost, obj, seen, self.view)
-        if isinstance(cost, tuple):
-            change = replace(change, cost=Cost(*cost))
+        change = _priced(self._permitted(change, obj), attempt(kind.cost, obj, seen, self.view))
         settled = change.action is Action.NONE or change.block is Block.HELD or change.block_reason == INVALID
         ready = settled and self._fine(seen, bool(children)) and all(done[c].ready for c in children if c in done)
         return ObjectPlan(obj.key, obj, seen, change, ready, children, seen.mark)
+
+    def leftover(self, entry: ObjectPlan) -> ObjectPlan:
+        """With its cost, and held where this run may not drop it."""
+        cost = attempt(self.kinds[entry.key.kind].leftover_cost, entry.key, self.view)
+        return replace(entry, change=_priced(self._permitted(entry.change, None), cost))
+
+    def _permitted(self, change: Change, obj: DesiredObject | None) -> Change:
+        refused = self.permit(change, obj) if self.permit is not None and change.pending else ""
+        if not refused:
+            return change
+        return Change(change.key, Action.BLOCKED, fields=change.fields, reason=refused, block=Block.HELD, block_reason="NotInPlan")
 
     @staticmethod
     def _fine(seen: Observation, composite: bool) -> bool:
@@ -152,27 +172,45 @@ class _Planner:
         """What Snowflake cannot change in place: a person decides, unless the manifest did so beforehand."""
         manifest = obj.manifest
         allowed = manifest.metadata.replace is Replace.ALLOWED and owner is Owner.OURS
-        keeps_data = manifest.holds_data and manifest.deletion_policy is not DeletionPolicy.DELETE
-        kept = keeps_data or manifest.metadata.management_policy is not ManagementPolicy.FULL
-        if allowed and not kept:
-            kind = self.kinds[obj.key.kind]
-            steps = attempt(lambda: _replacement(kind.delete(obj.key, self.view), kind.create(obj, self.view)))
-            foreign = attempt(lambda: sorted(kind.foreign_inside(obj.key, self.view)))
-            for answer in (steps, foreign):
-                if isinstance(answer, Refusal):
-                    return replace(_blocked(obj.key, answer), fields=seen.drift)
-            if isinstance(steps, tuple) and not foreign:
-                reason = f"{', '.join(f.path for f in fields)} cannot be changed in place, and metadata.replace is allowed"
-                return Change(obj.key, Action.REPLACE, seen.drift, steps, reason, destructive=True)
+        if allowed and not _kept(obj):
+            replaced = self._replace(obj, seen, fields)
+            return replace(_blocked(obj.key, replaced), fields=seen.drift) if isinstance(replaced, Refusal) else replaced
         texts = [f"{f.path} is {f.before!r}, the manifest says {f.after!r}, and Snowflake cannot change it in place" for f in fields]
         ways = list(dict.fromkeys(f.way_out for f in fields if f.way_out)) or [
             "put the old value back in the manifest, or set metadata.replace: allowed to have the object dropped and made again"
         ]
         return replace(_blocked(obj.key, Refusal(Block.STALLED, "; ".join(texts + ways), "Immutable")), fields=seen.drift)
 
+    def _replace(self, obj: DesiredObject, seen: Observation, fields: Sequence[FieldChange]) -> Change | Refusal:
+        """Drop it and make it again, unless it is a container of something that must stay."""
+        kind = self.kinds[obj.key.kind]
+        staying = [other.key for other in self.view.graph if _kept(other)]
+        held = contents(obj.key, staying, self.view, self.kinds)
+        if isinstance(held, Refusal):
+            return held
+        if held:
+            text = f"{obj.key} would have to be dropped and made again, and is not because it holds {listed(held)}"
+            return Refusal(Block.STALLED, text, "HoldsForeignObjects")
+        steps = attempt(lambda: (*guarded(kind, obj.key, self.view), *kind.create(obj, self.view)))
+        if isinstance(steps, Refusal):
+            return steps
+        reason = f"{', '.join(f.path for f in fields)} cannot be changed in place, and metadata.replace is allowed"
+        return Change(obj.key, Action.REPLACE, seen.drift, steps, reason, destructive=True)
 
-def _replacement(delete: Sequence[Step], create: Sequence[Step]) -> tuple[Step, ...]:
-    return (*delete, *create)
+
+def _priced(change: Change, cost: tuple[float | None, float | None] | Refusal | None) -> Change:
+    """With its cost; what is not carried out goes on costing what it does."""
+    if not isinstance(cost, tuple):
+        return change
+    before, after = cost
+    return replace(change, cost=Cost(before, before if change.action is Action.BLOCKED else after))
+
+
+def _kept(obj: DesiredObject) -> bool:
+    """Whether a drop would lose what its manifest does not let go."""
+    manifest = obj.manifest
+    keeps_data = manifest.keeps_data and manifest.deletion_policy is not DeletionPolicy.DELETE
+    return keeps_data or manifest.metadata.management_policy is not ManagementPolicy.FULL
 
 
 def differences(drift: Sequence[FieldChange]) -> str:

@@ -1,23 +1,51 @@
 """Leftovers: what carries this project's mark in the account and is in no manifest any more.
 
-Three gates stand before a drop. The mark must say that its last manifest allowed it; nothing foreign may be inside; and the object must
-have been absent from two complete loads at least ten seconds apart, so that a half-checked-out or broken folder never drops anything.
+Four gates stand before a drop. The mark must say that its last manifest allowed it, else the object stays and is named as such; nothing
+foreign may be inside; the object must have been absent from two complete loads at least ten seconds apart, so that a half-checked-out or
+broken folder never drops anything; and no more than a share of the project may go at once, unless a person has counted and said so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from controller.api.objects import Graph, ObjectKey
-from controller.kinds.base import Inventory, Kind, View
+from controller.kinds.base import Health, Inventory, Kind, Observation, View
 from controller.reconcile.change import Action, Block, Change, ObjectPlan
 from controller.reconcile.expand import Expansion, Kinds, Refusal, attempt
+from controller.reconcile.look_again import guarded
 from controller.reconcile.order import drop_order, inside
 from controller.reconcile.ownership import may_drop, parent_of
 
 GAP = 10.0
 """Seconds between the two loads."""
+
+FEW = 2
+"""So many objects may always go by themselves, however small the project is."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """When leftovers may go.
+
+    `off` says why none may at present, '' when they may. `share` of the project's objects may go at once by themselves; `allowed` is how
+    many a person has allowed for this run, None when nobody was asked.
+    """
+
+    off: str = ""
+    share: float = 0.3
+    allowed: int | None = None
+
+    def refusal(self, going: int, total: int) -> str:
+        """Why so many of the project's objects may not go at once; '' when they may."""
+        if going <= max(FEW, int(self.share * total)) or (self.allowed is not None and going <= self.allowed):
+            return ""
+        allowed = "" if self.allowed is None else f" and more than the {self.allowed} that were allowed"
+        return (
+            f"{going} of the project's {total} objects are in no manifest any more, more than {self.share:.0%}{allowed}; "
+            f"if that is meant, 'snowcat apply --allow-prune {going}' drops them"
+        )
 
 
 def inventory(view: View, kinds: Kinds) -> dict[ObjectKey, Inventory]:
@@ -36,23 +64,47 @@ def _ours(kind: Kind, view: View) -> list[Inventory]:
 
 def undeclared(expansion: Expansion, kinds: Kinds) -> dict[ObjectKey, Inventory]:
     """Those of them that no manifest asks for, leaving out children whose parent cannot be expanded yet."""
-    graph = expansion.view.graph
+    return _undeclared(expansion, inventory(expansion.view, kinds))
+
+
+def _undeclared(expansion: Expansion, found: Mapping[ObjectKey, Inventory]) -> dict[ObjectKey, Inventory]:
     undecided = {str(key) for key in expansion.refused}
-    return {
-        key: item for key, item in inventory(expansion.view, kinds).items() if key not in graph and parent_of(item.mark) not in undecided
-    }
+    graph = expansion.view.graph
+    return {key: item for key, item in found.items() if key not in graph and parent_of(item.mark) not in undecided}
 
 
-def leftovers(expansion: Expansion, kinds: Kinds, off: str) -> Iterator[ObjectPlan]:
-    """The planned drop of each leftover that may go, in an order in which they can go."""
+def leftovers(expansion: Expansion, kinds: Kinds, rules: Rules) -> Iterator[ObjectPlan]:
+    """What becomes of each leftover: first those that stay, then the drops, in an order in which they can go."""
     view = expansion.view
-    every = undeclared(expansion, kinds)
+    found = inventory(view, kinds)
+    every = _undeclared(expansion, found)
     going = {key: item for key, item in every.items() if may_drop(item.mark, view.project.name)}
+    for key in sorted(every.keys() - going.keys()):
+        yield _orphan(key, every[key])
+    many = rules.refusal(_manifests(going), _manifests(found))
     for key in drop_order(going, Graph({})):
         change = _drop(key, going, {*every, *view.graph.objects} - going.keys(), view, kinds)
-        if off and change.pending:
-            change = Change(key, Action.BLOCKED, reason=f"not dropped: {off}", block=Block.HELD, block_reason="PruneOff")
+        if rules.off and change.pending:
+            change = Change(key, Action.BLOCKED, reason=f"not dropped: {rules.off}", block=Block.HELD, block_reason="PruneOff")
+        elif many and change.pending:
+            change = Change(key, Action.BLOCKED, reason=f"not dropped: {many}", block=Block.STALLED, block_reason="PruneLimit")
         yield ObjectPlan(key, None, None, change, mark=going[key].mark)
+
+
+def _manifests(items: Mapping[ObjectKey, Inventory]) -> int:
+    """How many manifests objects come from: a composite counts once, however many it stands for."""
+    return len({parent_of(item.mark) or str(key) for key, item in items.items()})
+
+
+def _orphan(key: ObjectKey, item: Inventory) -> ObjectPlan:
+    """A leftover that stays: nothing is done to it, and it holds nothing up, but nobody should forget it."""
+    text = (
+        "in no manifest any more, and kept: its last manifest did not say deletionPolicy: delete; "
+        "to drop it put the manifest back with that, apply, and remove it again"
+    )
+    seen = Observation(True, Health.HEALTHY, text, "Orphaned", mark=item.mark, conditions={"Orphaned": (True, "NoManifest", text)})
+    change = Change(key, Action.BLOCKED, reason=text, block=Block.HELD, block_reason="Orphaned")
+    return ObjectPlan(key, None, seen, change, ready=True, mark=item.mark)
 
 
 def _drop(key: ObjectKey, going: Collection[ObjectKey], staying: Collection[ObjectKey], view: View, kinds: Kinds) -> Change:
@@ -60,9 +112,9 @@ def _drop(key: ObjectKey, going: Collection[ObjectKey], staying: Collection[Obje
     if isinstance(held, Refusal):
         return Change(key, Action.BLOCKED, reason=held.message, block=held.block, block_reason=held.reason)
     if held:
-        text = f"{key} is in no manifest, and is not dropped because it holds {_listed(held)}"
+        text = f"{key} is in no manifest, and is not dropped because it holds {listed(held)}"
         return Change(key, Action.BLOCKED, reason=text, block=Block.STALLED, block_reason="HoldsForeignObjects")
-    steps = attempt(lambda: tuple(kinds[key.kind].delete(key, view)))
+    steps = attempt(lambda: guarded(kinds[key.kind], key, view))
     if isinstance(steps, Refusal):
         return Change(key, Action.BLOCKED, reason=steps.message, block=steps.block, block_reason=steps.reason)
     after = tuple(sorted(other for other in going if inside(other, key)))
@@ -77,7 +129,7 @@ def contents(key: ObjectKey, staying: Collection[ObjectKey], view: View, kinds: 
     return foreign + sorted(str(other) for other in staying if inside(other, key))
 
 
-def _listed(names: list[str], most: int = 5) -> str:
+def listed(names: list[str], most: int = 5) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 

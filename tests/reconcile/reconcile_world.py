@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -20,6 +20,7 @@ from controller.reconcile.facts import FactGatherer, FileHashes, gather_all
 from controller.reconcile.files import Loaded, load_with_last_good, loader
 from controller.reconcile.observe import DeepReads, look
 from controller.reconcile.plan import plan
+from controller.reconcile.prune import Rules
 from controller.reconcile.state import State
 
 PROJECT = "apiVersion: snowcat/v1\nkind: Project\nproject: proj\nrole: worker\nresync: 30s\n"
@@ -93,6 +94,7 @@ class World:
     account: Account = field(default_factory=Account)
     state: State = field(default_factory=lambda: State(None))
     deep: DeepReads = field(default_factory=DeepReads)
+    rules: Rules = field(default_factory=lambda: Rules(share=1.0))
 
     def load(self) -> Loaded:
         return load_with_last_good(loader(self.folder), self.state)
@@ -105,7 +107,7 @@ class World:
 
     def plan(self) -> Plan:
         loaded = self.load()
-        return plan(self.view(loaded), KINDS, prune_off=loaded.prune_off, invalid=loaded.invalid)
+        return plan(self.view(loaded), KINDS, prune=replace(self.rules, off=loaded.prune_off), invalid=loaded.invalid)
 
     def entry(self, kind: str, name: str) -> ObjectPlan:
         return self.plan().objects[key(kind, name)]

@@ -174,7 +174,7 @@ def test_the_json_form(tmp_path: Path) -> None:
     assert row["object"] == "Warehouse/wh"
     assert row["fields"] == [{"path": "autoSuspend", "from": 10, "to": 60}]
     assert row["statements"] == ["ALTER WAREHOUSE WH SET AUTO_SUSPEND = 60"]
-    assert set(row) == {"object", "action", "fields", "statements", "effects", "reason", "after", "cost", "destructive"}
+    assert set(row) == {"object", "action", "fields", "statements", "effects", "reason", "after", "cost", "destructive", "blocked"}
 
 
 def test_an_object_whose_kind_fails_holds_up_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
