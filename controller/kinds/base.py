@@ -18,6 +18,7 @@ from controller.account.snapshot import Read, Show, Snapshot
 from controller.api.base import Manifest
 from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.kinds.mark import Mark
+from controller.kinds.sizes import Size
 
 
 class Health(StrEnum):
@@ -181,6 +182,31 @@ class Inventory:
     mark: Mark
 
 
+@dataclass(frozen=True)
+class Load:
+    """What an object takes of a compute pool while it runs. All of one instance, `size`, is on one node."""
+
+    pool: ObjectKey
+    size: Size
+    instances: int = 1
+    job: bool = False  # it ends by itself
+    priority: int = 0
+    preemptible: bool = False  # may be suspended for what has a higher priority
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a compute pool offers at most. `queue` is who waited for it at the last look, in order of arrival, as noted in the account."""
+
+    node: Size
+    nodes: int
+    family: str
+    queue: tuple[str, ...] = ()
+    rests: bool = False  # it is to be suspended while nothing is left to run on it
+    state: str = ""  # as SHOW has it; '' when it does not exist
+    counted: int = 0  # services and jobs on it, those that this role may not see too
+
+
 class Gatherer(Protocol):
     """I/O that a kind may ask for before planning. Implemented by `controller.reconcile.facts`, with caches."""
 
@@ -281,6 +307,28 @@ class Kind(ABC):
         A side is None where the rate is not known, so that it is never taken for 0.
         """
         return None
+
+    # ---- room on compute pools; see `controller.reconcile.placement` ----
+
+    def load(self, obj: DesiredObject, view: View) -> Load | None:
+        """What it takes of a compute pool of the project; None for what runs nowhere."""
+        return None
+
+    def room(self, obj: DesiredObject, view: View) -> Room | None:
+        """What it offers to others to run on; None for all kinds but pools, and where it is not known."""
+        return None
+
+    def hold(self, obj: DesiredObject, by: str, view: View) -> Sequence[Step]:
+        """Suspend what runs to make room for `by`, and note that in the mark first. What is already so needs no step."""
+        return ()
+
+    def release(self, obj: DesiredObject, view: View) -> Sequence[Step]:
+        """Resume what `hold` suspended, and take the note out of the mark last."""
+        return ()
+
+    def note_queue(self, obj: DesiredObject, queue: Sequence[str], view: View) -> Sequence[Step]:
+        """Write down in the account who waits for the room, in order of arrival."""
+        return ()
 
     def leftover_cost(self, key: ObjectKey, view: View) -> tuple[float | None, float | None] | None:
         """As `cost`, for an object that is in no manifest any more: now, and when it is gone."""

@@ -6,7 +6,10 @@ lists the family. An unknown family is no error: Snowflake adds some every year.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
+
+from controller.account.snapshot import Show, Snapshot
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,28 @@ _ALL = (
 
 FAMILIES = {family.name: family for family in _ALL}
 
+SHOWN = Show("COMPUTE POOL INSTANCE FAMILIES")
+"""What the account itself says of them."""
+
 
 def family(name: str) -> Family | None:
     """The family of a name in any case, None for one that this table does not know."""
     return FAMILIES.get(name.upper())
+
+
+def family_shown(name: str, snapshot: Snapshot) -> Family | None:
+    """The family as the account describes it where it was asked, else as the table here does."""
+    known = family(name)
+    rows = snapshot.rows(SHOWN) if snapshot.asked(SHOWN) else ()
+    row = next((row for row in rows if str(row.get("name", "")).upper() == name.upper()), None)
+    vcpu, memory, gpus = (_whole(row.get(column)) for column in ("vcpu", "memory_gib", "gpu_count")) if row is not None else (0, 0, 0)
+    if not vcpu or not memory:
+        return known
+    return replace(known or Family(name.upper(), vcpu, memory), vcpu=vcpu, memory_gib=memory, gpus=gpus)
+
+
+def _whole(value: Any) -> int:
+    try:
+        return int(float(value or 0))
+    except (TypeError, ValueError):
+        return 0
