@@ -135,13 +135,19 @@ class Account:
         if obj.kind == "TABLE":
             self.store.after_commit(lambda: self.engine.drop_table(obj))
 
-    def end_session(self, session_id: int) -> None:
-        """Cancels what the session runs, rolls its transaction back, drops its temporary objects and forgets it."""
-        for statement in self.statements.running(session_id):
-            statement.cancel()
+    def end_session(self, session_id: int, *, by: str = "") -> bool:
+        """Cancels what the session runs, rolls its transaction back, drops its temporary objects and forgets it, with the tokens that it gave out.
+
+        When it returns no statement of the session has an effect any more; False when one did not end in time. `by` is the query id of the
+        statement that asks for it, which may be the session's own.
+        """
         session = self.tokens.end(session_id)
-        if session is not None:
-            self.engine.end_session(session)
+        self.tokens.revoke("oauth", str(session_id))
+        if session is None:
+            return True
+        ended = self.statements.end_session(session, but=by)
+        self.engine.end_session(session)
+        return ended
 
     def save(self, session: Session) -> None:
         self.tokens.save(session)

@@ -31,6 +31,7 @@ class Session:
     last_query_ids: list[str] = field(default_factory=list)
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     transaction: Any = field(default=None, repr=False)
+    ended: bool = False
 
     def durable(self) -> dict[str, Any]:
         """What a restart of the account must bring back."""

@@ -43,6 +43,11 @@ def create(ctx: CommandContext, cursor: Cursor) -> ResultSet:
 
 @command("ALTER", "STAGE")
 def alter(ctx: CommandContext, cursor: Cursor) -> ResultSet:
+    with ctx.store.transaction():  # two that meet come one after the other, so that neither undoes the other's name or comment
+        return _alter(ctx, cursor)
+
+
+def _alter(ctx: CommandContext, cursor: Cursor) -> ResultSet:
     obj = ctx.get_if("STAGE", cursor.name())
     if obj is None:
         return ResultSet.status(_DONE)
@@ -53,9 +58,8 @@ def alter(ctx: CommandContext, cursor: Cursor) -> ResultSet:
         old = (obj.database, obj.schema, obj.name)
         obj.database, obj.schema, obj.name = ctx.resolve("STAGE", cursor.name())
         cursor.end()
-        with ctx.store.transaction():
-            ctx.store.update(obj)
-            ctx.store.move_grants(obj, old)
+        ctx.store.update(obj)
+        ctx.store.move_grants(obj, old)
         return ResultSet.status(_DONE)
     if cursor.accept("UNSET", "COMMENT"):
         obj.comment = ""

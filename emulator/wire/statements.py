@@ -25,6 +25,7 @@ KEEP_RESULTS = 500
 KEEP_BYTES = 256 << 20
 KEEP_SECONDS = 3600.0
 KEEP_HISTORY = 5_000
+END_SECONDS = 30.0
 WORKERS = 64
 _WAKE_SECONDS = 0.05
 
@@ -124,6 +125,8 @@ class Statements:
 
     def add(self, statement: Statement) -> None:
         with self._lock:
+            if statement.session.ended:
+                statement.cancelled.set()  # it came in while its session was being ended
             self._by_id[statement.query_id] = statement
             if statement.request_id:
                 self._by_request[statement.request_id] = statement.query_id
@@ -145,6 +148,24 @@ class Statements:
         with self._lock:
             found = [statement for statement in self._by_id.values() if statement.ended is None]
         return [s for s in found if session_id is None or s.session.id == session_id]
+
+    def end_session(self, session: Session, *, but: str = "") -> bool:
+        """Cancels what the session runs, and whatever of it is still to come. False when one statement did not end in time.
+
+        `but` is the query id of a statement that is not waited for.
+        """
+        with self._lock:
+            session.ended = True
+        left = self.running(session.id)
+        for statement in left:
+            if statement.query_id != but:
+                statement.cancel()
+        until = time.monotonic() + END_SECONDS
+        while any(statement.ended is None and statement.query_id != but for statement in left):
+            if time.monotonic() > until:
+                return False
+            time.sleep(_WAKE_SECONDS / 5)
+        return True
 
     def history(self) -> list[Statement]:
         """The latest statements, oldest first. Their results may be gone."""

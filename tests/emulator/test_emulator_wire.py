@@ -146,7 +146,7 @@ def test_a_statement_times_out(session: Connection) -> None:
 
 def test_an_aborted_session_is_gone(connect: Connect) -> None:
     other, admin = connect(), connect()
-    assert _one(admin, f"SELECT SYSTEM$ABORT_SESSION('{other.session_id}')") == "session aborted."
+    assert _one(admin, f"SELECT SYSTEM$ABORT_SESSION('{other.session_id}')") == f"session [{other.session_id}] terminated."
     with pytest.raises(Error):
         other.cursor().execute("SELECT 1")
 
