@@ -56,7 +56,7 @@ class LeaseStage:
     def create(self, mark: LeaseMark) -> bool:
         """The first term; False when somebody else was first."""
         try:
-            self._run(sql.create("STAGE", self._name(mark.term), [sql.equals("COMMENT", sql.text(str(mark)))]))
+            self._run(sql.create("STAGE", self.name(mark.term), [sql.equals("COMMENT", sql.text(str(mark)))]))
         except AlreadyExists:
             return False
         return True
@@ -64,7 +64,7 @@ class LeaseStage:
     def take(self, term: int) -> bool:
         """Begin the term after `term`; False when somebody else did."""
         try:
-            self._run(sql.alter("STAGE", self._name(term), f"RENAME TO {self._name(term + 1).sql}"))
+            self._run(sql.alter("STAGE", self.name(term), f"RENAME TO {self.name(term + 1).sql}"))
         except (NotFound, AlreadyExists):
             return False
         return True
@@ -76,13 +76,13 @@ class LeaseStage:
             Lost: the term is over.
         """
         try:
-            self._run(sql.alter_set("STAGE", self._name(mark.term), [sql.equals("COMMENT", sql.text(str(mark)))]))
+            self._run(sql.alter_set("STAGE", self.name(mark.term), [sql.equals("COMMENT", sql.text(str(mark)))]))
         except NotFound:
             raise Lost from None
 
     def drop(self, term: int) -> None:
         with contextlib.suppress(NotFound):
-            self._run(sql.drop("STAGE", self._name(term)))
+            self._run(sql.drop("STAGE", self.name(term)))
 
     def abort(self, session_id: str) -> None:
         """End a session and what runs in it."""
@@ -93,7 +93,7 @@ class LeaseStage:
             self._session.close()
             self._session = None
 
-    def _name(self, term: int) -> QualifiedName:
+    def name(self, term: int) -> QualifiedName:
         return lease_name(self.home, self.project, term)
 
     def _run(self, statement: str) -> tuple[Row, ...]:

@@ -1,0 +1,354 @@
+"""The lease of one project: of all processes that work on it, one leads.
+
+A thread renews it, or waits for it. Workers ask `admit` before each statement. The protocol, and why no statement of an earlier term takes
+effect after the first one of a later term, stand in docs/decisions/lease.md; the steps here have its numbers.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from controller.account.errors import AccountError, Denied, LoginFailed, NotFound, Transient
+from controller.account.redact import redact
+from controller.account.session import Session
+from controller.reconcile.clock import Clock
+from controller.reconcile.election import Do, Watch
+from controller.reconcile.leadership import NotLeading, Standing
+from controller.reconcile.lease_mark import LeaseMark, LeaseState, Mode
+from controller.reconcile.lease_stage import LeaseStage, Lost
+from controller.reconcile.process import Holder, gone
+
+log = structlog.get_logger("snowcat.lease")
+
+_MANY = 40  # sessions of one term before the least used are ended
+_KEPT = 30  # more than a pool ever has open, so what is ended is not in use
+_PATIENCE = 45.0  # seconds without an answer after which a command gives up; a daemon goes on
+_LEAVE = 2.5  # seconds that a stop waits for a renewal under way
+_AGAIN = 12  # parts of a period after which what failed is tried again
+
+
+@dataclass
+class _Term:
+    """A term that this process has begun. `entered`: the earlier ones are ended, or were waited for, and it may change the account."""
+
+    mark: LeaseMark
+    begun: float
+    read: bool = False  # what the earlier holder left is known, and stands in our own comment
+    entered: bool = False
+    unfenced: bool = False  # a session of an earlier term could not be ended
+    lower: tuple[int, ...] = ()  # leases of earlier terms that lie about
+    valid_until: float = 0.0
+    used: dict[str, float] = field(default_factory=dict)  # session of this term → when a statement was last admitted in it
+
+
+@dataclass
+class Lease:
+    """Leadership by a lease. `start` begins to renew or to wait, `release` gives it up.
+
+    `changed` is called when the standing changes, `lost` when a term was taken away: whoever leads now ends the sessions of this process.
+    """
+
+    stage: LeaseStage
+    holder: Holder
+    mode: Mode
+    seconds: float = 15.0
+    clock: Clock = field(default_factory=Clock)
+    is_gone: Callable[[Holder], bool] = gone
+    changed: Callable[[], None] = lambda: None
+    lost: Callable[[], None] = lambda: None
+    _term: _Term | None = field(default=None, init=False)
+    _standing: Standing = field(default=Standing(False, "has not looked at the lease yet"), init=False)
+    _doubt: bool = field(default=False, init=False)
+    _failing_since: float | None = field(default=None, init=False)
+    _stop: threading.Event = field(default_factory=threading.Event, init=False)
+    _nudge: threading.Event = field(default_factory=threading.Event, init=False)
+    _writing: threading.RLock = field(default_factory=threading.RLock, init=False)
+    _thread: threading.Thread | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self._watch = Watch(self.seconds, self.holder, self.mode, self.is_gone)
+
+    # ---- what the loop and its workers ask -----------------------------------------------------------------------------------------------
+
+    def standing(self) -> Standing:
+        standing = self._standing
+        if standing.leads and not self.may_mutate():
+            return Standing(False, "the lease was not renewed in time")
+        return standing
+
+    def may_mutate(self) -> bool:
+        term = self._term
+        return term is not None and term.entered and not self._doubt and self.clock.now() < term.valid_until
+
+    def admit(self, session: Session) -> None:
+        """See `Leadership.admit`. The first time a session is written into the lease, and the lease looked at after that."""
+        term = self._term
+        if term is None or not self.may_mutate():
+            raise NotLeading(f"this process does not lead the project: {self._standing.message}")
+        if session.id in term.mark.sessions:
+            term.used[session.id] = self.clock.now()
+            return
+        with self._writing:
+            if self._term is not term or not self.may_mutate():
+                raise NotLeading(f"this process does not lead the project any more: {self._standing.message}")
+            term.used[session.id] = self.clock.now()
+            try:
+                self._write(term)
+            except AccountError as error:
+                self._in_doubt(error)
+                self._nudge.set()
+            except Lost:
+                self._lose("somebody else leads")
+        if self._term is not term or not self.may_mutate():
+            raise NotLeading(f"this process does not lead the project any more: {self._standing.message}")
+
+    # ---- its life ------------------------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+        self._thread.start()
+
+    def await_leading(self, say: Callable[[str], None], timeout: float | None = None) -> Standing:
+        """Wait until this process leads, or cannot, or the time is up. `say` is told who leads meanwhile, each once."""
+        end = None if timeout is None else self.clock.now() + timeout
+        woken, told = threading.Event(), ""
+        self.changed = woken.set
+        while True:
+            woken.clear()
+            standing = self.standing()
+            if standing.leads or standing.hopeless or (end is not None and self.clock.now() >= end):
+                return standing
+            if standing.message != told:
+                told = standing.message
+                say(f"waiting for the lease of the project: {told}")
+            self.clock.wait(woken, self.seconds / 3)
+
+    def release(self, *, drop: bool = False, quiet: bool = True) -> None:
+        """Give the lease up, so that the next one need not wait.
+
+        `quiet`: no statement of this process is under way, so its sessions need not be ended. `drop`: nothing of the project is left, so
+        the lease goes too.
+        """
+        self._stop.set()
+        self._nudge.set()
+        if self._thread is not None:
+            self._thread.join(_LEAVE)
+        if not self._writing.acquire(timeout=_LEAVE):
+            self._term = None
+            log.warning("the account does not answer: the lease is not released, it ends by itself")
+            return
+        try:
+            term, self._term = self._term, None
+            self._standing = Standing(False, "released")
+            if term is not None:
+                self._give_up(term, drop=drop, quiet=quiet)
+        except (AccountError, Lost) as error:
+            log.warning("the lease could not be released, it ends by itself", error=redact(str(error)))
+        finally:
+            self.stage.close()
+            self._writing.release()
+
+    def _give_up(self, term: _Term, *, drop: bool, quiet: bool) -> None:
+        if drop and term.entered:
+            self.stage.drop(term.mark.term)
+        else:
+            sessions = frozenset[str]() if quiet and term.entered else term.mark.sessions
+            self.stage.write(replace(term.mark, sessions=sessions, renewals=term.mark.renewals + 1, state=LeaseState.RELEASED))
+        log.info("lease released", term=term.mark.term)
+
+    def _keep(self) -> None:
+        while not self._stop.is_set():
+            seconds = self.step()
+            self._nudge.wait(seconds)
+            self._nudge.clear()
+
+    def step(self) -> float:
+        """One turn: renew it, take over, or see whether it can be had. The seconds until the next."""
+        with self._writing:
+            try:
+                if self._term is None:
+                    seconds = self._campaign()
+                elif self._term.entered and self.clock.now() >= self._term.valid_until:
+                    self._lose("the lease was not renewed in time")
+                    return 0.0
+                else:
+                    seconds = self._hold(self._term)
+                self._failing_since = None
+                return seconds
+            except Lost:
+                self._lose("somebody else leads")
+            except Exception as error:  # noqa: BLE001 - whatever the driver throws, a lease without its keeper would never come back
+                self._in_doubt(error)
+            return self.seconds / _AGAIN
+
+    # ---- without it ----------------------------------------------------------------------------------------------------------------------
+
+    def _campaign(self) -> float:
+        """Look whether the lease can be had; if so, begin a term."""
+        try:
+            found = self.stage.look()
+            now = self.clock.now()
+            decision = self._watch.decide(found, now)
+            if decision.do is Do.STOP:
+                name = f"stage {self.stage.name(decision.term)}"
+                self._stand(Standing(False, f"{name} should be the lease of this project, but {decision.message}", hopeless=True))
+            elif decision.do is Do.WAIT:
+                self._stand(Standing(False, f"{decision.message}, leads"))
+                return min(decision.seconds, self.seconds / 3)
+            elif self._begin(decision.do, decision.term):
+                return 0.0
+            return self.seconds / _AGAIN
+        except (NotFound, Denied) as error:
+            self._stand(Standing(False, self._no_home(error), hopeless=True))
+            return self.seconds / 3
+
+    def _begin(self, do: Do, term: int) -> bool:
+        """Step 1: the compare-and-swap. False when somebody else was faster."""
+        began = term if do is Do.CREATE else term + 1
+        mark = LeaseMark(self.stage.project, began, self.holder, self.mode, int(time.time()), frozenset({self.stage.session_id}))
+        if not (self.stage.create(mark) if do is Do.CREATE else self.stage.take(term)):
+            return False
+        self._term = _Term(mark, self.clock.now())
+        self._stand(Standing(False, f"begins term {began}"))
+        return True
+
+    # ---- with it -------------------------------------------------------------------------------------------------------------------------
+
+    def _hold(self, term: _Term) -> float:
+        if term.entered:
+            self._write(term)
+        else:
+            seconds = self._enter(term)
+            if not term.entered:
+                return seconds
+        self._doubt = False
+        self._stand(Standing(True, f"leads in term {term.mark.term}"))
+        return self.seconds / 3
+
+    def _enter(self, term: _Term) -> float:
+        """Steps 2 to 5: read what the earlier holder left, write that into our own comment, end its sessions, and then lead."""
+        if not term.read and not self._read(term):
+            return self.seconds / _AGAIN
+        for session in sorted(term.mark.before):
+            self._end(term, session)
+        left = term.begun + self.seconds - self.clock.now() if term.unfenced else 0.0
+        if left > 0:
+            self._write(term)
+            return min(left, self.seconds / 3)
+        for lower in term.lower:
+            self.stage.drop(lower)
+        self._write(term, before=frozenset())
+        term.entered = True
+        log.info("leading", term=term.mark.term, holder=str(self.holder), mode=self.mode.value)
+        return 0.0
+
+    def _read(self, term: _Term) -> bool:
+        """Steps 2 and 3. False while the listing is from before the term began: what it says of the earlier holder may be old as well."""
+        now = term.mark.term
+        found = {lease.term: lease for lease in self.stage.look()}
+        if max(found, default=now) > now:
+            raise Lost
+        if now not in found:
+            return False
+        before = set(term.mark.before)
+        for lease in found.values():
+            if lease.mark is not None:
+                own = lease.mark.holder == self.holder and lease.mark.term == now
+                before |= lease.mark.before if own else lease.mark.before | lease.mark.sessions
+        term.lower = tuple(lease.term for lease in found.values() if lease.term < now and lease.mark is not None)
+        self._write(term, before=frozenset(before - {self.stage.session_id}))
+        term.read = True
+        return True
+
+    def _end(self, term: _Term, session: str) -> None:
+        """Step 4, for one session.
+
+        Raises:
+            Transient: the account did not answer; it is tried again.
+        """
+        try:
+            self.stage.abort(session)
+        except Transient:
+            raise
+        except AccountError as error:
+            if not term.unfenced:
+                log.warning(
+                    "a session of the earlier leader cannot be ended: waiting one lease more. "
+                    "A statement of it that is still under way after that may yet take effect",
+                    session=session,
+                    error=redact(error.message),
+                    seconds=self.seconds,
+                )
+            term.unfenced = True
+            return
+        term.mark = replace(term.mark, before=term.mark.before - {session})
+
+    def _write(self, term: _Term, before: frozenset[str] | None = None) -> None:
+        """A renewal: one ALTER, which fails once the next term has begun, and one SHOW.
+
+        Raises:
+            Lost: the next term has begun.
+            AccountError: whether it counts is not known.
+        """
+        sent = self.clock.now()
+        term.used[self.stage.session_id] = sent
+        self._end_unused(term)
+        mark = replace(
+            term.mark,
+            sessions=frozenset(term.used),
+            before=term.mark.before if before is None else before,
+            renewals=term.mark.renewals + 1,
+        )
+        self.stage.write(mark)
+        if any(lease.term > mark.term for lease in self.stage.look()):
+            raise Lost
+        term.mark, term.valid_until = mark, sent + self.seconds
+
+    def _end_unused(self, term: _Term) -> None:
+        """End the sessions that the pool has replaced long since, so that the comment does not grow for ever."""
+        if len(term.used) <= _MANY:
+            return
+        for session in sorted(term.used, key=lambda one: term.used[one])[:-_KEPT]:
+            try:
+                self.stage.abort(session)
+            except Transient:
+                continue
+            except AccountError as error:  # gone by itself, or nobody may end it: then no successor could either
+                log.debug("a session that is not used any more cannot be ended", session=session, error=redact(error.message))
+            del term.used[session]
+
+    # ---- how it stands -------------------------------------------------------------------------------------------------------------------
+
+    def _in_doubt(self, error: Exception) -> None:
+        """The account did not answer as it should: nothing more is sent until a renewal succeeds."""
+        now = self.clock.now()
+        self._doubt = True
+        self._failing_since = now if self._failing_since is None else self._failing_since
+        hopeless = isinstance(error, LoginFailed) or now - self._failing_since >= _PATIENCE
+        what = "the lease could not be renewed" if self._term else "the lease cannot be read"
+        self._stand(Standing(False, f"{what}: {redact(str(error) or type(error).__name__)}", hopeless))
+
+    def _lose(self, why: str) -> None:
+        term, self._term, self._doubt = self._term, None, False
+        log.warning("not leading any more", term=term.mark.term if term else 0, reason=why)
+        self._stand(Standing(False, why))
+        self.lost()
+
+    def _stand(self, standing: Standing) -> None:
+        if standing != self._standing:
+            self._standing = standing
+            if not standing.leads:
+                log.info("standby", message=standing.message)
+            self.changed()
+
+    def _no_home(self, error: AccountError) -> str:
+        return (
+            f"the lease of the project lies in schema {self.stage.home.sql} (`home` in snowcat.yaml), where this role cannot make a stage: "
+            f"{redact(error.message)} Have an administrator run what 'snowcat bootstrap' prints, or set `lease: {{seconds: 0}}` "
+            "and see to it that one snowcat at a time works on the project"
+        )
