@@ -14,8 +14,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from controller.account.snapshot import Read, Show, Snapshot
+from controller.account.snapshot import Read, Row, Show, Snapshot
 from controller.api.base import Manifest
+from controller.api.names import QualifiedName
 from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.kinds.mark import Mark
 from controller.kinds.sizes import Size
@@ -329,6 +330,27 @@ class Kind(ABC):
     def note_queue(self, obj: DesiredObject, queue: Sequence[str], view: View) -> Sequence[Step]:
         """Write down in the account who waits for the room, in order of arrival."""
         return ()
+
+    # ---- export: from the account to a manifest ----
+
+    def export_reads(self) -> Iterable[Show]:
+        """The account-wide SHOWs whose rows `export` is asked about. Default: none, the kind cannot be exported."""
+        return ()
+
+    def exported_name(self, row: Row) -> QualifiedName | None:
+        """The full name of the object that a row of `export_reads` is about; None for what is not exported: Snowflake's own, others' kinds."""
+        return None
+
+    def export_details(self, name: QualifiedName, row: Row) -> Iterable[Read]:
+        """What else must be asked to know the whole object. Default: nothing."""
+        return ()
+
+    def export(self, name: QualifiedName, row: Row, snapshot: Snapshot) -> dict[str, Any] | None:
+        """The `spec` of a manifest that describes the object as it is; None where it cannot be described.
+
+        References are written in full. The value of a secret is never in it.
+        """
+        return None
 
     def leftover_cost(self, key: ObjectKey, view: View) -> tuple[float | None, float | None] | None:
         """As `cost`, for an object that is in no manifest any more: now, and when it is gone."""

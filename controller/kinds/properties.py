@@ -18,12 +18,13 @@ from typing import Any, ClassVar
 from pydantic.alias_generators import to_camel
 
 from controller.account import statements as sql
-from controller.account.snapshot import Describe, Read, Row, Show
+from controller.account.snapshot import Describe, Read, Row, Show, Snapshot
 from controller.api.base import Scope
 from controller.api.names import Identifier, QualifiedName
 from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.kinds.base import FieldChange, Health, Inventory, Kind, Observation, Sql, Step, View
 from controller.kinds.comments import comment_drift, renewed_comment
+from controller.kinds.exporting import table_spec
 from controller.kinds.mark import Mark, split_comment
 
 # ---- reading columns -------------------------------------------------------------------------------------------------------------------
@@ -175,6 +176,10 @@ class TableKind(Kind):
         """Differences that no column shows."""
         return ()
 
+    def compared(self, obj: DesiredObject, row: Row) -> Row:
+        """The row without columns that say nothing at the moment."""
+        return row
+
     def verdict(self, obj: DesiredObject, row: Row, view: View) -> Verdict:
         return Verdict()
 
@@ -195,8 +200,7 @@ class TableKind(Kind):
 
     def told(self, obj: DesiredObject, view: View) -> Row:
         """What the deep read says, by lower-case key; empty as long as it was not asked."""
-        question = self.deep_question(obj.key.name)
-        return by_key(view.snapshot.rows(question), self.what) if view.snapshot.asked(question) else {}
+        return self.told_of(obj.key.name, view.snapshot)
 
     def show(self, name: QualifiedName) -> Show:
         """The SHOW that lists this object with its siblings."""
@@ -214,8 +218,8 @@ class TableKind(Kind):
             return Observation(exists=False, health=Health.MISSING, message="does not exist", reason="Missing")
         comment = row.get("comment")
         mark = split_comment(comment)[1]
-        told = self.told(obj, view)
-        drift = [change for p in self.properties if (change := p.drift(obj, told if p.deep else row, mark)) is not None]
+        shown, told = self.compared(obj, row), self.told(obj, view)
+        drift = [change for p in self.properties if (change := p.drift(obj, told if p.deep else shown, mark)) is not None]
         drift += [*self.more_drift(obj, row, view), *comment_drift(obj, view, comment, **self.attributes(obj, view))]
         verdict = self.verdict(obj, row, view)
         return Observation(
@@ -270,6 +274,26 @@ class TableKind(Kind):
 
     def delete(self, key: ObjectKey, view: View) -> Sequence[Step]:
         return (Sql(sql.drop(self.what, key.name), tolerate=frozenset({2003, 2043})),)
+
+    # ---- export ----
+
+    def export_reads(self) -> Iterable[Show]:
+        return self.inventory_reads()
+
+    def exported_name(self, row: Row) -> QualifiedName | None:
+        return self.name_of(row)
+
+    def export_details(self, name: QualifiedName, row: Row) -> Iterable[Read]:
+        if any(prop.deep for prop in self.properties):
+            yield self.deep_question(name)
+
+    def export(self, name: QualifiedName, row: Row, snapshot: Snapshot) -> dict[str, Any] | None:
+        return table_spec(self.properties, self.manifest, row, self.told_of(name, snapshot))
+
+    def told_of(self, name: QualifiedName, snapshot: Snapshot) -> Row:
+        """What the deep read says of one object, by lower-case key; empty as long as it was not asked."""
+        question = self.deep_question(name)
+        return by_key(snapshot.rows(question), self.what) if snapshot.asked(question) else {}
 
     # ---- leftovers ----
 
