@@ -38,7 +38,7 @@ ELSEWHERE: Mapping[str, str] = {
     "NOTEBOOKS": "notebook",
     "STREAMLITS": "streamlit",
     "GIT REPOSITORIES": "git repository",
-    "SNAPSHOTS": "snapshot",
+    "SNAPSHOTS": "snapshot of a block volume",
     "GATEWAYS": "gateway",
     "TAGS": "tag",
 }
