@@ -17,10 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import snowflake.connector
-from snowflake.connector.errors import DatabaseError, OperationalError
-
 from controller.account.connection_files import Found, find_section, lab_file
+from controller.account.driver import DatabaseError, OperationalError, connector
 from controller.account.driver_errors import from_driver
 from controller.account.errors import AccountError, LoginFailed, Transient
 from controller.account.redact import redact
@@ -42,7 +40,7 @@ KEYS = (
 )  # fmt: skip
 """Keys of a connection that Snowcat passes on. Others of the file are left alone: they belong to other tools."""
 
-DRIVER_RETRIES = int(snowflake.connector.__version__.split(".")[0]) < 5
+DRIVER_RETRIES = int(connector.__version__.split(".")[0]) < 5
 """Whether the driver tries a failed request again for ever if nothing is said. The 5.x line ends by itself, after two minutes."""
 _NO_ANSWER = 251011  # ER_CONNECTION_TIMEOUT
 

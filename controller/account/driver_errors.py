@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from snowflake.connector.errors import Error as DriverError
-from snowflake.connector.errors import OperationalError
-
+from controller.account.driver import DriverError, OperationalError
 from controller.account.errors import AccountError, Rejected, StageFull, Transient, class_of
 from controller.account.redact import redact
 

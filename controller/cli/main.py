@@ -8,12 +8,14 @@ import sys
 
 import typer
 
+from controller.account import lean
 from controller.cli.app import app
 from controller.cli.errors import report
 
 
 def main() -> int:
     """The exit code of the command in `sys.argv`."""
+    lean.wanted = True
     try:
         app()
     except SystemExit as done:
