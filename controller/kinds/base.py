@@ -338,7 +338,7 @@ class Kind(ABC):
         return ()
 
     def exported_name(self, row: Row) -> QualifiedName | None:
-        """The full name of the object that a row of `export_reads` is about; None for what is not exported: Snowflake's own, others' kinds."""
+        """The full name of the object that a row of `export_reads` is about; None for what is not exported, such as Snowflake's own."""
         return None
 
     def export_details(self, name: QualifiedName, row: Row) -> Iterable[Read]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from controller.account import statements as sql
 from controller.account.snapshot import Row
@@ -16,6 +17,7 @@ from controller.api.names import Identifier, NameProblem, QualifiedName
 from controller.api.objects import DesiredObject
 from controller.api.role import GrantTarget
 from controller.kinds.base import Stalled
+from controller.kinds.exporting import name_text
 
 ACCOUNT = "ACCOUNT"
 
@@ -35,6 +37,8 @@ _OBJECT_TYPES = {
     "SecurityIntegration": "INTEGRATION",
     "ExternalAccessIntegration": "INTEGRATION",
 }
+_COMPOSITE = frozenset({"Workspace", "ModelDeployment", "Dataset"})
+SYSTEM_PREFIXES = ("SNOWFLAKE.", "SYSTEM$", '"SYSTEM$', "SYSTEM_COMPUTE_POOL_")
 _LEFT_ALONE = frozenset(
     {"ROLE", "DATABASE ROLE", "APPLICATION ROLE", "SERVICE ROLE", "INSTANCE ROLE", "SERVICE", "FUNCTION", "PROCEDURE", "APPLICATION"}
 )
@@ -84,6 +88,19 @@ def held_grants(rows: Iterable[Row]) -> frozenset[Grant]:
         if privilege != "OWNERSHIP":
             grants.add(Grant(on, "" if on == ACCOUNT else _stored_name(str(row.get("name", ""))), privilege))
     return frozenset(grants)
+
+
+def written_grants(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """What SHOW GRANTS TO ROLE lists, as a manifest's `privileges`: on the account, and on kinds of objects that a manifest can name."""
+    kinds = {on: kind for kind, on in reversed(_OBJECT_TYPES.items()) if kind not in _COMPOSITE and on != "INTEGRATION"}
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for grant in sorted(held_grants(rows)):
+        if grant.on == ACCOUNT or (grant.on in kinds and not grant.name.startswith(SYSTEM_PREFIXES)):
+            grouped.setdefault((grant.on, grant.name), []).append(grant.privilege)
+    return [
+        {"on": "account" if on == ACCOUNT else {"kind": kinds[on], "name": name_text(name)}, "privileges": privileges}
+        for (on, name), privileges in grouped.items()
+    ]
 
 
 def _stored_name(text: str) -> str:

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from controller.account import statements as sql
-from controller.account.snapshot import Describe, Row
+from controller.account.snapshot import Describe, Read, Row, Snapshot
 from controller.api.names import NameProblem, QualifiedName
 from controller.api.network import ExternalAccessIntegration, NetworkRule
 from controller.api.objects import DesiredObject
 from controller.kinds.base import FieldChange, Observation, Step, View
+from controller.kinds.exporting import name_text
 from controller.kinds.properties import Property, TableKind, as_bool, as_int, as_list, as_upper
 
 _FIXED = "a rule keeps its {0}: put the old value back in the manifest, give the new rule another name, or set metadata.replace: allowed"
 
 
-class NetworkRuleKind(TableKind):
+class _Described(TableKind):
+    """What export needs is told by DESCRIBE."""
+
+    def export_details(self, name: QualifiedName, row: Row) -> Iterable[Read]:
+        yield self.deep_question(name)
+
+
+class NetworkRuleKind(_Described):
     name: ClassVar[str] = "NetworkRule"
     manifest: ClassVar[type[NetworkRule]] = NetworkRule
     what: ClassVar[str] = "NETWORK RULE"
@@ -30,6 +38,10 @@ class NetworkRuleKind(TableKind):
     def deep_reads(self, obj: DesiredObject, view: View) -> Iterable[Describe]:
         if self.row(obj, view) is not None:
             yield Describe(self.what, obj.key.name.sql)
+
+    def export(self, name: QualifiedName, row: Row, snapshot: Snapshot) -> dict[str, Any] | None:
+        values = list(as_list(self.told_of(name, snapshot).get("value_list")))
+        return {**(super().export(name, row, snapshot) or {}), "values": values} if values else None
 
     def more_drift(self, obj: DesiredObject, row: Row, view: View) -> Iterable[FieldChange]:
         """By DESCRIBE where it was asked, else by the number of entries, which SHOW tells."""
@@ -45,7 +57,7 @@ class NetworkRuleKind(TableKind):
             yield FieldChange("values", f"{count} entries", list(wanted))
 
 
-class ExternalAccessIntegrationKind(TableKind):
+class ExternalAccessIntegrationKind(_Described):
     name: ClassVar[str] = "ExternalAccessIntegration"
     manifest: ClassVar[type[ExternalAccessIntegration]] = ExternalAccessIntegration
     what: ClassVar[str] = "EXTERNAL ACCESS INTEGRATION"
@@ -69,6 +81,12 @@ class ExternalAccessIntegrationKind(TableKind):
                 seen, wanted = sorted(map(_same_name, as_list(told[key]))), sorted(str(name) for name in _names(obj, path))
                 if [name for name in seen if name != "NONE"] != wanted:
                     yield FieldChange(path, seen, wanted)
+
+    def export(self, name: QualifiedName, row: Row, snapshot: Snapshot) -> dict[str, Any] | None:
+        told = {key.upper(): value for key, value in self.told_of(name, snapshot).items()}
+        lists = {path: [name_text(one) for one in as_list(told.get(key)) if one.upper() != "NONE"] for path, (key, _) in _LISTS.items()}
+        filled = {path: names for path, names in lists.items() if names}
+        return {**(super().export(name, row, snapshot) or {}), **filled} if lists["networkRules"] else None
 
     def update(self, obj: DesiredObject, seen: Observation, view: View) -> Sequence[Step]:
         paths = {change.path for change in seen.drift}

@@ -8,20 +8,22 @@ the one that the session itself uses is never dropped.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from controller.account import statements as sql
-from controller.account.snapshot import Missing, Row, Show
+from controller.account.snapshot import Missing, Read, Row, Show, Snapshot
 from controller.api.names import Identifier, QualifiedName
 from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.api.role import Role
 from controller.kinds.base import FieldChange, Health, Observation, Sql, Stalled, Step, View
 from controller.kinds.comments import marked_comment
-from controller.kinds.grants import Grant, held_grants, statements_for, surplus, wanted_grants
+from controller.kinds.exporting import name_text
+from controller.kinds.grants import Grant, held_grants, statements_for, surplus, wanted_grants, written_grants
 from controller.kinds.mark import split_comment
-from controller.kinds.properties import TableKind, Verdict
+from controller.kinds.properties import TableKind, Verdict, as_upper
 
 ADMINISTRATORS = frozenset({"ACCOUNTADMIN", "SECURITYADMIN"})
+SYSTEM = ADMINISTRATORS | {"ORGADMIN", "GLOBALORGADMIN", "SYSADMIN", "USERADMIN", "PUBLIC"}
 BOOTSTRAP = "run `snowcat bootstrap` and have an administrator run what it prints"
 
 
@@ -57,6 +59,24 @@ class RoleKind(TableKind):
             return Verdict(Health.HEALTHY, "", "Present")
         way_out = "" if manages_grants(view) else f"; {BOOTSTRAP}"
         return Verdict(Health.DEGRADED, f"lacks {', '.join(texts)}{way_out}", "MissingGrants")
+
+    # ---- export ----
+
+    def exported_name(self, row: Row) -> QualifiedName | None:
+        """None of Snowflake's own roles."""
+        return None if str(row.get("name")) in SYSTEM else super().exported_name(row)
+
+    def export_details(self, name: QualifiedName, row: Row) -> Iterable[Read]:
+        return (_held_by(name), _holders_of(name))
+
+    def export(self, name: QualifiedName, row: Row, snapshot: Snapshot) -> dict[str, Any] | None:
+        """Privileges on the account and on what manifests can name; grants on tables and the like are left to whoever gave them."""
+        spec = super().export(name, row, snapshot) or {}
+        privileges = written_grants(snapshot.rows(_held_by(name)))
+        holders = [(as_upper(one.get("granted_to")), name_text(f'"{one.get("grantee_name")}"')) for one in snapshot.rows(_holders_of(name))]
+        granted = {"roles": [who for what, who in holders if what == "ROLE"], "users": [who for what, who in holders if what == "USER"]}
+        granted = {what: names for what, names in granted.items() if names}
+        return {**spec, **({"privileges": privileges} if privileges else {}), **({"grantedTo": granted} if granted else {})}
 
     # ---- changes ----
 

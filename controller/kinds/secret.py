@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from controller.account import statements as sql
 from controller.account.redact import HIDDEN
-from controller.account.snapshot import Describe, Row
+from controller.account.snapshot import Describe, Read, Row, Snapshot
+from controller.api.base import ManagementPolicy
+from controller.api.names import QualifiedName
 from controller.api.objects import DesiredObject, Graph
 from controller.api.secret import Secret
 from controller.kinds.base import FieldChange, Gatherer, Observation, Sql, Stalled, Step, View
@@ -38,9 +41,9 @@ class SecretKind(TableKind):
     )
 
     def gather(self, obj: DesiredObject, graph: Graph, gatherer: Gatherer) -> SecretValue:
-        """The value, from where the manifest points to. Offline an absent one is no error: nothing is sent."""
+        """The value, from where the manifest points to; offline and where it is only observed none is needed: nothing is sent."""
         where = obj.manifest.spec.value_from
-        if gatherer.offline:
+        if gatherer.offline or obj.manifest.metadata.management_policy is ManagementPolicy.OBSERVE:
             return SecretValue(None, source_of(where))
         return read_value(where, obj.location.file.parent)
 
@@ -55,12 +58,26 @@ class SecretKind(TableKind):
     def more_drift(self, obj: DesiredObject, row: Row, view: View) -> Iterable[FieldChange]:
         mark = split_comment(row.get("comment"))[1]
         wanted = self.attributes(obj, view)["value"]
-        if mark is None or (wanted and mark.attributes.get("value") != wanted):
+        unknown = _value(obj, view).text is None and not view.snapshot.offline  # only observed: nobody can tell what it holds
+        if (mark is None and not unknown) or (mark is not None and wanted and mark.attributes.get("value") != wanted):
             yield FieldChange("value", "another value, or one that was not set by Snowcat", str(_value(obj, view)))
         question = Describe(self.what, obj.key.name.sql)
         described = view.snapshot.rows(question) if view.snapshot.asked(question) else ()
         if described and described[0].get("username") != obj.manifest.spec.username:
             yield FieldChange("username", described[0].get("username"), obj.manifest.spec.username)
+
+    def exported_name(self, row: Row) -> QualifiedName | None:
+        return super().exported_name(row) if as_upper(row.get("secret_type")) in _TYPES.values() else None
+
+    def export_details(self, name: QualifiedName, row: Row) -> Iterable[Read]:
+        yield self.deep_question(name)
+
+    def export(self, name: QualifiedName, row: Row, snapshot: Snapshot) -> dict[str, Any] | None:
+        """With a place-holder for the value, which nobody can read: a variable of the full name."""
+        spec = super().export(name, row, snapshot) or {}
+        variable = re.sub(r"[^A-Z0-9_]", "_", "_".join(part.text for part in name.parts).upper())
+        user = self.told_of(name, snapshot).get("username")
+        return {**spec, "valueFrom": {"env": variable}, **({"username": str(user)} if user else {})}
 
     def create(self, obj: DesiredObject, view: View) -> Sequence[Step]:
         (shown,) = super().create(obj, view)

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from controller.account import statements as sql
 from controller.account.snapshot import Row
+from controller.api.names import QualifiedName
 from controller.api.objects import DesiredObject, ObjectKey
 from controller.api.security_integration import SecurityIntegration
 from controller.kinds.base import Health, Observation, Sql, Step, View
@@ -39,6 +40,10 @@ class SecurityIntegrationKind(TableKind):
 
     def verdict(self, obj: DesiredObject, row: Row, view: View) -> Verdict:
         return Verdict(Health.HEALTHY, "enabled" if as_bool(row.get("enabled")) is not False else "disabled", "Present")
+
+    def exported_name(self, row: Row) -> QualifiedName | None:
+        """The one type that this kind is about."""
+        return super().exported_name(row) if "SNOWSERVICES_INGRESS" in (as_upper(row.get("type")) or "") else None
 
     def create(self, obj: DesiredObject, view: View) -> Sequence[Step]:
         (step,) = super().create(obj, view)

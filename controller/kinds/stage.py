@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from controller.account import statements as sql
 from controller.account.snapshot import Row
+from controller.api.names import QualifiedName
 from controller.api.objects import DesiredObject, Graph
 from controller.api.stage import Stage
 from controller.kinds.base import FieldChange, Gatherer, Observation, Sql, Step, View
@@ -79,6 +80,10 @@ class StageKind(TableKind):
         if "files" in {change.path for change in seen.drift}:
             return [UploadFiles(obj.key.name, _files(obj, view).uploads), *steps]
         return steps
+
+    def exported_name(self, row: Row) -> QualifiedName | None:
+        """Internal stages that last."""
+        return super().exported_name(row) if as_upper(row.get("type")) in ("INTERNAL", "INTERNAL NO CSE") else None
 
     def observed(self, row: Row) -> Mapping[str, Any]:
         return {column: row.get(column) for column in ("type", "directory_enabled")}
