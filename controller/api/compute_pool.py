@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from controller.api.base import Manifest, Scope, Spec
+from controller.api.parts import Name
 
 # Names of the 2023/24 preview and the families that took their place. Source: public examples of both times; none is accepted today.
 PREVIEW_FAMILIES = {
@@ -44,8 +45,12 @@ class ComputePoolSpec(Spec):
     instance_family: InstanceFamily = Field(description="Kind of node: `CPU_X64_XS`, `GPU_NV_S` …")
     min_nodes: int = Field(default=1, ge=1, description="Nodes that are kept while the pool is not suspended.")
     max_nodes: int = Field(default=1, ge=1, description="Nodes at most.")
+    application: Name | None = Field(default=None, description="Native app that has the pool for itself. Cannot be changed later.")
     auto_suspend_seconds: int = Field(default=3600, ge=0, description="Seconds without a service or job until it suspends; 0: never.")
     auto_resume: bool = Field(default=True, description="Resume when a service or job is submitted.")
+    idle: Literal["suspend"] | None = Field(
+        default=None, description="`suspend`: at once when nothing is left to run, and resumed when something wants to; made suspended."
+    )
     initially_suspended: bool = Field(default=False, description="Only looked at when the pool is created.")
     placement_group: str | None = Field(default=None, description="Availability zone, or `DISTRIBUTED`; changed only while suspended.")
     backup_instance_families: list[InstanceFamily] = Field(

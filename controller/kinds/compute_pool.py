@@ -10,11 +10,27 @@ from controller.account import statements as sql
 from controller.account.snapshot import Describe, Row, Show
 from controller.api.compute_pool import ComputePool
 from controller.api.names import QualifiedName
-from controller.api.objects import DesiredObject, ObjectKey
-from controller.kinds.base import FieldChange, Health, Observation, Sql, Stalled, Step, View, Waiting
-from controller.kinds.instance_families import family
+from controller.api.objects import DesiredObject, Graph, ObjectKey
+from controller.kinds.base import FieldChange, Health, Observation, Room, Sql, Stalled, Step, View, Waiting
+from controller.kinds.comments import renewed_comment
+from controller.kinds.instance_families import SHOWN, family
 from controller.kinds.mark import split_comment
-from controller.kinds.properties import Property, TableKind, Verdict, as_bool, as_int, as_upper, as_upper_list
+from controller.kinds.pool_room import begins_suspended, queue_attribute, room_of
+from controller.kinds.pool_use import runs_here
+from controller.kinds.properties import (
+    Property,
+    TableKind,
+    Verdict,
+    as_bool,
+    as_int,
+    as_name,
+    as_upper,
+    as_upper_list,
+    name_sql,
+    set_before,
+    stored_name,
+)
+from controller.kinds.tenants import SERVICES, strangers
 
 SYSTEM_POOLS = "SYSTEM_COMPUTE_POOL_"
 _NO_CAPACITY, _AT_MAXIMUM = "392507", "392508"
@@ -23,30 +39,38 @@ _WHILE_SUSPENDED = frozenset({"instanceFamily", "placementGroup"})
 
 
 class ComputePoolKind(TableKind):
-    """`resume=yes` in the mark says that the pool was suspended by us, to change what only a suspended pool takes, and must come back."""
+    """Source: docs.snowflake.com, sql-reference/sql/create-compute-pool, alter-compute-pool, show-compute-pools, desc-compute-pool.
+
+    `resume=yes` in the mark says that the pool was suspended by us, to change what only a suspended pool takes, and must come back."""
 
     name: ClassVar[str] = "ComputePool"
     manifest: ClassVar[type[ComputePool]] = ComputePool
     what: ClassVar[str] = "COMPUTE POOL"
     plural: ClassVar[str] = "COMPUTE POOLS"
     properties: ClassVar[tuple[Property, ...]] = (
+        Property(
+            "application", "FOR APPLICATION", name_sql, "application", as_name, stored_name, mutable=False, equals=False,
+            way_out="a pool is made for an application or for all, once: put the old value back in the manifest, choose another name, or "
+            "set metadata.replace: allowed",
+        ),
         Property("min_nodes", "MIN_NODES", sql.number, "min_nodes", as_int),
         Property("max_nodes", "MAX_NODES", sql.number, "max_nodes", as_int),
         Property("instance_family", "INSTANCE_FAMILY", sql.word, "instance_family", as_upper),
         Property("auto_resume", "AUTO_RESUME", sql.flag, "auto_resume", as_bool),
-        Property("initially_suspended", "INITIALLY_SUSPENDED", sql.flag, implied=False),
+        Property("initially_suspended", "INITIALLY_SUSPENDED", sql.flag, implied=False, read=begins_suspended),
         Property("auto_suspend_seconds", "AUTO_SUSPEND_SECS", sql.number, "auto_suspend_secs", as_int),
         Property("placement_group", "PLACEMENT_GROUP", sql.text, "placement_group", as_upper, as_upper, inherits=True),
         Property(
             "backup_instance_families", "BACKUP_INSTANCE_FAMILIES", sql.texts, "backup_instance_families", as_upper_list, as_upper_list
         ),
-    )
+    )  # fmt: skip
 
     def deep_reads(self, obj: DesiredObject, view: View) -> Iterable[Describe]:
         """Why a pool gets no nodes is told by DESCRIBE alone."""
         row = self.row(obj, view)
         if row is not None and as_upper(row.get("state")) not in {"IDLE", "ACTIVE", "SUSPENDED"}:
             yield Describe(self.what, obj.key.name.sql)
+        yield from strangers(view, obj.key.name.name.text)
 
     def attributes(self, obj: DesiredObject, view: View) -> dict[str, str]:
         """`resume=yes` from the SUSPEND of a running pool until the change is in."""
@@ -56,8 +80,27 @@ class ComputePoolKind(TableKind):
         return {**super().attributes(obj, view), "resume": "yes" if pending and (running or self._comes_back(row)) else ""}
 
     def more_drift(self, obj: DesiredObject, row: Row, view: View) -> Iterable[FieldChange]:
-        if as_upper(row.get("state")) in _STOPPED and self._comes_back(row) and not any(self._needs_suspension(obj, row)):
-            yield FieldChange("state", as_upper(row.get("state")), "resumed, as it was before its change")
+        changing = any(self._needs_suspension(obj, row))
+        if as_upper(row.get("state")) in _STOPPED and not changing and (self._comes_back(row) or self._should_run(obj, row, view)):
+            yield FieldChange("suspended", True, False)
+
+    def compared(self, obj: DesiredObject, row: Row) -> Row:
+        """A suspended pool may not show where its nodes will be: then the mark knows that the placement was set."""
+        mark = split_comment(row.get("comment"))[1]
+        hidden = as_upper(row.get("state")) == "SUSPENDED" and not row.get("placement_group") and not self._comes_back(row)
+        if hidden and obj.manifest.spec.placement_group is not None and "placementGroup" in set_before(mark):
+            return {column: value for column, value in row.items() if column != "placement_group"}
+        return row
+
+    @staticmethod
+    def _should_run(obj: DesiredObject, row: Row, view: View) -> bool:
+        """Not one that was suspended on purpose, nor one that suspends itself or was made suspended, unless services belong on it."""
+        spec, mark = obj.manifest.spec, split_comment(row.get("comment"))[1]
+        if spec.idle is not None or (mark is not None and {"paused", "held"} & mark.attributes.keys()):
+            return False
+        if runs_here(obj.key, view):
+            return True
+        return spec.auto_suspend_seconds == 0 and not spec.initially_suspended
 
     def verdict(self, obj: DesiredObject, row: Row, view: View) -> Verdict:
         state = as_upper(row.get("state")) or "UNKNOWN"
@@ -125,13 +168,13 @@ class ComputePoolKind(TableKind):
         drifted = {change.path for change in seen.drift}
         held_back = drifted & _WHILE_SUSPENDED
         state = as_upper(row.get("state")) if row is not None else None
-        if not held_back and "state" not in drifted:
+        if not held_back and "suspended" not in drifted:
             return self.alterations(obj, seen, view)
         if state == "SUSPENDED":
             # RESUME goes before the statement that takes `resume=yes` out of the mark, so that a crash in between is made good
             properties = self.alterations(obj, seen, view, comment=False)
             mark = self.alterations(obj, replace(seen, drift=()), view)
-            resume = [Sql(sql.alter(self.what, obj.key.name, "RESUME"))] if self._comes_back(row) else []
+            resume = [Sql(sql.alter(self.what, obj.key.name, "RESUME"))] if self._comes_back(row) or "suspended" in drifted else []
             return [*properties, *resume, *mark]
         live = self.alterations(obj, seen, view, skip=_WHILE_SUSPENDED)
         if state == "STOPPING":
@@ -144,7 +187,7 @@ class ComputePoolKind(TableKind):
         mark = split_comment(row.get("comment"))[1]
         for prop in self.properties:
             if prop.path in _WHILE_SUSPENDED and prop.path not in obj.manifest.metadata.ignore:
-                change = prop.drift(obj, row, mark)
+                change = prop.drift(obj, self.compared(obj, row), mark)
                 if change is not None:
                     yield change
 
@@ -161,7 +204,7 @@ class ComputePoolKind(TableKind):
             return 0.0, 0.0 if spec.initially_suspended else after
         running = as_upper(row.get("state")) not in _STOPPED
         if not running:
-            return 0.0, 0.0
+            return 0.0, after if any(change.path == "suspended" for change in seen.drift) else 0.0
         return _credits(as_upper(row.get("instance_family")) or "", as_int(row.get("min_nodes")) or 0), after
 
     def leftover_cost(self, key: ObjectKey, view: View) -> tuple[float | None, float | None] | None:
@@ -171,6 +214,32 @@ class ComputePoolKind(TableKind):
         if as_upper(row.get("state")) in _STOPPED:
             return 0.0, 0.0
         return _credits(as_upper(row.get("instance_family")) or "", as_int(row.get("min_nodes")) or 0), 0.0
+
+    def exported_name(self, row: Row) -> QualifiedName | None:
+        """Neither Snowflake's own pools nor those of an application."""
+        name = super().exported_name(row)
+        foreign = name is None or name.name.text.startswith(SYSTEM_POOLS) or bool(row.get("application"))
+        return None if foreign else name
+
+    # ---- room for what runs on it ----
+
+    def reads(self, obj: DesiredObject, graph: Graph) -> Iterable[Show]:
+        return (*super().reads(obj, graph), SHOWN, SERVICES)
+
+    def room(self, obj: DesiredObject, view: View) -> Room | None:
+        return room_of(obj, self.row(obj, view), view)
+
+    def hold(self, obj: DesiredObject, by: str, view: View) -> Sequence[Step]:
+        return (Sql(sql.alter(self.what, obj.key.name, "SUSPEND")),)
+
+    def release(self, obj: DesiredObject, view: View) -> Sequence[Step]:
+        return (Sql(sql.alter(self.what, obj.key.name, "RESUME")),)
+
+    def note_queue(self, obj: DesiredObject, queue: Sequence[str], view: View) -> Sequence[Step]:
+        row = self.row(obj, view)
+        current = str(row.get("comment") or "") if row is not None else ""
+        wanted = renewed_comment(obj, view, current, **{**self.attributes(obj, view), "queue": queue_attribute(queue)})
+        return (Sql(sql.alter_set(self.what, obj.key.name, [sql.equals("COMMENT", sql.text(wanted))])),) if wanted != current else ()
 
     # ---- dropping ----
 

@@ -66,6 +66,25 @@ def always(obj: DesiredObject) -> bool:
     return True
 
 
+# ---- names that are values ----
+
+
+def name_sql(value: str) -> str:
+    """A name as a person writes it, as SQL text."""
+    return Identifier.parse(value).sql
+
+
+def stored_name(value: str | None) -> str | None:
+    """The same as Snowflake stores it; None for none."""
+    return None if value is None else Identifier.parse(value).text
+
+
+def as_name(value: Any) -> str | None:
+    """A name in a column; None for NULL, '' and the text `null`."""
+    text = "" if value is None else str(value)
+    return text if text.lower() not in ("", "null") else None
+
+
 # ---- the table -------------------------------------------------------------------------------------------------------------------------
 
 

@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 from controller.account import statements as sql
 from controller.account.snapshot import Read, Row, Show
-from controller.api.names import Identifier, QualifiedName
+from controller.api.names import QualifiedName
 from controller.api.objects import DesiredObject
 from controller.api.warehouse import Warehouse, size_word
 from controller.kinds.base import Health, Observation, Sql, Step, View
-from controller.kinds.properties import Property, TableKind, Verdict, as_bool, as_int, as_upper
+from controller.kinds.properties import Property, TableKind, Verdict, as_bool, as_int, as_name, as_upper, name_sql, stored_name
 
 _SUSPENDED_ALREADY = frozenset({90064})
 
@@ -22,20 +22,6 @@ def size(value: Any) -> str | None:
 
 def _seconds(value: Any) -> int:
     return as_int(value) or 0  # NULL and 0 both mean never
-
-
-def _monitor(value: Any) -> str | None:
-    """SHOW gives the text `null` for none."""
-    text = "" if value is None else str(value)
-    return text if text.lower() not in ("", "null") else None
-
-
-def _identifier(value: str) -> str:
-    return Identifier.parse(value).sql
-
-
-def _stored(value: str | None) -> str | None:
-    return None if value is None else Identifier.parse(value).text
 
 
 def _text(value: Any) -> str | None:
@@ -66,7 +52,7 @@ class WarehouseKind(TableKind):
         Property("auto_suspend", "AUTO_SUSPEND", sql.number, "auto_suspend", _seconds),
         Property("auto_resume", "AUTO_RESUME", sql.flag, "auto_resume", as_bool),
         Property("initially_suspended", "INITIALLY_SUSPENDED", sql.flag),
-        Property("resource_monitor", "RESOURCE_MONITOR", _identifier, "resource_monitor", _monitor, _stored, inherits=True),
+        Property("resource_monitor", "RESOURCE_MONITOR", name_sql, "resource_monitor", as_name, stored_name, inherits=True),
         Property(
             "query_acceleration", "ENABLE_QUERY_ACCELERATION", sql.flag, "enable_query_acceleration", as_bool, implied=False, applies=_sized
         ),
@@ -106,6 +92,10 @@ class WarehouseKind(TableKind):
         suspend = Sql(sql.alter(self.what, obj.key.name, "SUSPEND"), tolerate=_SUSPENDED_ALREADY)
         resume = Sql(sql.alter(self.what, obj.key.name, "RESUME IF SUSPENDED"))
         return [suspend, *steps, *([] if obj.manifest.spec.auto_resume else [resume])]
+
+    def exported_name(self, row: Row) -> QualifiedName | None:
+        """Not the ones that Snowflake keeps for itself, such as SYSTEM$STREAMLIT_NOTEBOOK_WH."""
+        return None if str(row.get("name", "")).startswith("SYSTEM$") else super().exported_name(row)
 
     def verdict(self, obj: DesiredObject, row: Row, view: View) -> Verdict:
         state = as_upper(row.get("state")) or "UNKNOWN"

@@ -234,7 +234,7 @@ def _row(ctx: CommandContext, obj: CatalogueObject) -> list[Any]:
         obj.comment,
         str(props["application"] is not None).lower(),
         props["application"],
-        props["placement_group"],
+        None if pool.state == "SUSPENDED" else props["placement_group"],
         json.dumps(backups) if backups else None,
     ]
 
