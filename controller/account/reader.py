@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
-from controller.account.errors import AccountError, Denied, NotFound
+from controller.account.errors import AccountError, Denied, NotFound, TimedOut
 from controller.account.session import SessionPool
 from controller.account.snapshot import Missing, Read, Row
 from controller.account.tracing import carried
@@ -19,9 +19,10 @@ SHOW_LIMIT = 10_000
 
 
 def read(pool: SessionPool, reads: Iterable[Read]) -> dict[Read, tuple[Row, ...] | Missing]:
-    """The answer to each question. What is missing or may not be seen by this role answers `Missing`.
+    """The answer to each question. What is missing or may not be seen by this role answers `Missing`; what hung is left without an answer.
 
     Raises:
+        TimedOut: several questions, and all of them hung.
         AccountError: any other answer; of several, the first in the order of the questions. None is half an answer: the caller tries again.
     """
     wanted = list(dict.fromkeys(reads))
@@ -32,18 +33,24 @@ def read(pool: SessionPool, reads: Iterable[Read]) -> dict[Read, tuple[Row, ...]
         asked = [workers.submit(ask, pool, question) for question in wanted]
         try:
             answers = [question.result() for question in asked]
+            silent = [answer for answer in answers if isinstance(answer, TimedOut)]
+            if len(silent) == len(answers) > 1:
+                raise silent[0]
         except AccountError:
             workers.shutdown(wait=False, cancel_futures=True)  # each question to an account that is away takes its time
             raise
-    return dict(zip(wanted, answers, strict=True))
+    return {question: answer for question, answer in zip(wanted, answers, strict=True) if not isinstance(answer, TimedOut)}
 
 
-def _ask(pool: SessionPool, question: Read) -> tuple[Row, ...] | Missing:
+def _ask(pool: SessionPool, question: Read) -> tuple[Row, ...] | Missing | TimedOut:
     try:
         with pool.session() as session:
             rows = session.execute(question.sql).rows
     except (NotFound, Denied) as error:
         return Missing(error.message)
+    except TimedOut as error:
+        log.warning("a question hung", statement=question.sql, error=error.message)
+        return error
     if len(rows) >= SHOW_LIMIT:
         log.warning("answer cut by the account", statement=question.sql, rows=len(rows))
     return rows

@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import queue
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import snowflake.connector
 import structlog
-from snowflake.connector.errors import Error as DriverError
 
 from controller.account import statements
-from controller.account.connections import Connection
-from controller.account.counters import Counters
+from controller.account.connections import DRIVER_RETRIES, Connection
+from controller.account.counters import Counters, class_of_statement
+from controller.account.driver import DriverError, connector
 from controller.account.driver_errors import from_driver
-from controller.account.errors import AccountError, Denied, NotFound, Rejected, StageFull, Transient
+from controller.account.errors import AccountError, Denied, NotFound, Rejected, StageFull, TimedOut, Transient
+from controller.account.limits import Limits
+from controller.account.line import Line
 from controller.account.redact import redact
 from controller.account.snapshot import Row
 from controller.account.tracing import span
@@ -39,6 +42,13 @@ SESSION_PARAMETERS: Mapping[str, str | int | bool] = {
     "ABORT_DETACHED_QUERY": False,
 }
 _GONE = frozenset({390111, 390112, 390113, 390114, 390115, 250001, 250002})  # the session cannot be used again
+_SLOW_DOWN = frozenset({290429, 290503})  # HTTP 429 and 503: the driver has tried again for a while, and shows no Retry-After
+_SLOWER = 5.0  # seconds for which all sessions hold back then
+_CANCELLED = 604
+_CANCEL = 5.0  # seconds that a cancelled statement has to come back
+DRIVER_CANCELS = DRIVER_RETRIES
+"""Whether the driver cancels a statement itself (`timeout=` of `execute`): the 4.x line does. The 5.x line ignores it; there the session is
+broken off, and aborted by the next one."""
 
 
 class Statement(Protocol):
@@ -68,13 +78,16 @@ class Result:
         return next(iter(self.rows[0].values()), None) if self.rows else None
 
 
-@dataclass
+@dataclass(eq=False)
 class Session:
     """One open connection. Made by `open_session` or lent by a `SessionPool`."""
 
     driver: Any
     counters: Counters = field(default_factory=Counters)
+    line: Line = field(default_factory=Line)
+    limits: Limits = field(default_factory=Limits)
     alive: bool = True
+    aborted: bool = False  # by another session, after this one hung
 
     @property
     def role(self) -> str:
@@ -86,9 +99,10 @@ class Session:
         return str(getattr(self.driver, "session_id", ""))
 
     def execute(self, statement: Statement | str, parameters: Sequence[Any] | None = None) -> Result:
-        """Run one statement and fetch all its rows.
+        """Run one statement and fetch all its rows, once the token bucket lets it pass.
 
         Raises:
+            TimedOut: it took longer than its class may. It was cancelled; or nobody answered, and the session is broken off.
             AccountError: its subclass says what to do; message and statement hold no secret.
         """
         text, display, tolerate = (
@@ -102,16 +116,45 @@ class Session:
             return result
 
     def _send(self, text: str, parameters: Sequence[Any] | None, shown: str, tolerate: frozenset[int]) -> Result:
+        seconds = self.limits.timeouts.of(class_of_statement(text), warehouse=self.counters.with_warehouse)
+        bucket = self.limits.bucket
+        if bucket is not None and (wait := bucket.take()):
+            self.line.pause(wait)
+        self.cleared()
+        started, told = time.monotonic(), shown.partition("\n")[0]
         try:
-            with contextlib.closing(self.driver.cursor(snowflake.connector.DictCursor)) as cursor:
-                cursor.execute(text, parameters)
-                columns = tuple(str(column[0]).lower() for column in cursor.description or ())
-                rows = tuple({str(key).lower(): value for key, value in row.items()} for row in cursor.fetchall()) if columns else ()
-                return Result(columns, rows, str(cursor.sfqid or ""), cursor.rowcount)
+            return self.line.call(lambda: self._ask_driver(text, parameters, seconds), seconds + _CANCEL, told)
         except DriverError as error:
             if error.errno in tolerate:
                 return Result(tolerated=error.errno)
-            raise self._classed(error, shown) from None
+            classed = self._classed(error, shown)
+            if bucket is not None and classed.errno in _SLOW_DOWN:
+                bucket.pause(_SLOWER)
+            if classed.errno == _CANCELLED and time.monotonic() - started >= seconds:
+                message = f"{told}: cancelled after {seconds:g} seconds"
+                raise TimedOut(message, errno=classed.errno, sqlstate=classed.sqlstate, statement=shown) from None
+            raise classed from None
+        except Transient as error:
+            self.alive = False
+            raise type(error)(error.message, statement=shown) from None
+
+    def _ask_driver(self, text: str, parameters: Sequence[Any] | None, seconds: float) -> Result:
+        with contextlib.closing(self.driver.cursor(connector.DictCursor)) as cursor:
+            if DRIVER_CANCELS:
+                cursor.execute(text, parameters, timeout=math.ceil(seconds))
+            else:
+                cursor.execute(text, parameters)
+            columns = tuple(str(column[0]).lower() for column in cursor.description or ())
+            rows = tuple({str(key).lower(): value for key, value in row.items()} for row in cursor.fetchall()) if columns else ()
+            return Result(columns, rows, str(cursor.sfqid or ""), cursor.rowcount)
+
+    def cleared(self) -> None:
+        """Called right before a statement is sent, after any wait for the token bucket: here raises who may not send any more."""
+
+    def break_off(self) -> None:
+        """By any thread: the statement under way fails at once where it is waited for, and no other is sent."""
+        self.alive = False
+        self.line.break_off()
 
     def _classed(self, error: DriverError, shown: str) -> AccountError:
         classed = from_driver(error, shown)
@@ -183,10 +226,11 @@ class Session:
         Raises:
             Transient: the account gave none.
         """
+        self.cleared()
         rest = self.driver.rest
         own = (getattr(rest, "token", None), getattr(rest, "master_token", None))
         try:
-            answer = rest._token_request("ISSUE")
+            answer = self.line.call(lambda: rest._token_request("ISSUE"), self.limits.timeouts.read, "token request for the image registry")
         except DriverError as error:
             raise self._classed(error, "token request for the image registry") from None
         finally:
@@ -199,13 +243,29 @@ class Session:
         redact.learn([token])
         return json.dumps({"token": token, "expires_in": data.get("validityInSecondsST")})
 
-    def close(self) -> None:
+    def close(self, seconds: float = 10.0) -> None:
+        """Log out. A session that was broken off is left to a thread of its own."""
         self.alive = False
+        if self.line.broken:
+            threading.Thread(target=self._log_out, name="log-out", daemon=True).start()
+            return
+        with contextlib.suppress(AccountError):
+            self.line.call(self._log_out, seconds, "log out")
+        self.line.break_off()
+
+    def _log_out(self) -> None:
         with contextlib.suppress(DriverError, OSError):
             self.driver.close()
 
 
-def open_session(connection: Connection, *, role: str | None = None, counters: Counters | None = None, tag: str = TAG) -> Session:
+def open_session(
+    connection: Connection,
+    *,
+    role: str | None = None,
+    counters: Counters | None = None,
+    tag: str = TAG,
+    limits: Limits | None = None,
+) -> Session:
     """Log in, as the connection's own role or as `role`, with no secondary roles. `tag` is the QUERY_TAG of all its statements.
 
     Raises:
@@ -216,13 +276,17 @@ def open_session(connection: Connection, *, role: str | None = None, counters: C
     if role is not None:
         arguments["role"] = _as_login_name(role)
     redact.learn(connection.secrets())
+    limits, line = limits or Limits(), Line()
+    parameters = {**SESSION_PARAMETERS, "QUERY_TAG": tag}
+    told = f"login to {connection.address}"
     try:
-        driver = snowflake.connector.connect(**arguments, session_parameters={**SESSION_PARAMETERS, "QUERY_TAG": tag})
-    except DriverError as error:
+        driver = line.call(lambda: connector.connect(**arguments, session_parameters=parameters), limits.timeouts.login, told)
+    except AccountError:
+        raise
+    except (DriverError, OSError, ValueError, TypeError) as error:  # key files, certificates, sockets: raised as they are by the driver
+        line.break_off()
         raise connection.explain(error, role=role) from None
-    except (OSError, ValueError, TypeError) as error:  # key files, certificates, sockets: raised as they are by the driver
-        raise connection.explain(error, role=role) from None
-    session = Session(driver, counters or Counters())
+    session = Session(driver, counters or Counters(), line, limits)
     with contextlib.suppress(AccountError):  # accounts whose policy forbids the command have none active either
         session.execute("USE SECONDARY ROLES NONE")
     return session
@@ -246,16 +310,19 @@ class SessionPool:
         *,
         role: str | None = None,
         tag: str = TAG,
+        limits: Limits | None = None,
         opener: Callable[..., Session] = open_session,
     ) -> None:
         self.connection = connection
         self.size = size
         self.role = role
         self.tag = tag
+        self.limits = limits or Limits()
         self.counters = Counters()
         self._opener = opener
         self._idle: queue.LifoQueue[Session | None] = queue.LifoQueue()
-        self._open: set[int] = set()
+        self._lent: set[Session] = set()
+        self._hung: list[Session] = []  # broken off, and their threads have not come back
         self._lock = threading.Lock()
         self._closed = False
         self._wide: SessionPool | None = None
@@ -269,19 +336,69 @@ class SessionPool:
         Raises:
             AccountError: as `open_session`.
         """
-        if self._closed:
-            raise Transient("the pool of sessions is closed")
         slot = self._idle.get()
         try:
+            if self._closed:
+                raise Transient("the pool of sessions is closed")
             if slot is None or not slot.alive:
                 slot = None
-                slot = self._opener(self.connection, role=self.role, counters=self.counters.child(), tag=self.tag)
+                slot = self._fresh()
+            with self._lock:
+                self._lent.add(slot)
             yield slot
         finally:
-            if slot is not None and (not slot.alive or self._closed):
-                slot.close()
-                slot = None
+            if slot is not None:
+                with self._lock:
+                    self._lent.discard(slot)
+                if not slot.alive or self._closed:
+                    slot.close()
+                    self._hung += [slot] if slot.line.hanging else []
+                    slot = None
             self._idle.put(slot)
+
+    def _fresh(self) -> Session:
+        """A new session. One that hung before is aborted by it first, so that nothing it was sent takes effect any more.
+
+        Raises:
+            Transient: too many hang.
+            AccountError: as `open_session`.
+        """
+        with self._lock:
+            self._hung = [session for session in self._hung if session.line.hanging]
+            hung = list(self._hung)
+        if len(hung) >= 2 * self.size:
+            raise Transient(f"{len(hung)} sessions hang; no more are opened until some of them end")
+        session = self._opener(self.connection, role=self.role, counters=self.counters.child(), tag=self.tag, limits=self.limits)
+        for other in hung:
+            if other.id.isdigit() and not other.aborted:
+                other.aborted = True
+                with contextlib.suppress(AccountError):  # not every role may; then the statement may still end by itself
+                    session.execute(statements.call_system("ABORT_SESSION", int(other.id)))
+        return session
+
+    @property
+    def hung(self) -> int:
+        """Sessions whose last statement nobody answers, and whose threads are still there."""
+        return sum(session.line.hanging for session in self._hung)
+
+    def break_off(self) -> None:
+        """By any thread: whatever waits for the account fails now, and nothing more is sent."""
+        self._closed = True
+        with self._lock:
+            lent = list(self._lent)
+        for session in lent:
+            session.break_off()
+        if self._wide is not None:
+            self._wide.break_off()
+
+    def expire(self) -> None:
+        """By any thread: the idle sessions may have been ended by somebody else; the next ones are opened anew."""
+        with contextlib.suppress(queue.Empty):
+            slots = [self._idle.get_nowait() for _ in range(self._idle.qsize())]
+            for slot in slots:
+                self._idle.put(None)
+                if slot is not None:
+                    threading.Thread(target=slot.close, name="close", daemon=True).start()
 
     def wide(self) -> SessionPool:
         """A small pool beside this one whose sessions see with all roles of the user.
@@ -290,25 +407,30 @@ class SessionPool:
         """
         with self._lock:
             if self._wide is None:
-                self._wide = SessionPool(self.connection, 2, role=self.role, tag=self.tag, opener=self._open_wide)
+                self._wide = SessionPool(self.connection, 2, role=self.role, tag=self.tag, limits=self.limits, opener=self._open_wide)
                 self._wide.counters = self.counters
             return self._wide
 
-    def _open_wide(self, connection: Connection, *, role: str | None, counters: Counters, tag: str) -> Session:
-        session = self._opener(connection, role=role, counters=counters, tag=tag)
+    def _open_wide(self, connection: Connection, **how: Any) -> Session:
+        session = self._opener(connection, **how)
         with contextlib.suppress(Denied, Rejected):  # a policy of the account forbids it, or the session can have one role only
             session.execute("USE SECONDARY ROLES ALL")
         return session
 
-    def close(self) -> None:
-        """Close the idle sessions now and each lent one as it comes back."""
+    def close(self, seconds: float = 2.0) -> None:
+        """Close the idle sessions now, side by side and within so many seconds, and each lent one as it comes back."""
         self._closed = True
+        slots: list[Session | None] = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                slots.append(self._idle.get_nowait())
+        for _ in slots:
+            self._idle.put(None)
+        closing = [threading.Thread(target=slot.close, args=(seconds,), name="close", daemon=True) for slot in slots if slot is not None]
+        for thread in closing:
+            thread.start()
+        end = time.monotonic() + seconds
         if self._wide is not None:
-            self._wide.close()
-        for _ in range(self.size):
-            try:
-                slot = self._idle.get_nowait()
-            except queue.Empty:
-                return
-            if slot is not None:
-                slot.close()
+            self._wide.close(seconds)
+        for thread in closing:
+            thread.join(max(0.0, end - time.monotonic()))

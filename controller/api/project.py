@@ -28,6 +28,28 @@ class AccountSettings(Model):
     values: dict[ValueName, Any] = Field(default={}, description="Values of this account, over the project's.")
 
 
+class StatementSettings(Model):
+    """How many statements a daemon sends, reads and changes together."""
+
+    per_second: float = Field(default=200.0, gt=0, description="On average.")
+    burst: int = Field(default=400, ge=1, description="At once, after a quiet time.")
+
+
+class TimeoutSettings(Model):
+    """How long things may take before they are cancelled and tried again."""
+
+    read: Seconds = Field(default=60.0, ge=1, description="One SHOW, DESCRIBE, or SELECT without a warehouse.")
+    change: Seconds = Field(default=300.0, ge=1, description="One CREATE, ALTER, DROP or GRANT.")
+    transfer: Seconds = Field(default=1800.0, ge=1, description="One PUT, GET or COPY, and any statement in a warehouse.")
+    object: Seconds = Field(default=7200.0, ge=1, description="All steps of one object's change together, such as building an image.")
+
+
+class LeaseSettings(Model):
+    """Of all processes that work on the project, one leads: it holds a lease in `home`."""
+
+    seconds: Seconds = Field(default=15.0, description="Its period: renewed every third, taken over after a whole one. 0: no lease.")
+
+
 class ProjectSettings(Model):
     """`snowcat.yaml`."""
 
@@ -37,9 +59,11 @@ class ProjectSettings(Model):
         description="Name in the ownership marks: lower-case letters, digits, '-' and '_'. Never change it while objects exist."
     )
     role: Name = Field(description="Role that Snowcat works as; not ACCOUNTADMIN.")
-    home: Annotated[str, AfterValidator(_two_parts)] = Field(
-        default="snowcat.control", description="A schema that exists before the project's own database; made by bootstrap."
+    home: Annotated[str, AfterValidator(_two_parts)] | None = Field(
+        default="snowcat.control",
+        description="A schema that exists before the project's own database, for the lease; made by bootstrap. null: none, and no lease.",
     )
+    lease: LeaseSettings = Field(default=LeaseSettings(), description="Which of several processes works on the project.")
     warehouse: Name | None = Field(
         default=None, description="QUERY_WAREHOUSE of jobs and services, and for the few statements that need one."
     )
@@ -52,5 +76,7 @@ class ProjectSettings(Model):
     prune_share: float = Field(
         default=0.3, ge=0, le=1, description="Share of the project's objects that may vanish at once; more wait for `apply --allow-prune`."
     )
+    statements: StatementSettings = Field(default=StatementSettings(), description="The most statements that a daemon sends.")
+    timeouts: TimeoutSettings = Field(default=TimeoutSettings(), description="How long things may take.")
     values: dict[ValueName, Any] = Field(default={}, description="What `${name}` stands for; an account's own values go first.")
     accounts: dict[str, AccountSettings] = Field(default={}, description="`local` is chosen by --local, others by -c or --account.")

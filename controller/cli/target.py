@@ -13,6 +13,7 @@ from pathlib import Path
 import structlog
 
 from controller.account.connections import Connection, find_connection, local_connection
+from controller.account.limits import Limits, Timeouts, TokenBucket
 from controller.account.session import SessionPool
 from controller.api.project import ProjectSettings
 from controller.cli.errors import INVALID, Failure
@@ -103,12 +104,21 @@ def opened(target: Target, *, offline: bool = False) -> Iterator[Opened]:
     load = loader(target.folder, target.account, connection=connection.name, local=target.local)
     label = "local" if target.local else connection.account
     state = State(state_file(label, settings.project, target.local_account.controller_state if target.local else None))
-    pool = SessionPool(connection, SESSIONS, role=settings.role)
+    pool = SessionPool(connection, SESSIONS, role=settings.role, limits=limits_of(settings))
     try:
         yield Opened(target, settings, Engine(load, KINDS, state, pool, label, target.local), connection)
     finally:
         pool.close()
         state.close()
+
+
+def limits_of(settings: ProjectSettings) -> Limits:
+    """What the project file says of statements."""
+    timeouts = settings.timeouts
+    return Limits(
+        Timeouts(read=timeouts.read, change=timeouts.change, transfer=timeouts.transfer),
+        TokenBucket(settings.statements.per_second, settings.statements.burst),
+    )
 
 
 def connect(target: Target, settings: ProjectSettings) -> Connection:

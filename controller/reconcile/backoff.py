@@ -7,8 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from controller.account.errors import AccountError, AlreadyExists, LoginFailed, Transient
+from controller.account.errors import AccountError, AlreadyExists, LoginFailed, TimedOut, Transient
 from controller.kinds.base import KindError, Stalled, Waiting
+
+TIMEOUT = "Timeout"
+STUCK = "Stuck"
+INTERNAL = "InternalError"
 
 
 class FailureClass(StrEnum):
@@ -72,6 +76,8 @@ def classify(error: Exception) -> tuple[FailureClass, str]:
         return FailureClass.STALLED, error.reason
     if isinstance(error, KindError):
         return FailureClass.STALLED, "Stalled"
+    if isinstance(error, TimedOut):
+        return FailureClass.TRANSIENT, TIMEOUT
     if isinstance(error, (Transient, AlreadyExists, ConnectionError, TimeoutError)):
         return FailureClass.TRANSIENT, type(error).__name__
     if isinstance(error, LoginFailed):
@@ -80,4 +86,4 @@ def classify(error: Exception) -> tuple[FailureClass, str]:
         return FailureClass.STALLED, type(error).__name__
     if isinstance(error, OSError):
         return FailureClass.TRANSIENT, "LocalError"
-    return FailureClass.STALLED, "InternalError"
+    return FailureClass.STALLED, INTERNAL

@@ -20,7 +20,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Timing:
-    """The loop's periods in seconds.
+    """The loop's periods in seconds. `work` is the longest time for one object's change.
 
     `poll_first` to `poll_most`: how soon to look again while something is on its way, growing while nothing moves. `degraded`: how long
     `apply` waits for a degraded object to recover by itself. `grace`: how long a stop waits for statements under way.
@@ -32,5 +32,6 @@ class Timing:
     poll_factor: float = 1.4
     poke: float = 1.0
     degraded: float = 60.0
-    grace: float = 8.0
+    grace: float = 6.0
+    work: float = 7200.0
     prune_gap: float = 10.0

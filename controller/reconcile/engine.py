@@ -15,7 +15,7 @@ from controller.account.errors import Rejected
 from controller.account.reader import current_role, read
 from controller.account.redact import redact
 from controller.account.session import SessionPool
-from controller.account.snapshot import Missing, Read, Row
+from controller.account.snapshot import Read
 from controller.account.tracing import span
 from controller.api.objects import ObjectKey
 from controller.kinds.base import Kind, View
@@ -26,6 +26,7 @@ from controller.reconcile.observe import Answers, DeepReads, look, offline_view
 from controller.reconcile.plan import plan
 from controller.reconcile.prune import Rules
 from controller.reconcile.report import ObjectStatus
+from controller.reconcile.silent import Silent
 from controller.reconcile.state import State
 from controller.reconcile.status import Context, invalid, statuses
 
@@ -46,6 +47,7 @@ class Engine:
     deep: DeepReads = field(default_factory=DeepReads)
     allow_prune: int | None = None  # leftovers that a person has allowed to go at once
     permit: Permit | None = None  # what may be done in this run; None: whatever is planned
+    silent: Silent = field(default_factory=Silent)
     _role: str | None = None
 
     def load(self, *, keep: bool = True) -> Loaded:
@@ -77,13 +79,13 @@ class Engine:
             loaded.graph,
             facts,
             self.kinds,
-            lambda reads: _ask(pool, reads),
+            lambda reads: self._ask(pool, reads),
             self.deep,
             role=self._role,
             first=gatherer.answers,
             full=full,
             dropping=dropping,
-            ask_wide=lambda reads: _ask(pool.wide(), reads),
+            ask_wide=lambda reads: self._ask(pool.wide(), reads),
         )
 
     def plan(self, loaded: Loaded, view: View) -> Plan:
@@ -93,6 +95,27 @@ class Engine:
             now = plan(view, self.kinds, account=self.account, prune=rules, invalid=loaded.invalid, permit=self.permit)
             traced.set("snowcat.pending", len(now.pending))
         return now
+
+    def _ask(self, pool: SessionPool, reads: Iterable[Read]) -> Answers:
+        """All answers; a question that this account does not take, or not in time, is left without one, so that it costs only the objects
+        that need it.
+
+        Raises:
+            AccountError: the account cannot be read at all.
+        """
+        wanted = self.silent.without(reads)
+        try:
+            answers = read(pool, wanted)
+        except Rejected:
+            answers = {}
+            for question in wanted:
+                try:
+                    answers.update(read(pool, [question]))
+                except Rejected as error:
+                    log.warning("the account does not answer a question", sql=question.sql, error=redact(error.message))
+        else:
+            self.silent.note(wanted, answers)
+        return answers
 
     def assess(self) -> tuple[Loaded, Plan, list[ObjectStatus]]:
         """The files, the plan and the status of every object now, with what the daemon remembers of it. Changes nothing, not even the
@@ -106,25 +129,6 @@ class Engine:
         generations = self.state.generations(spec_hashes(now), keep=False)
         found = statuses(now, Context(self.state.failures(now.objects), {}, generations))
         return loaded, now, self.state.transitions([*found, *invalid_objects(loaded, now)], keep=False)
-
-
-def _ask(pool: SessionPool, reads: Iterable[Read]) -> Answers:
-    """All answers; a question that this account does not take is left without one, so that it costs only the objects that need it.
-
-    Raises:
-        AccountError: the account cannot be read at all.
-    """
-    wanted = list(reads)
-    try:
-        return read(pool, wanted)
-    except Rejected:
-        answers: dict[Read, tuple[Row, ...] | Missing] = {}
-        for question in wanted:
-            try:
-                answers.update(read(pool, [question]))
-            except Rejected as error:
-                log.warning("the account does not answer a question", sql=question.sql, error=redact(error.message))
-        return answers
 
 
 def spec_hashes(now: Plan) -> dict[ObjectKey, str]:

@@ -18,6 +18,7 @@ import structlog
 from controller.account.errors import NotFound
 from controller.account.redact import redact
 from controller.account.session import Result, Session, SessionPool, Statement
+from controller.api.objects import ObjectKey
 from controller.kinds.base import Effect, Sql
 from controller.reconcile.change import Action, Change
 from controller.reconcile.leadership import Alone, Interrupted, Leadership
@@ -25,7 +26,7 @@ from controller.reconcile.leadership import Alone, Interrupted, Leadership
 log = structlog.get_logger("snowcat.reconcile")
 
 
-@dataclass
+@dataclass(eq=False)
 class LoggedSession(Session):
     """A lent session that logs every statement once, those of effects too. `about` says for which object it is sent.
 
@@ -35,6 +36,9 @@ class LoggedSession(Session):
     about: Mapping[str, str] = field(default_factory=dict)
     leadership: Leadership = field(default_factory=Alone)
     last_id: str = ""
+
+    def cleared(self) -> None:
+        self.leadership.admit(self)
 
     def execute(self, statement: Statement | str, parameters: Sequence[Any] | None = None) -> Result:
         self.leadership.admit(self)
@@ -82,6 +86,13 @@ class Executor:
     pool: SessionPool
     stopping: threading.Event = field(default_factory=threading.Event)
     leadership: Leadership = field(default_factory=Alone)
+    _sessions: dict[ObjectKey, Session] = field(default_factory=dict)  # of the changes under way
+
+    def abort(self, key: ObjectKey) -> None:
+        """End the work on an object: its session is broken off, and every statement in it fails from now on."""
+        session = self._sessions.get(key)
+        if session is not None:
+            session.break_off()
 
     def run(self, change: Change, say: Callable[[str], None]) -> Done:
         """Do all steps. Never raises: the error is in the result."""
@@ -90,10 +101,12 @@ class Executor:
         statement_id, error = "", None
         try:
             with self.pool.session() as lent, tempfile.TemporaryDirectory(prefix="snowcat-") as folder:
-                session = LoggedSession(lent.driver, lent.counters, about=about, leadership=self.leadership)
+                session = LoggedSession(lent.driver, lent.counters, lent.line, lent.limits, about=about, leadership=self.leadership)
+                self._sessions[change.key] = session
                 try:
                     self._steps(change, WorkContext(session, Path(folder), say))
                 finally:
+                    del self._sessions[change.key]
                     lent.alive, statement_id = session.alive, session.last_id
         except Exception as caught:  # noqa: BLE001 - it is handed to the loop, which knows what to do about each class
             gone = isinstance(caught, NotFound) and change.action is Action.DELETE

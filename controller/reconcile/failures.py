@@ -7,12 +7,15 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
+from controller.account.errors import TimedOut
 from controller.account.redact import redact
 from controller.api.objects import ObjectKey
 from controller.reconcile import history
-from controller.reconcile.backoff import Backoff, Failure, FailureClass
+from controller.reconcile.backoff import INTERNAL, STUCK, Backoff, Failure, FailureClass
 from controller.reconcile.change import Action, Change, Plan
 from controller.reconcile.execute import Done
+from controller.reconcile.leadership import Interrupted
+from controller.reconcile.meter import Result
 from controller.reconcile.state import State
 from controller.reconcile.status import live_failure
 
@@ -46,6 +49,12 @@ class Failures:
         )
         return failure
 
+    def wake_waiting(self) -> None:
+        """Something became ready: what waited for it, or for anything else, may be tried again."""
+        for key, failure in self.known.items():
+            if failure.kind is FailureClass.WAITING:
+                self.known[key] = replace(failure, not_before=0.0)
+
     def resting(self, change: Change, now: float) -> bool:
         """Whether this change failed before and is not to be tried again yet."""
         failure = self.known.get(change.key)
@@ -70,3 +79,16 @@ class Failures:
     def next_tries(self, earliest: float) -> list[float]:
         """When the objects that are tried again by themselves are due."""
         return [max(failure.not_before, earliest) for failure in self.known.values() if failure.kind is not FailureClass.STALLED]
+
+
+def result_of(error: Exception | None, failure: Failure | None) -> Result:
+    """How a piece of work ended, for whoever counts. No failure was kept for work that somebody else goes on with."""
+    if error is None:
+        return Result.SUCCESS
+    if failure is None or isinstance(error, Interrupted):
+        return Result.REQUEUE
+    if isinstance(error, TimedOut) or failure.reason == STUCK:
+        return Result.TIMEOUT
+    if failure.kind is FailureClass.STALLED:
+        return Result.PANIC if failure.reason == INTERNAL else Result.TERMINAL
+    return Result.ERROR if failure.kind is FailureClass.TRANSIENT else Result.REQUEUE_AFTER

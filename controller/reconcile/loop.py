@@ -14,30 +14,31 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from controller.account.errors import AccountError
-from controller.account.redact import redact
 from controller.account.tracing import span
-from controller.api.objects import Location, ObjectKey
+from controller.api.objects import Location
 from controller.api.project import PROJECT_FILE
 from controller.manifests.problems import Problem
 from controller.reconcile import history
-from controller.reconcile.backoff import Backoff
-from controller.reconcile.change import Action, Plan
+from controller.reconcile.backoff import Backoff, FailureClass
+from controller.reconcile.change import Action, Change, Plan
 from controller.reconcile.clock import Clock, Timing
 from controller.reconcile.engine import Engine
 from controller.reconcile.events import Reason
 from controller.reconcile.execute import Executor
-from controller.reconcile.failures import Failures
+from controller.reconcile.failures import Failures, result_of
 from controller.reconcile.files import Loaded, NoProject
 from controller.reconcile.leadership import Alone, Interrupted, Leadership
 from controller.reconcile.looking import Looker
 from controller.reconcile.meter import Meter
 from controller.reconcile.prune import Absences
+from controller.reconcile.queue import WorkQueue, longest_chains
 from controller.reconcile.report import Listener, Report
 from controller.reconcile.reporter import Reporter
 from controller.reconcile.rest import Rest
 from controller.reconcile.workers import Workers
 
 log = structlog.get_logger("snowcat.reconcile")
+_LOOK_ENDS = 2.0  # seconds that a look has to come back after a stop
 _FOR_READING = 2  # sessions that no worker takes, so that long work never keeps the loop from looking
 
 
@@ -58,23 +59,37 @@ class Reconciler:
     _stop: threading.Event = field(default_factory=threading.Event)
     _dirty: bool = True
     _loaded: Loaded | None = None
+    _stopped_at: float | None = None
+    _cycle_took: float = 0.0
 
     def __post_init__(self) -> None:
         if self.engine.pool is None:
             raise ValueError("the loop needs an account; offline there is only a plan")
         self._executor = Executor(self.engine.pool, self._stop, self.leadership)
         workers = max(1, min(self.size, self.engine.pool.size - _FOR_READING))
-        self._workers = Workers(self._executor.run, self._wake.set, workers)
+        self._queue = WorkQueue(self.meter, self.clock.now)
+        self._workers = Workers(
+            self._queue,
+            self._executor.run,
+            self._work_ended,
+            self._executor.abort,
+            workers,
+            limit=self.timing.work,
+            now=self.clock.now,
+        )
+        self.meter.workers(workers)
         self._absences = Absences(self.timing.prune_gap)
         self._failures = Failures(self.engine.state, self.backoff)
         self._rest = Rest(self.timing, self._failures, self._absences)
         self._reporter = Reporter(self.engine.state, self.timing, self._failures, self._rest)
-        self._looker = Looker(self.engine, self._stop, self.timing.grace)
+        self._looker = Looker(self.engine, self._stop, min(_LOOK_ENDS, self.timing.grace))
 
     # ---- from outside --------------------------------------------------------------------------------------------------------------------
 
     def stop(self) -> None:
         """End soon: no new work; statements under way may finish within the grace."""
+        if self._stopped_at is None:
+            self._stopped_at = time.monotonic()
         self._stop.set()
         self._wake.set()
 
@@ -119,13 +134,16 @@ class Reconciler:
             with span("cycle"):
                 return self._cycle()
         finally:
-            self.meter.cycled(time.monotonic() - started)
+            self._cycle_took = time.monotonic() - started
+            self.meter.cycled(self._cycle_took)
 
     def _cycle(self) -> Report:
+        self._workers.watch()
         self._take_results()
         standing = self.leadership.standing()
         self.meter.leads(standing.leads)
         if not standing.leads:
+            self._queue.withdraw()
             return self._reporter.standby(self._loaded, self._workers.busy, standing)
         self._take_pokes()
         now = self.clock.now()
@@ -135,10 +153,11 @@ class Reconciler:
             self._loaded = self._load()
             self._rest.full_look(now)
         loaded = self._loaded
-        untouchable = set(self._workers.busy)  # what is being changed while we look is judged by the next look
+        self._queue.look_begins()
         try:
             view = self._looker.look(loaded, full=full)
         except AccountError as error:
+            self._queue.withdraw()
             return self._reporter.no_account(loaded, self._workers.busy, error)
         self._reporter.reached(loaded)
         plan = self.engine.plan(loaded, view)
@@ -148,7 +167,7 @@ class Reconciler:
         self._reporter.take_plan(plan)
         self._failures.compare(plan, self._workers.busy)
         if not self._stop.is_set():
-            self._hand_out(plan, untouchable, full)
+            self._hand_out(plan, full)
         unread = self.engine.deep.unread
         return self._reporter.looked(loaded, plan, dict(self._workers.busy), self.clock.now(), full=full, unread=unread)
 
@@ -170,19 +189,18 @@ class Reconciler:
             return replace(before, problems=(gone,))
         return loaded
 
-    def _hand_out(self, plan: Plan, untouchable: set[ObjectKey], full: bool) -> None:
+    def _hand_out(self, plan: Plan, full: bool) -> None:
+        """Put into the queue what can be done now. Only a full look finds leftovers; a lesser one keeps those that wait for a worker."""
         now = self.clock.now()
-        for change in plan.changes:
-            if self._workers.full:
-                return
-            if not change.runnable or change.key in untouchable or change.key in self._workers.busy:
-                continue
-            if self._failures.resting(change, now):
-                continue
-            if change.action is Action.DELETE and not (full and self._absences.confirmed(change.key, now)):
-                continue
-            log.info("change", object=str(change.key), action=change.action.value, reason=redact(change.reason))
-            self._workers.start(change)
+
+        def wanted(change: Change) -> bool:
+            if not change.runnable or self._failures.resting(change, now):
+                return False
+            confirmed = full and self._absences.confirmed(change.key, now)
+            return change.action is not Action.DELETE or confirmed or self._queue.queued(change)
+
+        self._queue.offer([change for change in plan.changes if wanted(change)], longest_chains(plan))
+        self._workers.staff()
 
     # ---- results and requests ------------------------------------------------------------------------------------------------------------
 
@@ -191,6 +209,7 @@ class Reconciler:
             key = done.change.key
             self.engine.deep.forget(key)
             generation = self._reporter.generations.get(key, 0)
+            failure = None
             if done.error is None:
                 self._failures.clear(key)
                 history.succeeded(self.engine.state, done, generation)
@@ -198,7 +217,10 @@ class Reconciler:
                 if done.change.action is Action.DELETE:
                     self._rest.full_look_due()  # what it was in may go now
             elif not isinstance(done.error, Interrupted) and self.leadership.may_mutate():  # else its session was ended by who leads now
-                self._failures.note(done, done.error, generation, self.clock.now())
+                failure = self._failures.note(done, done.error, generation, self.clock.now())
+                if failure.kind is FailureClass.TRANSIENT:
+                    self.meter.retried(key)
+            self.meter.reconciled(key, result_of(done.error, failure), done.seconds)
 
     def _take_pokes(self) -> None:
         for target in self.engine.state.take_pokes():
@@ -210,7 +232,11 @@ class Reconciler:
 
     def _wait(self, report: Report, end: float | None) -> None:
         """Wait for the next reason to look: a result, a file, a request, or the time."""
-        until = self._rest.next_look(report, self.clock.now(), working=bool(self._workers.busy), unread=self.engine.deep.unread)
+        now = self.clock.now()
+        until = self._rest.next_look(report, now, working=bool(self._workers.busy), unread=self.engine.deep.unread)
+        until = min(until, self._workers.watch())
+        if self._backlog:
+            until = min(until, now + max(self.timing.poll_first, self._cycle_took))
         if end is not None:
             until = min(until, end)
         while not self._wake.is_set() and (left := until - self.clock.now()) > 0:
@@ -218,10 +244,19 @@ class Reconciler:
             if self.engine.state.has_pokes():
                 return
 
+    @property
+    def _backlog(self) -> bool:
+        """Whether the workers have enough to do until the next look, so that not every result needs one."""
+        return len(self._queue) > self._workers.size
+
+    def _work_ended(self) -> None:
+        if not self._backlog:
+            self._wake.set()
+
     def _finish(self) -> None:
-        self._stop.set()
+        self.stop()
         self.abandoned = self._looker.abandoned
-        left = self._workers.join(self.timing.grace if not self.abandoned else 0.0)
+        left = self._workers.join(self.timing.grace - (time.monotonic() - (self._stopped_at or 0.0)))
         self._take_results()
         if left:
             self.abandoned = True

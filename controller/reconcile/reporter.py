@@ -55,6 +55,8 @@ class Reporter:
         history.compare(self.state, plan, found, self.before)
         found = self.state.transitions(found)
         self.rest.moved(_seen(found) != _seen(self.before.values()))
+        if any(status.ready and not (old and old.ready) for status in found for old in [self.before.get(status.key)]):
+            self.failures.wake_waiting()
         for key in self.before.keys() - {status.key for status in found}:
             self.state.forget(key)
         self.before = {status.key: status for status in found}

@@ -12,6 +12,8 @@ from controller.reconcile.failures import Failures
 from controller.reconcile.prune import Absences
 from controller.reconcile.report import Report
 
+_JITTER = 0.1  # share of a resync
+
 
 @dataclass
 class Rest:
@@ -27,8 +29,8 @@ class Rest:
         self.poll = self.timing.poll_first
 
     def full_look(self, now: float) -> None:
-        """One begins; the next is due a resync later."""
-        self.next_full = now + self.timing.resync
+        """One begins; the next is due a resync later at the latest, and somewhat sooner, so that many daemons do not beat together."""
+        self.next_full = now + self.timing.resync * (1 - _JITTER * self.failures.backoff.random())
 
     def full_look_due(self, at: float = 0.0) -> None:
         """The next look must be complete, from that time on."""
