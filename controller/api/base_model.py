@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from controller.api.base import LocalPath, Manifest, Model, Ref, Scope, Spec
-from controller.api.parts import ImageName, Resources
+from controller.api.parts import ImageName, Priority, Resources
 
 
 class HuggingFaceSource(Model):
@@ -53,6 +53,7 @@ class BaseModelSpec(Spec):
     image: ImageName | None = Field(default=None, description="The trainer's image, which the job uses.")
     external_access: list[Annotated[str, Ref("ExternalAccessIntegration")]] = Field(default=[], description="The job's way out.")
     resources: Resources | None = None
+    priority: Priority = 0
 
     @model_validator(mode="after")
     def _job_has_a_place(self) -> Self:

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from controller.api.base import Manifest, Model, Ref, Scope, Spec
-from controller.api.parts import Environment, ImageName, Resources
+from controller.api.parts import Environment, ImageName, Priority, Resources
 from training.config import Checkpoint, Columns, DeepSpeed, Evaluation, Lora, Method, Prompt, Training
 
 __all__ = ["FineTuneJob", "FineTuneJobSpec", "JobData", "JobOutput", "Prompt", "Retry"]
@@ -52,6 +52,7 @@ class FineTuneJobSpec(Spec):
     rerun_on: list[Literal["image"]] = Field(
         default=[], description="`image`: train again when the trainer's image changes; else that is only reported."
     )
+    priority: Priority = 0
     resources: Resources | None = None
     env: Environment = Field(default={}, description="More environment variables.")
     external_access: list[Annotated[str, Ref("ExternalAccessIntegration")]] = Field(default=[], description="Ways out of the account.")

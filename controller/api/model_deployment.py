@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from controller.api.base import Manifest, Model, Ref, Scope, Spec
-from controller.api.parts import Environment, ImageName, Instances, Name, Resources
+from controller.api.parts import Environment, ImageName, Instances, Name, Preemptible, Priority, Resources
 from training.config import Prompt
 
 
@@ -51,6 +51,8 @@ class ModelDeploymentSpec(Spec):
     compute_pool: Annotated[str, Ref("ComputePool")] = Field(description="Where it runs.")
     image: ImageName = Field(description="The server's image.")
     instances: Instances = Instances()
+    priority: Priority = 0
+    preemptible: Preemptible = False
     function: SqlFunction = Field(description="The SQL functions in front of it.")
     prompt: Prompt | None = Field(default=None, description="How a bare prompt becomes the model's input; the job's own for `fromJob`.")
     max_new_tokens: int | None = Field(default=None, ge=1, description="Longest answer.")

@@ -61,6 +61,11 @@ PartName = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$")]
 
 AbsolutePath = Annotated[str, Field(pattern=r"^/")]
 
+Priority = Annotated[
+    int, Field(ge=-1000, le=1000, description="Who goes first where a pool has no room for all: the higher; of equal ones who came first.")
+]
+Preemptible = Annotated[bool, Field(description="May be suspended to make room for what has a higher priority, and is resumed after it.")]
+
 Memory = Annotated[str, AfterValidator(_memory)]
 Cpu = Annotated[str, BeforeValidator(_cpu, json_schema_input_type=str | float)]
 Environment = Annotated[dict[str, str], BeforeValidator(_texts, json_schema_input_type=dict[str, str | float | bool])]

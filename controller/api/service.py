@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Field, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
 
 from controller.api.base import LocalPath, Manifest, Model, Ref, Scope, Spec
+from controller.api.parts import Preemptible, Priority
 from controller.api.specification import ALL_ENDPOINTS, ImageReference, Specification
 
 TemplateValue = Annotated[
@@ -68,6 +69,8 @@ class ServiceSpec(Spec):
     usage: list[Annotated[ServiceUse, BeforeValidator(_plain_role, json_schema_input_type=ServiceUse | str)]] = Field(
         default=[], description="Roles that may call endpoints: `{role, serviceRole}`, or a role's name for all endpoints."
     )
+    priority: Priority = 0
+    preemptible: Preemptible = False
     comment: str | None = None
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from controller.api.base import LocalPath, Manifest, Ref, Scope, Spec
-from controller.api.parts import Environment, ImageName, Resources
+from controller.api.parts import Environment, ImageName, Preemptible, Priority, Resources
 
 
 class WorkspaceSpec(Spec):
@@ -18,6 +18,8 @@ class WorkspaceSpec(Spec):
         default=[], description="Notebooks to upload, relative to the manifest; patterns may be used."
     )
     resources: Resources | None = None
+    priority: Priority = 0
+    preemptible: Preemptible = False
     env: Environment = Field(default={}, description="More environment variables.")
     external_access: list[Annotated[str, Ref("ExternalAccessIntegration")]] = Field(default=[], description="Ways out of the account.")
 

@@ -20,9 +20,10 @@ from controller.account.snapshot import Show
 from controller.api.base_model import BaseModel, BaseModelSpec
 from controller.api.names import QualifiedName
 from controller.api.objects import DesiredObject, Graph, ObjectKey
-from controller.kinds.base import Effect, EffectContext, Gatherer, Health, Inventory, Kind, Observation, Stalled, Step, View, Waiting
+from controller.kinds.base import Effect, EffectContext, Gatherer, Health, Inventory, Kind, Load, Observation, Stalled, Step, View, Waiting
 from controller.kinds.comments import marked_comment
 from controller.kinds.image import image_path
+from controller.kinds.jobs.room import job_load
 from controller.kinds.jobs.service import HOPELESS, JobFact, JobRequest, Mount, gather_job, job_name, last_progress
 from controller.kinds.jobs.status import drop_jobs, job_inventory, jobs_of, observe_jobs
 from controller.kinds.references import name_of, names_of, warehouse_of
@@ -164,6 +165,10 @@ class BaseModelKind(Kind):
             access=names_of(obj, "externalAccess"),
         )
         return (request.statement(marked_comment(obj, view, run=fact.identity, attempt=str(due.attempt))),)
+
+    def load(self, obj: DesiredObject, view: View) -> Load | None:
+        spec = _spec(obj)
+        return job_load(obj, view, spec.resources, stages=1, priority=spec.priority) if spec.via == "job" else None
 
     def delete(self, key: ObjectKey, view: View) -> Sequence[Step]:
         return drop_jobs(key, view)

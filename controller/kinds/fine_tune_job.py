@@ -19,11 +19,12 @@ from controller.api.fine_tune_job import FineTuneJob, FineTuneJobSpec
 from controller.api.names import QualifiedName
 from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.kinds import base_model
-from controller.kinds.base import FieldChange, Gatherer, Inventory, Kind, KindError, Observation, Stalled, Step, View
+from controller.kinds.base import FieldChange, Gatherer, Inventory, Kind, KindError, Load, Observation, Stalled, Step, View
 from controller.kinds.comments import marked_comment
 from controller.kinds.dataset import DatasetFact, dataset_fact, table_of
 from controller.kinds.image import image_fact, image_path
 from controller.kinds.instance_families import Family, family
+from controller.kinds.jobs.room import job_load
 from controller.kinds.jobs.run_changes import differing, newest_other, remember_parts
 from controller.kinds.jobs.service import JobFact, JobRequest, Mount, gather_job, job_name
 from controller.kinds.jobs.status import OUTDATED, Jobs, drop_jobs, job_inventory, jobs_of, observe_jobs
@@ -162,6 +163,11 @@ class FineTuneJobKind(Kind):
             warehouse=warehouse_of(obj, view),
             access=names_of(obj, "externalAccess"),
         )
+
+    def load(self, obj: DesiredObject, view: View) -> Load | None:
+        spec, node = _spec(obj), family_of(obj, "computePool", view)
+        gpus = node.gpus if node is not None else 0
+        return job_load(obj, view, spec.resources, stages=2, family=node, gpus=gpus, replicas=spec.replicas, priority=spec.priority)
 
     def delete(self, key: ObjectKey, view: View) -> Sequence[Step]:
         return drop_jobs(key, view)

@@ -97,6 +97,8 @@ class ModelDeploymentKind(Kind):
             "minInstances": spec.instances.min,
             "maxInstances": spec.instances.max or spec.instances.min,
             "externalAccess": spec.external_access,
+            "priority": spec.priority,
+            "preemptible": spec.preemptible,
         }
         image = [obj.references["image"]] if "image" in obj.references else []
         waits_for = (*served.waits_for, *image)

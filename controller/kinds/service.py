@@ -16,19 +16,19 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 from controller.account import statements as sql
-from controller.account.snapshot import Describe, Missing, Row, Show
+from controller.account.snapshot import Describe, Missing, Read, Row, Show, Snapshot
 from controller.api.names import Identifier, QualifiedName
 from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.api.service import Service, ServiceSpec
 from controller.api.specification import ALL_ENDPOINTS, Container, ImageReference
-from controller.kinds.base import Effect, EffectContext, FieldChange, Gatherer, KindError, Observation, Sql, Step, View, Waiting
+from controller.kinds.base import Effect, EffectContext, FieldChange, Gatherer, KindError, Load, Observation, Sql, Step, View, Waiting
 from controller.kinds.image import image_path
 from controller.kinds.instance_families import Family, family
 from controller.kinds.mark import Mark, join_comment, split_comment
 from controller.kinds.properties import Property, TableKind, Verdict, as_bool, as_int, as_upper, as_upper_list
 from controller.kinds.references import name_of, names_of, schema_of, warehouse_of
 from controller.kinds.service_health import find, look_closer, services_in, verdict
-from controller.kinds.services import comparison, images, source, specification, volumes
+from controller.kinds.services import comparison, exported, images, room, source, specification, volumes
 
 VERSION_LABEL = "snowcat/version"
 """Label of a deployment's service: what it serves. Kept in the mark as `version=`, since SHOW does not tell the specification."""
@@ -76,6 +76,13 @@ class _Instances(Property):
         return FieldChange(self.path, seen, wanted, immutable=fixed, way_out=way_out if fixed else "")
 
 
+class _AutoResume(Property):
+    """Off while the service is suspended to make room for another; see `services.room`."""
+
+    def drift(self, obj: DesiredObject, row: Row, mark: Mark | None) -> FieldChange | None:
+        return None if mark is not None and "held" in mark.attributes else super().drift(obj, row, mark)
+
+
 class ServiceKind(TableKind):
     """Source: docs.snowflake.com, sql-reference/sql/create-service, alter-service, show-services, desc-service, drop-service."""
 
@@ -94,7 +101,7 @@ class ServiceKind(TableKind):
             lambda names: sorted(name.text for name in names or ()),
             read=lambda obj: [name.name for name in names_of(obj, "externalAccess")],
         ),
-        Property("auto_resume", "AUTO_RESUME", sql.flag, "auto_resume", as_bool, implied=True),
+        _AutoResume("auto_resume", "AUTO_RESUME", sql.flag, "auto_resume", as_bool, implied=True),
         _Instances("min_instances", "MIN_INSTANCES", sql.number, "min_instances", as_int),
         _Instances("min_ready_instances", "MIN_READY_INSTANCES", sql.number, "min_ready_instances", as_int),
         _Instances("max_instances", "MAX_INSTANCES", sql.number, "max_instances", as_int),
@@ -282,6 +289,31 @@ class ServiceKind(TableKind):
         steps += self.alterations(obj, seen, view, more=clauses)
         steps += [NoteDigest(obj.key.name)] if respecified else []
         return [*steps, Sql(sql.alter(self.what, obj.key.name, "RESUME"))] if "suspended" in paths else steps
+
+    # ---- its place on the pool ----
+
+    def load(self, obj: DesiredObject, view: View) -> Load | None:
+        return room.load_of(obj, view)
+
+    def hold(self, obj: DesiredObject, by: str, view: View) -> Sequence[Step]:
+        row = self.row(obj, view)
+        return room.hold(obj, row, by, self.attributes(obj, view), view) if row is not None else ()
+
+    def release(self, obj: DesiredObject, view: View) -> Sequence[Step]:
+        row = self.row(obj, view)
+        return room.release(obj, row, self.attributes(obj, view), view) if row is not None else ()
+
+    def exported_name(self, row: Row) -> QualifiedName | None:
+        return super().exported_name(row) if exported.is_manifest_like(row) else None
+
+    def export_details(self, name: QualifiedName, row: Row) -> Iterable[Read]:
+        yield self.deep_question(name)
+
+    def export(self, name: QualifiedName, row: Row, snapshot: Snapshot) -> dict[str, Any] | None:
+        """None where this role may not see the specification."""
+        document = _parsed(self.told_of(name, snapshot).get("spec"))
+        spec = super().export(name, row, snapshot)
+        return None if document is None or spec is None else {**spec, **exported.service_spec(row, document, name.parent)}
 
     def delete(self, key: ObjectKey, view: View) -> Sequence[Step]:
         questions = (self.show(key.name), *self.inventory_reads())

@@ -18,7 +18,7 @@ from controller.kinds.base import Room, View
 from controller.kinds.comments import from_attribute, marked_name
 from controller.kinds.mark import Mark, split_comment
 from controller.kinds.properties import as_bool, as_int, as_upper
-from controller.kinds.services.specification import parse
+from controller.kinds.services.comparison import parse
 from controller.kinds.sizes import DEFAULT, Size, of_specification
 
 SERVICES = Show("SERVICES", "ACCOUNT")

@@ -96,6 +96,8 @@ class WorkspaceKind(Kind):
                 }
             },
             "externalAccess": spec.external_access,
+            "priority": spec.priority,
+            "preemptible": spec.preemptible,
         }
         waits_for = [obj.references[path] for path in ("image", "stage") if path in obj.references]
         return (service_child(obj, document, common_references(obj), waits_for),)
