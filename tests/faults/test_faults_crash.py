@@ -1,0 +1,47 @@
+"""kill -9 between any two statements of the lab's apply and destroy: what is started again ends at the same account.
+
+A deep run goes through every boundary; otherwise a few are drawn.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from faults_crash import MOST, Unbroken, differences, kill_at, numbers, run_unbroken
+from faults_lab import LEASE, LightLab
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Unbroken:
+    return run_unbroken(tmp_path_factory.mktemp("unbroken"))
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> LightLab:
+    return LightLab(tmp_path)
+
+
+@pytest.mark.deep
+def test_every_boundary_is_among_those_tried(unbroken: Unbroken) -> None:
+    assert unbroken.changes >= 40 and unbroken.transfers >= 10 and unbroken.drops >= 15, "the lab is less than it was"
+    assert unbroken.changes + unbroken.transfers <= MOST
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("number", numbers())
+def test_killed_on_the_way_there_and_back(lab: LightLab, unbroken: Unbroken, number: int) -> None:
+    there, back = unbroken.there(number), unbroken.back(number)
+    lab.account.start()
+    try:
+        kill_at(lab, there, unbroken.transfers if there.transfer else unbroken.changes, "apply")
+        lab.finish("apply")
+        assert differences(unbroken.applied, lab.portrait()) == [], f"killed at {there}:\n{lab.story()}"
+        last = lab.faults.statements()[-1]["n"]
+        lab.finish("apply")
+        assert [text for text in lab.changes(last) if LEASE not in text] == [], "nothing is left to do"
+        kill_at(lab, back, unbroken.drops, "destroy", "--yes")
+        lab.finish("destroy", "--yes")
+        assert differences(unbroken.destroyed, lab.portrait()) == [], f"killed at {back}:\n{lab.story()}"
+    finally:
+        lab.account.stop()
