@@ -393,12 +393,14 @@ class SessionPool:
 
     def expire(self) -> None:
         """By any thread: the idle sessions may have been ended by somebody else; the next ones are opened anew."""
+        slots: list[Session | None] = []
         with contextlib.suppress(queue.Empty):
-            slots = [self._idle.get_nowait() for _ in range(self._idle.qsize())]
-            for slot in slots:
-                self._idle.put(None)
-                if slot is not None:
-                    threading.Thread(target=slot.close, name="close", daemon=True).start()
+            while True:
+                slots.append(self._idle.get_nowait())
+        for slot in slots:
+            self._idle.put(None)
+            if slot is not None:
+                threading.Thread(target=slot.close, name="close", daemon=True).start()
 
     def wide(self) -> SessionPool:
         """A small pool beside this one whose sessions see with all roles of the user.

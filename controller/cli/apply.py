@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import logging
-import os
-import signal
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 import structlog
 import typer
 
 from controller.cli.errors import FAILED, INTERRUPTED, INVALID
 from controller.cli.keep_plan import hold_to, say_refused
+from controller.cli.leading import leading, sharing
 from controller.cli.live import PlainView, view
 from controller.cli.options import LogFormat
 from controller.cli.serving import observable
+from controller.cli.stopping import Stopping, end_at_once
 from controller.cli.target import Opened, Target, opened
 from controller.manifests.watch import Watcher
 from controller.reconcile.clock import Timing
+from controller.reconcile.leadership import Leadership
+from controller.reconcile.lease import Lease
+from controller.reconcile.lease_mark import Mode
 from controller.reconcile.log import configure, say_always
 from controller.reconcile.loop import Reconciler
 from controller.reconcile.meter import Meter
@@ -47,25 +47,24 @@ def apply(target: Target, timeout: float | None, how: Manner) -> int:
         Failure: the saved plan cannot be kept to; nothing was changed.
     """
     configure(as_json=False, level=logging.INFO if how.verbose else logging.ERROR)
-    with opened(target) as project:
+    with opened(target) as project, leading(project, timeout) as (leadership, left):
         project.engine.allow_prune = how.allow_prune
         promise = hold_to(project, how.plan) if how.plan is not None else None
-        code = _until_settled(project, timeout, how)
+        report = _until_settled(project, leadership, left, how)
+    code = INTERRUPTED if report is None else verdict(report, timeout)
     if promise is not None:
         say_refused(promise)
     return code
 
 
-def _until_settled(project: Opened, timeout: float | None, how: Manner) -> int:
-    with PlainView() if how.verbose else view() as shown:
-        reconciler = _reconciler(project, shown)
-        with _stopped_by_signals(reconciler) as caught:
-            report = reconciler.run(until_settled=True, timeout=timeout)
-        if caught:
-            _end_if_abandoned(reconciler, INTERRUPTED)
-    if caught:
-        return INTERRUPTED
-    return verdict(report, timeout)
+def _until_settled(project: Opened, leadership: Leadership, timeout: float | None, how: Manner) -> Report | None:
+    """The last report; None when it was interrupted."""
+    with PlainView() if how.verbose else view() as shown, Stopping(INTERRUPTED) as stopping:
+        reconciler = _reconciler(project, leadership, shown)
+        stopping.attach(reconciler)
+        report = reconciler.run(until_settled=True, timeout=timeout)
+        _let_go(reconciler, project)
+    return None if stopping.caught else report
 
 
 def verdict(report: Report, timeout: float | None) -> int:
@@ -92,32 +91,44 @@ def verdict(report: Report, timeout: float | None) -> int:
 def run(target: Target, log_format: LogFormat, listen: str | None = None) -> int:
     """Reconcile until stopped by SIGINT or SIGTERM; a second signal ends at once. `listen`: where metrics and health are served."""
     configure(as_json=log_format is LogFormat.JSON)
-    with opened(target) as project, observable(project, listen) as (meter, listeners):
+    with Stopping(0) as stopping:
+        abandoned = _run(target, listen, stopping)
+        log.info("stopped")
+        if abandoned:
+            end_at_once(0)
+    return 0
+
+
+def _run(target: Target, listen: str | None, stopping: Stopping) -> bool:
+    """Whether work was left in a thread that may hang."""
+    with opened(target) as project, observable(project, listen) as (meter, listeners), sharing(project, Mode.RUN) as leadership:
         say_always(project=project.settings.project)
-        reconciler = _reconciler(project, _Narrator(), *listeners, meter=meter)
+        reconciler = _reconciler(project, leadership, _Narrator(), *listeners, meter=meter)
         log.info("started", account=project.engine.account, folder=str(_root(project)))
         watcher = Watcher(_watched(project), reconciler.files_changed)
         watcher.start()
         try:
-            with _stopped_by_signals(reconciler):
-                reconciler.run()
+            stopping.attach(reconciler)
+            reconciler.run()
         finally:
             watcher.stop()
-        log.info("stopped")
-        _end_if_abandoned(reconciler, 0)
-    return 0
+            _let_go(reconciler, project)
+    return reconciler.abandoned
 
 
-def _end_if_abandoned(reconciler: Reconciler, code: int) -> None:
-    """A statement that hangs in a thread must not keep the process from ending; nothing is lost by leaving it."""
+def _let_go(reconciler: Reconciler, project: Opened) -> None:
+    """Of what does not come back: its statements must not keep sessions, and the process, from ending. Who leads next ends its sessions."""
     if reconciler.abandoned:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        reconciler.leadership.release(quiet=False)
+        project.pool.break_off()
 
 
-def _reconciler(project: Opened, *listeners: Listener, meter: Meter | None = None) -> Reconciler:
-    return Reconciler(project.engine, listeners=listeners, timing=Timing(resync=project.settings.resync), meter=meter or Meter())
+def _reconciler(project: Opened, leadership: Leadership, *listeners: Listener, meter: Meter | None = None) -> Reconciler:
+    timing = Timing(resync=project.settings.resync, work=project.settings.timeouts.object)
+    reconciler = Reconciler(project.engine, listeners=listeners, timing=timing, leadership=leadership, meter=meter or Meter())
+    if isinstance(leadership, Lease):
+        leadership.changed = reconciler.files_changed
+    return reconciler
 
 
 def _root(project: Opened) -> Path:
@@ -160,24 +171,3 @@ class _Narrator:
         if settled and self._settled is not True:
             log.info("all objects are ready", objects=len(report.statuses))
         self._settled = settled
-
-
-@contextmanager
-def _stopped_by_signals(reconciler: Reconciler) -> Iterator[list[int]]:
-    """SIGINT and SIGTERM stop the loop cleanly; a second one ends the process. The list holds what was caught."""
-    caught: list[int] = []
-
-    def stop(number: int, _: FrameType | None) -> None:
-        if caught:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-        caught.append(number)
-        reconciler.stop()
-        sys.stderr.write("stopping; once more ends at once\n")
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -46,10 +46,12 @@ class PlainView:
         return None
 
     def __call__(self, report: Report) -> None:
-        for text in (*report.problems, *([f"account: {report.error}"] if report.error else [])):
+        texts = [*report.problems, *([f"account: {report.error}"] if report.error else [])]
+        texts += [f"standing by: {report.standby}"] if report.standby and not report.error else []
+        for text in texts:
             if text not in self._said:
                 self._line(text)
-        self._said = {*report.problems, *([f"account: {report.error}"] if report.error else [])}
+        self._said = set(texts)
         for status in report.statuses:
             tenth = None if status.progress is None else int(status.progress * 10)
             stable = status.message if status.progress is None else ""
@@ -130,7 +132,7 @@ def tree(report: Report, seconds: float, height: int, width: int) -> Table:
     ready = sum(status.ready for status in report.statuses)
     tail = f"{ready} of {len(report.statuses)} ready, {int(seconds) // 60}:{int(seconds) % 60:02d}"
     tail += f", {left_out} not shown" if left_out else ""
-    table.add_row(Text(tail, style="bold"), "", "", "", Text(report.error, style="red"))
+    table.add_row(Text(tail, style="bold"), "", "", "", Text(report.error or report.standby, style="red"))
     return table
 
 

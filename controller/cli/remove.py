@@ -9,6 +9,7 @@ import typer
 from controller.account.redact import redact
 from controller.api.objects import ObjectKey
 from controller.cli.errors import FAILED, Failure
+from controller.cli.leading import leading
 from controller.cli.target import Target, opened
 from controller.cli.words import one_key
 from controller.reconcile.destroy import Destroyer, Removal
@@ -33,7 +34,10 @@ def remove(target: Target, text: str | None, yes: bool, timeout: float | None) -
             return FAILED if now.refused or (only and now.kept) else 0
         if not yes and not typer.confirm(_question(now, only, target, project.settings.project)):
             raise Failure("nothing was dropped")
-        done = destroyer.run(only, timeout=timeout)
+        with leading(project, timeout) as (destroyer.leadership, left):
+            done = destroyer.run(only, timeout=left)
+            if only is None and done.clean:
+                destroyer.leadership.release(drop=True)
     for key, why in done.refused.items():
         typer.echo(redact(f"{key}: not dropped: {why}"), err=True)
     for key, why in done.failed.items():

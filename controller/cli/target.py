@@ -24,6 +24,7 @@ from controller.manifests.project import LoadResult, load_project
 from controller.reconcile.engine import Engine
 from controller.reconcile.files import NoProject, loader
 from controller.reconcile.log import configure
+from controller.reconcile.process import Holder, this_process
 from controller.reconcile.state import State, state_file
 
 SESSIONS = 8  # statements side by side; each is one login
@@ -74,6 +75,7 @@ class Opened:
     settings: ProjectSettings
     engine: Engine
     connection: Connection | None  # None offline
+    holder: Holder | None = None  # this process, as it names itself in the account; None offline
 
     @property
     def state(self) -> State:
@@ -104,9 +106,10 @@ def opened(target: Target, *, offline: bool = False) -> Iterator[Opened]:
     load = loader(target.folder, target.account, connection=connection.name, local=target.local)
     label = "local" if target.local else connection.account
     state = State(state_file(label, settings.project, target.local_account.controller_state if target.local else None))
-    pool = SessionPool(connection, SESSIONS, role=settings.role, limits=limits_of(settings))
+    holder = this_process()
+    pool = SessionPool(connection, SESSIONS, role=settings.role, tag=f"snowcat {settings.project} {holder}", limits=limits_of(settings))
     try:
-        yield Opened(target, settings, Engine(load, KINDS, state, pool, label, target.local), connection)
+        yield Opened(target, settings, Engine(load, KINDS, state, pool, label, target.local), connection, holder)
     finally:
         pool.close()
         state.close()

@@ -117,8 +117,9 @@ def existing_objects(settings: ProjectSettings) -> tuple[set[ObjectKey], list[st
     """Objects of others that may be referred to, and the entries under `existing` that are not `Kind/name`."""
     keys = {ObjectKey("Role", QualifiedName((Identifier(role),))) for role in SYSTEM_ROLES}
     keys.add(ObjectKey("Role", QualifiedName.parse(settings.role)))
-    home = QualifiedName.parse(settings.home)
-    keys |= {ObjectKey("Schema", home), ObjectKey("Database", QualifiedName(home.parts[:1]))}
+    if settings.home:
+        home = QualifiedName.parse(settings.home)
+        keys |= {ObjectKey("Schema", home), ObjectKey("Database", QualifiedName(home.parts[:1]))}
     if settings.warehouse:
         keys.add(ObjectKey("Warehouse", QualifiedName.parse(settings.warehouse)))
     wrong = []

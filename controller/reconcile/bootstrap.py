@@ -40,7 +40,7 @@ def bootstrap_statements(loaded: Loaded) -> list[Sql]:
         statements += [_use(ROLES_BY), *_plain_role(role), _use(ACCOUNT_BY), Sql(sql.grant(USUAL_PRIVILEGES, sql.on_account(), role))]
     for obj in declared:
         statements += _role(obj, loaded)
-    statements += [_use(ACCOUNT_BY), *_home(QualifiedName.parse(settings.home), role)]
+    statements += [_use(ACCOUNT_BY), *(_home(QualifiedName.parse(settings.home), role) if settings.home else [])]
     snowflake = sql.on_object("DATABASE", QualifiedName((Identifier("SNOWFLAKE"),)))
     statements.append(Sql(sql.grant(("IMPORTED PRIVILEGES",), snowflake, role)))
     users = _users(settings.users, own)

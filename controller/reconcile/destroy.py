@@ -23,6 +23,7 @@ from controller.reconcile.clock import Clock
 from controller.reconcile.engine import Engine
 from controller.reconcile.execute import Done, Executor
 from controller.reconcile.expand import Kinds, Refusal, attempt, expand_all
+from controller.reconcile.leadership import Alone, Leadership
 from controller.reconcile.look_again import guarded
 from controller.reconcile.order import drop_order, goes_before
 from controller.reconcile.ownership import Owner, claim, kept_because, may_drop
@@ -102,8 +103,8 @@ def _present(view: View, kinds: Kinds) -> tuple[dict[ObjectKey, ObjectKey | None
         seen = attempt(kinds[obj.key.kind].observe, obj, view)
         if isinstance(seen, Refusal):
             continue  # what is there of it is found by its mark, below
-        owned = claim(obj, seen, view.project.name)
-        if owned.refused or owned.owner is Owner.ADOPTABLE:
+        owned = claim(obj, seen, view.project.name, view.births.get(obj.key, ""))
+        if owned.refused or owned.owner in (Owner.ADOPTABLE, Owner.MARK_LOST):
             kept[obj.key] = owned.message or "it was not made by Snowcat"
         elif owned.owner is Owner.OURS:
             why = kept_because(obj)
@@ -144,6 +145,7 @@ class Destroyer:
     clock: Clock = field(default_factory=Clock)
     backoff: Backoff = field(default_factory=lambda: Backoff(first=0.5, most=10.0))
     stopping: Event = field(default_factory=Event)
+    leadership: Leadership = field(default_factory=Alone)
 
     def known(self) -> list[ObjectKey]:
         """What a person may name: the objects of the manifests, and what carries the project's mark and is in none any more.
@@ -172,7 +174,7 @@ class Destroyer:
         """
         if self.engine.pool is None:
             raise ValueError("there is nothing to destroy offline")
-        executor = Executor(self.engine.pool, self.stopping)
+        executor = Executor(self.engine.pool, self.stopping, self.leadership)
         end = None if timeout is None else self.clock.now() + timeout
         result, tries = Destroyed(), dict[ObjectKey, int]()
         while not self.stopping.is_set():

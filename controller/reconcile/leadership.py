@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from controller.account.errors import AccountError
 from controller.account.session import Session
 
 
@@ -21,11 +22,16 @@ class NotLeading(Interrupted):
 
 @dataclass(frozen=True)
 class Standing:
-    """Whether this process leads, and in words who does otherwise. `hopeless`: waiting will not help, a person must act."""
+    """Whether this process leads, and in words who does otherwise.
+
+    `waits`: for somebody who works on the project. `hopeless`: waiting will not help, a person must act; `error` is the account's own, if any.
+    """
 
     leads: bool
     message: str = ""
+    waits: bool = False
     hopeless: bool = False
+    error: AccountError | None = None
 
 
 class Leadership(Protocol):
@@ -42,6 +48,9 @@ class Leadership(Protocol):
             NotLeading: the statement must not be sent.
         """
 
+    def release(self, *, drop: bool = False, quiet: bool = True) -> None:
+        """Let others lead; see `controller.reconcile.lease.Lease.release`."""
+
 
 class Alone:
     """Leads always: there is no lease."""
@@ -54,3 +63,6 @@ class Alone:
 
     def admit(self, session: Session) -> None:
         """Nothing to check."""
+
+    def release(self, *, drop: bool = False, quiet: bool = True) -> None:
+        """Nobody waits."""

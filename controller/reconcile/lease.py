@@ -123,9 +123,9 @@ class Lease:
             standing = self.standing()
             if standing.leads or standing.hopeless or (end is not None and self.clock.now() >= end):
                 return standing
-            if standing.message != told:
+            if standing.waits and standing.message != told:
                 told = standing.message
-                say(f"waiting for the lease of the project: {told}")
+                say(f"waiting for the lease: {told}")
             self.clock.wait(woken, self.seconds / 3)
 
     def release(self, *, drop: bool = False, quiet: bool = True) -> None:
@@ -198,7 +198,7 @@ class Lease:
                 name = f"stage {self.stage.name(decision.term)}"
                 self._stand(Standing(False, f"{name} should be the lease of this project, but {decision.message}", hopeless=True))
             elif decision.do is Do.WAIT:
-                self._stand(Standing(False, f"{decision.message}, leads"))
+                self._stand(Standing(False, f"{decision.message}, leads", waits=True))
                 return min(decision.seconds, self.seconds / 3)
             elif self._begin(decision.do, decision.term):
                 return 0.0
@@ -331,7 +331,8 @@ class Lease:
         self._failing_since = now if self._failing_since is None else self._failing_since
         hopeless = isinstance(error, LoginFailed) or now - self._failing_since >= _PATIENCE
         what = "the lease could not be renewed" if self._term else "the lease cannot be read"
-        self._stand(Standing(False, f"{what}: {redact(str(error) or type(error).__name__)}", hopeless))
+        message = f"{what}: {redact(str(error) or type(error).__name__)}"
+        self._stand(Standing(False, message, hopeless=hopeless, error=error if isinstance(error, AccountError) else None))
 
     def _lose(self, why: str) -> None:
         term, self._term, self._doubt = self._term, None, False
