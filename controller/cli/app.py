@@ -243,6 +243,47 @@ def events(
 
 
 @app.command()
+def export(
+    what: Words = None,
+    connection: ConnectionName = None,
+    local: Local = False,
+    account: AccountName = None,
+    state: StateFolder = None,
+    schema: Annotated[str | None, typer.Option("--schema", metavar="D.S", help="Only what is in this schema.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option("-d", "--dir", metavar="DIR", help="Write files here, a new or empty folder; else all is printed.")
+    ] = None,
+    adopt: Annotated[
+        bool,
+        typer.Option("--adopt", help="Say 'adopt: true' in place of 'managementPolicy: observe': apply then marks them as the project's."),
+    ] = False,
+    project: Annotated[str, typer.Option("--project", metavar="NAME", help="Name of the project that DIR becomes.")] = "exported",
+) -> None:
+    """Write manifests for what the account has. Changes nothing; the plan of what is written is empty."""
+    from controller.cli.export import Manner, export
+    from controller.cli.words import targeted
+
+    export(targeted(what, connection, local, account, state), Manner(schema, folder, adopt, project))
+
+
+@app.command()
+def why(
+    object_: OneObject,
+    path: Folder = HERE,
+    connection: ConnectionName = None,
+    local: Local = False,
+    account: AccountName = None,
+    state: StateFolder = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Why an object is not ready: the chain to the one root cause, and what to do."""
+    from controller.cli.target import Target
+    from controller.cli.why import why
+
+    why(Target(path, connection, local, account, state), object_, output)
+
+
+@app.command()
 def logs(
     object_: OneObject,
     path: Folder = HERE,

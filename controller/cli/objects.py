@@ -109,7 +109,7 @@ def describe_lines(status: ObjectStatus, change: Change | None, history: list[Ev
             yield f"{title + ':':<12}{text}"
     yield "Conditions:"
     for condition in status.conditions:
-        since = _ago(condition.last_transition) if condition.last_transition else ""
+        since = ago(condition.last_transition) if condition.last_transition else ""
         yield _row((condition.type, 12), (condition.status, 7), (condition.reason, 20), (since, 12), (condition.message, 0))
     if status.observed:
         yield "Observed:"
@@ -122,7 +122,7 @@ def describe_lines(status: ObjectStatus, change: Change | None, history: list[Ev
     yield "Events:" if history else "Events: none"
     for event in history:
         times = f" (×{event.count})" if event.count > 1 else ""
-        yield _row((_ago(event.time), 12), (event.type, 7), (event.reason, 16), (event.message + times, 0))
+        yield _row((ago(event.time), 12), (event.type, 7), (event.reason, 16), (event.message + times, 0))
 
 
 def _row(*cells: tuple[str, int]) -> str:
@@ -136,10 +136,10 @@ def _concerns(event: Event, wanted: Wanted) -> bool:
 
 
 def _event_row(event: Event) -> tuple[object, ...]:
-    return _ago(event.time), event.type, event.reason, event.key or event.object, event.count, event.message
+    return ago(event.time), event.type, event.reason, event.key or event.object, event.count, event.message
 
 
-def _ago(time: datetime) -> str:
+def ago(time: datetime) -> str:
     """`3m ago`: the age of a moment in its two largest units."""
     seconds = max(0, int((datetime.now(UTC) - time).total_seconds()))
     for size, unit, smaller, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):

@@ -141,6 +141,7 @@ class View:
     graph: Graph
     snapshot: Snapshot
     facts: Mapping[ObjectKey, Any] = field(default_factory=dict)
+    births: Mapping[ObjectKey, str] = field(default_factory=dict)  # `Observation.born` of objects that have carried our mark
 
     def fact(self, key: ObjectKey) -> Any:
         """The gathered fact of an object.
@@ -170,6 +171,7 @@ class Observation:
     mark: Mark | None = None
     markable: bool = True
     owner: str | None = None
+    born: str = ""  # created_on: tells an object from another one that was made later under its name
     observed: Mapping[str, Any] = field(default_factory=dict)
     conditions: Mapping[str, tuple[bool, str, str]] = field(default_factory=dict)  # extra: type → (status, reason, message)
     progress: float | None = None

@@ -82,8 +82,10 @@ class StageKind(TableKind):
         return steps
 
     def exported_name(self, row: Row) -> QualifiedName | None:
-        """Internal stages that last."""
-        return super().exported_name(row) if as_upper(row.get("type")) in ("INTERNAL", "INTERNAL NO CSE") else None
+        """Internal stages that last, without the leases of projects."""
+        lasting = as_upper(row.get("type")) in ("INTERNAL", "INTERNAL NO CSE")
+        lease = str(row.get("comment") or "").lstrip().startswith("[snowcat-lease ")
+        return super().exported_name(row) if lasting and not lease else None
 
     def observed(self, row: Row) -> Mapping[str, Any]:
         return {column: row.get(column) for column in ("type", "directory_enabled")}

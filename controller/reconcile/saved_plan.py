@@ -28,8 +28,8 @@ from controller.reconcile.facts import FileHashes
 from controller.reconcile.state import identity
 
 FORMAT = "snowcat-plan/1"
-_BOOKKEEPING = frozenset({"mark", "state"})
-"""Fields of Snowcat's own steps: the mark, and a pool that it suspended to change its family."""
+_BOOKKEEPING = frozenset({"mark", "suspended"})
+"""Fields of Snowcat's own steps: the mark, and a pool that it suspended to change its family and must wake."""
 
 _ATTEMPT = re.compile(r"\b(attempt=|NAME = \S+_)\d+")
 _FOLLOWED_BY = {
