@@ -213,6 +213,7 @@ class DatasetKind(Kind):
             drift=tuple(drift),
             mark=mark,
             owner=row.get("owner"),
+            born=str(row.get("created_on") or ""),
             observed={
                 "table": table_of(obj).sql,
                 "rows": row.get("rows"),

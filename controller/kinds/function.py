@@ -1,7 +1,10 @@
 """Function: a SQL function in front of a service's endpoint. Internal: manifests get theirs through a ModelDeployment.
 
 The mark holds `spec=`, a hash of the definition, and `usage=`, the roles that were granted its use, since grants carry no comment. What was
-changed by hand shows only in DESCRIBE FUNCTION.
+changed by hand shows only in DESCRIBE FUNCTION. Service, endpoint and the rules for batches are altered in place; another path or type needs
+CREATE OR REPLACE, which takes the grants away.
+
+Source: docs.snowflake.com, sql-reference/sql/ create-function-spcs, alter-function-spcs.
 """
 
 from __future__ import annotations
@@ -11,17 +14,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, cast
 
 from controller.account import statements as sql
-from controller.account.snapshot import Describe, Missing, Row, Show
+from controller.account.snapshot import Describe, Missing, Read, Row, Show
 from controller.api.base import Manifest, Scope, Spec
 from controller.api.names import Identifier, QualifiedName
 from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.kinds.base import FieldChange, Health, Inventory, Kind, Observation, Sql, Step, View
 from controller.kinds.comments import comment_drift, marked_comment, renewed_comment
 from controller.kinds.mark import Mark, split_comment
-from controller.kinds.properties import as_int
+from controller.kinds.properties import Property, as_int, as_upper
 from controller.kinds.references import schema_scope
+from controller.kinds.services.roles import service_role_grant
+from controller.kinds.usage import Grant, Usage
 
 _ARGUMENT, _TYPES = "prompt", "(VARCHAR)"
+_BATCHES = (
+    Property("max_batch_rows", "MAX_BATCH_ROWS", sql.number, "max_batch_rows", as_int),
+    Property("max_batch_retries", "MAX_BATCH_RETRIES", sql.number, "max_batch_retries", as_int, implied=3),
+    Property("on_batch_failure", "ON_BATCH_FAILURE", sql.word, "on_batch_failure", as_upper, implied="ABORT"),
+    Property("batch_timeout_seconds", "BATCH_TIMEOUT_SECS", sql.number, "batch_timeout_secs", as_int, implied=3600),
+)
 
 
 class FunctionSpec(Spec):
@@ -32,6 +43,9 @@ class FunctionSpec(Spec):
     path: str
     returns: Literal["VARCHAR", "OBJECT"]
     max_batch_rows: int
+    max_batch_retries: int | None = None  # Snowflake's own when not set: 3
+    on_batch_failure: Literal["ABORT", "RETURN_NULL"] = "ABORT"
+    batch_timeout_seconds: int | None = None  # Snowflake's own when not set: 3600
     usage: tuple[str, ...] = ()  # roles, as stored
     comment: str | None = None
 
@@ -51,9 +65,10 @@ class FunctionKind(Kind):
     def reads(self, obj: DesiredObject, graph: Graph) -> Iterable[Show]:
         return (functions_in(obj.key.name),)
 
-    def deep_reads(self, obj: DesiredObject, view: View) -> Iterable[Describe]:
+    def deep_reads(self, obj: DesiredObject, view: View) -> Iterable[Read]:
         if _row(obj, view) is not None:
             yield _describe(obj)
+            yield from _usage(obj).questions()
 
     def observe(self, obj: DesiredObject, view: View) -> Observation:
         row = _row(obj, view)
@@ -61,11 +76,11 @@ class FunctionKind(Kind):
             return Observation(exists=False, health=Health.MISSING, message="does not exist", reason="Missing")
         comment = row.get("description")
         mark = split_comment(comment)[1]
-        drift = list(self._drift(obj, view))
+        drift = [*self._drift(obj, view), *_usage(obj).drift(mark, view.snapshot)]
         noted = mark.attributes.get("spec") if mark is not None else None
-        if noted != _digest(obj) and not drift:
+        if noted != _digest(obj) and not any(change.path != "usage" for change in drift):
             drift.append(FieldChange("definition", noted, _digest(obj)))
-        drift += comment_drift(obj, view, comment, **_attributes(obj)) if not drift else ()
+        drift += comment_drift(obj, view, comment, **_attributes(obj))
         spec = _spec(obj)
         return Observation(
             exists=True,
@@ -74,6 +89,7 @@ class FunctionKind(Kind):
             drift=tuple(drift),
             mark=mark,
             owner=row.get("owner"),
+            born=str(row.get("created_on") or ""),
             observed={"arguments": row.get("arguments"), "service": spec.service, "path": spec.path},
         )
 
@@ -92,23 +108,33 @@ class FunctionKind(Kind):
             yield FieldChange("service", seen["service"], spec.service)
         if seen.get("endpoint") and str(seen["endpoint"]).strip('"').lower() != spec.endpoint:
             yield FieldChange("endpoint", seen["endpoint"], spec.endpoint)
-        if (rows := as_int(seen.get("max_batch_rows"))) is not None and rows != spec.max_batch_rows:
-            yield FieldChange("maxBatchRows", rows, spec.max_batch_rows)
+        for prop in _BATCHES:
+            wanted = prop.value(obj)
+            if prop.column in seen and (found := prop.seen(seen[prop.column])) != (prop.implied if wanted is None else wanted):
+                if found is not None or wanted is not None:
+                    yield FieldChange(prop.path, found, prop.implied if wanted is None else wanted)
 
     def create(self, obj: DesiredObject, view: View) -> Sequence[Step]:
-        return [self._definition(obj, marked_comment(obj, view, **_attributes(obj))), *self._grants(obj, _spec(obj).usage)]
+        return [self._definition(obj, marked_comment(obj, view, **_attributes(obj))), *_usage(obj).steps(None, view.snapshot)]
 
     def update(self, obj: DesiredObject, seen: Observation, view: View) -> Sequence[Step]:
         paths = {change.path for change in seen.drift}
-        before = _usage(seen.mark)
-        wanted = _spec(obj).usage
         row = _row(obj, view)
-        comment = renewed_comment(obj, view, row.get("description") if row is not None else None, **_attributes(obj))
-        if paths <= {"comment", "mark"}:
-            steps: list[Step] = [Sql(f"ALTER FUNCTION {obj.key.name.sql}{_TYPES} SET COMMENT = {sql.text(comment)}")]
-            steps += self._grants(obj, [role for role in wanted if role not in before])
-            return steps + self._revokes(obj, [role for role in before if role not in wanted])
-        return [self._definition(obj, comment, replace=True), *self._grants(obj, wanted)]  # a replaced function has lost its grants
+        current = row.get("description") if row is not None else None
+        comment = renewed_comment(obj, view, current, **_attributes(obj))
+        if paths & {"path", "returns", "definition"}:
+            return [self._definition(obj, comment, replace=True), *_usage(obj).steps(None, view.snapshot)]  # a replaced one has no grants
+        target, spec, steps = f"ALTER FUNCTION {obj.key.name.sql}{_TYPES}", _spec(obj), list[Step]()
+        clauses = [prop.clause_for(prop.value(obj)) for prop in _BATCHES if prop.path in paths and not prop.to_unset(obj)]
+        if paths & {"service", "endpoint"}:
+            clauses = [sql.equals("SERVICE", QualifiedName.parse(spec.service).sql), sql.equals("ENDPOINT", _endpoint(spec)), *clauses]
+        if unset := [prop.clause for prop in _BATCHES if prop.path in paths and prop.to_unset(obj)]:
+            steps.append(Sql(f"{target} UNSET {', '.join(unset)}"))
+        if comment != (current or ""):
+            clauses.append(sql.equals("COMMENT", sql.text(comment)))
+        if clauses:
+            steps.append(Sql(f"{target} SET {' '.join(clauses)}"))
+        return [*steps, *_usage(obj).steps(seen.mark, view.snapshot)]
 
     def delete(self, key: ObjectKey, view: View) -> Sequence[Step]:
         return (Sql(f"DROP FUNCTION {key.name.sql}{_TYPES}", tolerate=frozenset({2003, 2043})),)
@@ -133,27 +159,12 @@ class FunctionKind(Kind):
             f"CREATE {'OR REPLACE ' if replace else ''}FUNCTION {obj.key.name.sql}({_ARGUMENT} VARCHAR)",
             f"RETURNS {spec.returns}",
             f"SERVICE = {QualifiedName.parse(spec.service).sql}",
-            f"ENDPOINT = {sql.word(spec.endpoint).lower()}",
+            sql.equals("ENDPOINT", _endpoint(spec)),
             sql.equals("COMMENT", sql.text(comment)),
-            sql.equals("MAX_BATCH_ROWS", sql.number(spec.max_batch_rows)),
+            *(clause for prop in _BATCHES if (clause := prop.for_create(obj)) is not None),
             f"AS {sql.text(spec.path)}",
         )
         return Sql("\n  ".join(lines))
-
-    def _grants(self, obj: DesiredObject, roles: Iterable[str]) -> list[Step]:
-        service = QualifiedName.parse(_spec(obj).service).sql
-        steps: list[Step] = []
-        for role in roles:
-            name = Identifier(role).sql
-            steps.append(Sql(f"GRANT USAGE ON FUNCTION {obj.key.name.sql}{_TYPES} TO ROLE {name}"))
-            steps.append(Sql(f"GRANT SERVICE ROLE {service}!ALL_ENDPOINTS_USAGE TO ROLE {name}"))
-        return steps
-
-    def _revokes(self, obj: DesiredObject, roles: Iterable[str]) -> list[Step]:
-        gone = frozenset({2003, 2043})
-        return [
-            Sql(f"REVOKE USAGE ON FUNCTION {obj.key.name.sql}{_TYPES} FROM ROLE {Identifier(role).sql}", tolerate=gone) for role in roles
-        ]
 
 
 def functions_in(name: QualifiedName) -> Show:
@@ -178,11 +189,23 @@ def _describe(obj: DesiredObject) -> Describe:
 
 
 def _attributes(obj: DesiredObject) -> dict[str, str]:
-    return {"spec": _digest(obj), "usage": ",".join(_spec(obj).usage)}
+    return {"spec": _digest(obj), "usage": _usage(obj).note}
 
 
-def _usage(mark: Mark | None) -> tuple[str, ...]:
-    return tuple(filter(None, mark.attributes.get("usage", "").split(","))) if mark is not None else ()
+def _usage(obj: DesiredObject) -> Usage:
+    """A role that may call the function needs its USAGE, and the endpoint behind it."""
+    target = f"FUNCTION {obj.key.name.sql}{_TYPES}"
+
+    def grants(entry: str) -> list[Grant]:
+        role = Identifier(entry)
+        give, take = sql.grant(["USAGE"], target, role), sql.revoke(["USAGE"], target, role)
+        return [Grant(role, Show("GRANTS", f"ON {target}"), give, take), service_role_grant(QualifiedName.parse(_spec(obj).service), role)]
+
+    return Usage(_spec(obj).usage, grants)
+
+
+def _endpoint(spec: FunctionSpec) -> str:
+    return sql.word(spec.endpoint).lower()
 
 
 def _digest(obj: DesiredObject) -> str:

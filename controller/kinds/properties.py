@@ -249,6 +249,7 @@ class TableKind(Kind):
             drift=tuple(drift),
             mark=mark,
             owner=row.get("owner"),
+            born=str(row.get("created_on") or ""),
             observed={key: value for key, value in self.observed(row).items() if value not in (None, "")},
         )
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -49,6 +49,7 @@ class Engine:
     permit: Permit | None = None  # what may be done in this run; None: whatever is planned
     silent: Silent = field(default_factory=Silent)
     _role: str | None = None
+    _births: dict[ObjectKey, str] | None = None
 
     def load(self, *, keep: bool = True) -> Loaded:
         """Read the files; `keep` remembers what is good.
@@ -74,7 +75,9 @@ class Engine:
             self._role = current_role(self.pool)
         facts = gather_all(loaded.graph, self.kinds, gatherer)
         pool = self.pool
-        return look(
+        if self._births is None:
+            self._births = self.state.births()
+        view = look(
             loaded.project,
             loaded.graph,
             facts,
@@ -87,6 +90,7 @@ class Engine:
             dropping=dropping,
             ask_wide=lambda reads: self._ask(pool.wide(), reads),
         )
+        return replace(view, births=self._births)
 
     def plan(self, loaded: Loaded, view: View) -> Plan:
         """What would be done. Pure."""
@@ -95,6 +99,15 @@ class Engine:
             now = plan(view, self.kinds, account=self.account, prune=rules, invalid=loaded.invalid, permit=self.permit)
             traced.set("snowcat.pending", len(now.pending))
         return now
+
+    def remember(self, now: Plan) -> None:
+        """Keep when the objects were made that carry our mark, so that they stay ours when somebody writes over their comments."""
+        ours = {e.key: e.observation.born for e in now if e.observation and e.mark and e.mark.project == now.project and e.observation.born}
+        known = self._births or {}
+        moved = {key: born for key, born in ours.items() if known.get(key) != born}
+        if moved:
+            self._births = {**known, **moved}
+            self.state.keep_births(moved)
 
     def _ask(self, pool: SessionPool, reads: Iterable[Read]) -> Answers:
         """All answers; a question that this account does not take, or not in time, is left without one, so that it costs only the objects

@@ -28,6 +28,10 @@ class Reason(StrEnum):
     NOT_READY = "NotReady"
     PROGRESSING = "Progressing"
     DEGRADED = "Degraded"
+    # room on compute pools
+    PREEMPTED = "Preempted"  # suspended to make room
+    RESUMED = "Resumed"  # back after that
+    CAPACITY_HELD = "CapacityHeld"  # waits in line
     # what stands in the way
     RETRYING = "Retrying"  # transient: tried again by itself
     STALLED = "Stalled"  # a person must act
@@ -54,6 +58,15 @@ def type_of(reason: Reason) -> EventType:
     return EventType.WARNING if reason in _WARNINGS else EventType.NORMAL
 
 
+def key_of(name: str) -> ObjectKey | None:
+    """The key of an object as the state file names it; None for the whole project, or for a name written by hand."""
+    kind, slash, rest = name.partition("/")
+    try:
+        return ObjectKey(kind, QualifiedName.parse(rest)) if slash else None
+    except NameProblem:
+        return None
+
+
 @dataclass(frozen=True)
 class Event:
     """One entry of the history. `time` is when it was last seen, `first` when it was first."""
@@ -71,11 +84,7 @@ class Event:
     @property
     def key(self) -> ObjectKey | None:
         """The object, also one that is in no manifest any more; None for an event of the whole project."""
-        kind, slash, name = self.object.partition("/")
-        try:
-            return ObjectKey(kind, QualifiedName.parse(name)) if slash else None
-        except NameProblem:  # written by hand, or by an older snowcat
-            return None
+        return key_of(self.object)
 
     def as_dict(self) -> dict[str, Any]:
         return {

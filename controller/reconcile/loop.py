@@ -25,7 +25,7 @@ from controller.reconcile.clock import Clock, Timing
 from controller.reconcile.engine import Engine
 from controller.reconcile.events import Reason
 from controller.reconcile.execute import Executor
-from controller.reconcile.failures import Failures, result_of
+from controller.reconcile.failures import Failures, outcome, result_of
 from controller.reconcile.files import Loaded, NoProject
 from controller.reconcile.leadership import Alone, Interrupted, Leadership
 from controller.reconcile.looking import Looker
@@ -131,7 +131,7 @@ class Reconciler:
         """One cycle, measured."""
         started = time.monotonic()
         try:
-            with span("cycle"):
+            with span("cycle") as self._executor.cycle:
                 return self._cycle()
         finally:
             self._cycle_took = time.monotonic() - started
@@ -165,6 +165,7 @@ class Reconciler:
             gone = [change.key for change in plan.changes if change.action is Action.DELETE]
             self._absences.note(gone, not loaded.prune_off, self.clock.now())
         self._reporter.take_plan(plan)
+        self.engine.remember(plan)
         self._failures.compare(plan, self._workers.busy)
         if not self._stop.is_set():
             self._hand_out(plan, full)
@@ -213,7 +214,7 @@ class Reconciler:
             if done.error is None:
                 self._failures.clear(key)
                 history.succeeded(self.engine.state, done, generation)
-                log.info("done", object=str(key), action=done.change.action.value, seconds=round(done.seconds, 3))
+                log.info("done", **outcome(done, generation))
                 if done.change.action is Action.DELETE:
                     self._rest.full_look_due()  # what it was in may go now
             elif not isinstance(done.error, Interrupted) and self.leadership.may_mutate():  # else its session was ended by who leads now

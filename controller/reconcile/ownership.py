@@ -19,6 +19,7 @@ from controller.reconcile.change import ObjectPlan
 class Owner(StrEnum):
     NOBODY = "nobody"  # it does not exist
     OURS = "ours"
+    MARK_LOST = "ours, without its mark"  # somebody wrote another comment over it
     ADOPTABLE = "adoptable"  # no mark, and the manifest takes it over
     UNMARKED = "unmarked"  # no mark, and the manifest does not say so
     OTHER_PROJECT = "other project"
@@ -37,12 +38,18 @@ class Claim:
         return self.owner in (Owner.UNMARKED, Owner.OTHER_PROJECT)
 
 
-def claim(obj: DesiredObject, seen: Observation, project: str) -> Claim:
-    """Whether this project may change the object that was found under the manifest's name."""
+def claim(obj: DesiredObject, seen: Observation, project: str, born: str = "") -> Claim:
+    """Whether this project may change the object that was found under the manifest's name.
+
+    `born` is when the object was created that last carried our mark under this name: without a mark, but of that very moment, it is still
+    ours.
+    """
     if not seen.exists:
         return Claim(Owner.NOBODY)
     if not seen.markable:
         return Claim(Owner.OURS)
+    if seen.mark is None and born and seen.born == born:
+        return Claim(Owner.MARK_LOST, "its comment was written over, and the mark with it", "MarkLost")
     if seen.mark is None:
         if obj.manifest.metadata.adopt:
             return Claim(Owner.ADOPTABLE)

@@ -17,9 +17,14 @@ from controller.reconcile.expand import Expansion, Kinds, Refusal, attempt, expa
 from controller.reconcile.look_again import guarded
 from controller.reconcile.order import evaluation_order
 from controller.reconcile.ownership import Owner, claim, say_renamed
+from controller.reconcile.placement import arrange
 from controller.reconcile.prune import Rules, contents, leftovers, listed
 
 INVALID = "InvalidManifest"
+_BY_OWNER = {
+    Owner.ADOPTABLE: "taken over: it carries no mark yet",
+    Owner.MARK_LOST: "its comment was written over, and the mark with it",
+}
 _FINE = (Health.HEALTHY, Health.SUSPENDED)
 
 
@@ -31,6 +36,7 @@ def plan(
     prune: Rules | None = None,
     invalid: Mapping[ObjectKey, str] | None = None,
     permit: Permit | None = None,
+    failed: Mapping[ObjectKey, str] | None = None,
 ) -> Plan:
     """The change of every object, in the order in which they can be carried out.
 
@@ -39,12 +45,14 @@ def plan(
         invalid: objects whose manifest cannot be used at present and that stand in the graph as they were last good → what is wrong.
             Nothing is done to them; they hold nothing else up.
         permit: which changes may be made in this run, all when None; the others stand in the plan as held.
+        failed: objects whose last try stalled → fingerprint of the change that was tried; no room is made on a pool for it.
     """
     expansion = expand_all(view, kinds)
     planner = _Planner(expansion, kinds, invalid or {}, permit)
     results: dict[ObjectKey, ObjectPlan] = {}
     for key in evaluation_order(expansion.view.graph):
         results[key] = planner.object(expansion.view.graph.objects[key], results)
+    results = arrange(expansion.view, kinds, results, frozenset(invalid or ()), failed or {})
     for entry in leftovers(expansion, kinds, prune or Rules()):
         results[entry.key] = planner.leftover(entry)
     return Plan(view.project.name, account, say_renamed(results, view.project.name), expansion.view.graph)
@@ -113,7 +121,7 @@ class _Planner:
         if held:
             return held
         refusal = self.expansion.refused.get(obj.key)
-        owned = claim(obj, seen, self.view.project.name)
+        owned = claim(obj, seen, self.view.project.name, self.view.births.get(obj.key, ""))
         if owned.refused:
             return _blocked(obj.key, Refusal(Block.STALLED, owned.message, owned.reason))
         if not seen.exists:
@@ -121,7 +129,7 @@ class _Planner:
         immutable = [f for f in seen.drift if f.immutable]
         if immutable:
             return self._immutable(obj, seen, immutable, owned.owner)
-        if owned.owner is Owner.ADOPTABLE or seen.drift:
+        if owned.owner in (Owner.ADOPTABLE, Owner.MARK_LOST) or seen.drift:
             return self._update(obj, seen, owned.owner, composite)
         if refusal:
             return _blocked(obj.key, refusal)
@@ -160,7 +168,7 @@ class _Planner:
         if isinstance(steps, Refusal):
             return replace(_blocked(obj.key, steps), fields=seen.drift)
         adopting = owner is Owner.ADOPTABLE
-        reason = "taken over: it carries no mark yet" if adopting else differences(seen.drift)
+        reason = _BY_OWNER.get(owner) or differences(seen.drift)
         if not steps and composite:
             return Change(obj.key, Action.NONE)
         if not steps:

@@ -24,7 +24,7 @@ from platformdirs import user_state_path
 from controller.account.redact import redact
 from controller.api.objects import ObjectKey
 from controller.reconcile.backoff import Failure, FailureClass
-from controller.reconcile.events import Event, Reason, type_of
+from controller.reconcile.events import Event, Reason, key_of, type_of
 from controller.reconcile.report import Condition, ObjectStatus
 
 log = structlog.get_logger("snowcat.state")
@@ -41,6 +41,7 @@ CREATE TABLE IF NOT EXISTS generations (object TEXT PRIMARY KEY, generation INTE
 CREATE TABLE IF NOT EXISTS failures (object TEXT PRIMARY KEY, kind TEXT, reason TEXT, message TEXT, fingerprint TEXT, count INTEGER);
 CREATE TABLE IF NOT EXISTS manifests (file TEXT PRIMARY KEY, text TEXT);
 CREATE TABLE IF NOT EXISTS cache (key TEXT PRIMARY KEY, value TEXT);
+CREATE TABLE IF NOT EXISTS births (object TEXT PRIMARY KEY, born TEXT);
 CREATE TABLE IF NOT EXISTS pokes (id INTEGER PRIMARY KEY, object TEXT);
 """
 _KEPT_EVENTS = 5000
@@ -230,6 +231,14 @@ class State:
         """The last failure of each object, for commands that run beside the daemon."""
         known = {r[0]: Failure(FailureClass(r[1]), *r[2:]) for r in self._rows("SELECT * FROM failures")}
         return {key: known[identity(key)] for key in keys if identity(key) in known}
+
+    def births(self) -> dict[ObjectKey, str]:
+        """When each object was created that has carried our mark, as the account said it."""
+        return {key: born for name, born in self._rows("SELECT object, born FROM births") if (key := key_of(name)) is not None}
+
+    def keep_births(self, moved: Mapping[ObjectKey, str]) -> None:
+        with self._write() as db:
+            db.executemany("INSERT OR REPLACE INTO births VALUES (?,?)", [(identity(key), born) for key, born in moved.items()])
 
     # ---- manifests, cache, pokes ---------------------------------------------------------------------------------------------------------
 

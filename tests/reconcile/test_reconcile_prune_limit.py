@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from controller.kinds.base import Project, Stalled
 from controller.kinds.registry import KINDS
 from controller.reconcile.change import Action, Block
 from controller.reconcile.look_again import LookAgain
+from controller.reconcile.plan import plan
 from controller.reconcile.prune import Rules
 from controller.reconcile.status import Context, statuses
 
@@ -42,16 +44,16 @@ def world_of(tmp_path: Path, left: int, gone: int, **rules: Any) -> World:
 
 
 def test_a_vanished_half_waits_for_a_person_and_says_the_command(tmp_path: Path) -> None:
-    plan = world_of(tmp_path, 4, 4).plan()
-    held = [c for c in plan.changes if c.block_reason == "PruneLimit"]
-    assert len(held) == 4 and not plan.pending and not plan.empty
+    now = world_of(tmp_path, 4, 4).plan()
+    held = [c for c in now.changes if c.block_reason == "PruneLimit"]
+    assert len(held) == 4 and not now.pending and not now.empty
     assert {c.block for c in held} == {Block.STALLED}
     assert "4 of the project's 8 objects" in held[0].reason and "'snowcat apply --allow-prune 4'" in held[0].reason
 
 
 def test_what_was_allowed_goes(tmp_path: Path) -> None:
-    plan = world_of(tmp_path, 4, 4, allowed=4).plan()
-    assert [c.action for c in plan.changes if c.key not in plan.graph] == [Action.DELETE] * 4
+    now = world_of(tmp_path, 4, 4, allowed=4).plan()
+    assert [c.action for c in now.changes if c.key not in now.graph] == [Action.DELETE] * 4
 
 
 def test_a_composite_counts_once(tmp_path: Path) -> None:
@@ -67,12 +69,12 @@ def test_what_holds_data_stays_and_is_named(tmp_path: Path) -> None:
     world = World(write(tmp_path, all=warehouse()))
     world.account.put("WAREHOUSES", "wh", world.comment("Warehouse", "wh"), **WAREHOUSE)
     world.account.put("STAGES", "d.s.data", mark("Stage", "data"), **STAGE)
-    plan = world.plan()
-    change = plan.objects[key("Stage", "d.s.data")].change
+    now = world.plan()
+    change = now.objects[key("Stage", "d.s.data")].change
     assert (change.block, change.block_reason) == (Block.HELD, "Orphaned")
     assert "deletionPolicy: delete" in change.reason
-    assert plan.empty, "nobody has to do anything about it"
-    (status,) = [s for s in statuses(plan, Context({}, {}, {})) if s.key.kind == "Stage"]
+    assert now.empty, "nobody has to do anything about it"
+    (status,) = [s for s in statuses(now, Context({}, {}, {})) if s.key.kind == "Stage"]
     assert status.ready and status.is_true("Orphaned"), "it holds nothing up"
 
 
@@ -91,6 +93,17 @@ def test_two_projects_side_by_side_are_no_rename(tmp_path: Path) -> None:
     for name in "bc":
         world.account.put("WAREHOUSES", name, mark("Warehouse", name, "rival", delete="yes"), **WAREHOUSE)
     assert [c.block_reason for c in world.plan().changes] == ["", "OwnedByOtherProject", "OwnedByOtherProject"]
+
+
+def test_a_comment_written_over_by_hand_gets_its_mark_back(tmp_path: Path) -> None:
+    """The object of the very moment in which ours was made is ours; one that was made later under its name is not."""
+    world = World(write(tmp_path, all=warehouse()))
+    world.account.put("WAREHOUSES", "wh", "mine now", **WAREHOUSE, created_on="2026-01-01")
+    seen = world.view()
+    ours = plan(replace(seen, births={key("Warehouse", "wh"): "2026-01-01"}), KINDS).objects[key("Warehouse", "wh")].change
+    assert ours.action is Action.UPDATE and "[snowcat proj/Warehouse/wh" in ours.statements[0]
+    theirs = plan(replace(seen, births={key("Warehouse", "wh"): "2025-12-31"}), KINDS).objects[key("Warehouse", "wh")].change
+    assert theirs.block_reason == "NotOwned" and not theirs.steps
 
 
 def test_a_replaced_container_must_not_take_data_along(tmp_path: Path) -> None:

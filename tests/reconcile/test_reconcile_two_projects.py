@@ -115,6 +115,18 @@ def test_half_of_a_project_goes_only_when_somebody_has_counted(live: Live) -> No
         assert sum(bool(live.row("WAREHOUSES", f"w{i}_@")) for i in range(4)) == left
 
 
+def test_a_mark_that_was_written_over_comes_back(live: Live) -> None:
+    live.write(a="kind: Warehouse\nmetadata: {name: wh_@}")
+    assert live.apply().ready
+    live.by_hand("ALTER WAREHOUSE wh_@ SET COMMENT = 'do not touch'")
+    assert live.apply().ready
+    row = live.row("WAREHOUSES", "wh_@")
+    assert row is not None and "[snowcat" in row["comment"]
+    live.by_hand("CREATE OR REPLACE WAREHOUSE wh_@ COMMENT = 'another one'")
+    report = live.apply()
+    assert not report.ready and "adopt" in report.failed[0].message
+
+
 def test_an_empty_folder_drops_nothing(live: Live) -> None:
     live.write(a=OURS)
     assert live.apply().ready
