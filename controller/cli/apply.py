@@ -59,7 +59,7 @@ def apply(target: Target, timeout: float | None, how: Manner) -> int:
 
 def _until_settled(project: Opened, leadership: Leadership, timeout: float | None, how: Manner) -> Report | None:
     """The last report; None when it was interrupted."""
-    with PlainView() if how.verbose else view() as shown, Stopping(INTERRUPTED) as stopping:
+    with PlainView(verbose=True) if how.verbose else view() as shown, Stopping(INTERRUPTED) as stopping:
         reconciler = _reconciler(project, leadership, shown)
         stopping.attach(reconciler)
         report = reconciler.run(until_settled=True, timeout=timeout)

@@ -17,6 +17,7 @@ from rich.text import Text
 from controller.account.redact import redact
 from controller.api.objects import ObjectKey
 from controller.kinds.base import Health
+from controller.reconcile.events import Reason
 from controller.reconcile.report import ObjectStatus, Report, Sync
 
 _HEALTH = {
@@ -26,17 +27,33 @@ _HEALTH = {
     Health.SUSPENDED: ("∥", "yellow"),
     Health.MISSING: ("·", "dim"),
 }
+_MADE = {
+    Reason.CREATED: "create",
+    Reason.UPDATED: "update",
+    Reason.REPLACED: "replace",
+    Reason.DELETED: "delete",
+    Reason.ADOPTED: "adopt",
+    Reason.PREEMPTED: "preempt",
+    Reason.RESUMED: "resume",
+}
 _SYNC = {Sync.SYNCED: "green", Sync.OUT_OF_SYNC: "yellow", Sync.UNKNOWN: "dim"}
 
 
 class PlainView:
-    """One line whenever an object changes its state, and every tenth of a job's progress."""
+    """A line for each change that was made, for each object that must be waited for, and every tenth of a job's progress.
 
-    def __init__(self, write: Callable[[str], None] | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    `verbose` says every move of every object.
+    """
+
+    def __init__(
+        self, write: Callable[[str], None] | None = None, clock: Callable[[], float] = time.monotonic, *, verbose: bool = False
+    ) -> None:
         self._write = write or (lambda line: print(line, flush=True))  # noqa: T201
         self._clock = clock
+        self._verbose = verbose
         self._begin = clock()
         self._seen: dict[ObjectKey, tuple[object, ...]] = {}
+        self._told: dict[ObjectKey, bool] = {}  # what there is a line of → whether it said that all is well
         self._said: set[str] = set()
 
     def __enter__(self) -> Self:
@@ -46,22 +63,32 @@ class PlainView:
         return None
 
     def __call__(self, report: Report) -> None:
-        texts = [*report.problems, *([f"account: {report.error}"] if report.error else [])]
-        texts += [f"standing by: {report.standby}"] if report.standby and not report.error else []
-        for text in texts:
+        for text in (*report.problems, *([f"account: {report.error}"] if report.error else [])):
             if text not in self._said:
                 self._line(text)
-        self._said = set(texts)
+        self._said = {*report.problems, *([f"account: {report.error}"] if report.error else [])}
+        for event in report.events:
+            if event.reason in _MADE:
+                self._line(f"{_MADE[event.reason]:<8} {event.key or event.object}  {event.message}".rstrip())
         for status in report.statuses:
             tenth = None if status.progress is None else int(status.progress * 10)
             stable = status.message if status.progress is None else ""
             state = (status.sync, status.health, status.action, stable, tenth)
             if self._seen.get(status.key) != state:
                 self._seen[status.key] = state
-                self._line(status_line(status))
+                if self._verbose or self._matters(status):
+                    self._told[status.key] = status.ready
+                    self._line(status_line(status))
         for key in self._seen.keys() - {status.key for status in report.statuses}:
             del self._seen[key]
-            self._line(f"{key}  gone")
+            if self._told.pop(key, None) is not None:
+                self._line(f"{key}  gone")
+
+    def _matters(self, status: ObjectStatus) -> bool:
+        """Not what only waits for its turn, nor what is well and was never said to be otherwise."""
+        if status.ready:
+            return self._told.get(status.key) is False
+        return status.stalled or status.health is Health.DEGRADED or status.progress is not None or not status.action
 
     def _line(self, text: str) -> None:
         self._write(redact(f"[{self._clock() - self._begin:6.1f}s] {' '.join(text.split())}"))
