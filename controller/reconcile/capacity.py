@@ -162,6 +162,8 @@ class _Decider:
                 self.off[item.name] = Verdict(Why.BEHIND, (first.name,))
             elif self.now.fits(item):
                 self._take(item)
+            elif not item.ours:
+                continue  # it waits in the account; no room is made for it, and nothing of ours waits for it
             else:
                 self.off[item.name] = self._wait(item)
                 first = item

@@ -65,6 +65,7 @@ class Change:
     destructive: bool = False
     block: Block | None = None
     block_reason: str = ""  # CamelCase, for the condition
+    cause: str = ""  # why it is made, for the event; '' when its action says it
     priority: int = 0  # of changes that can be carried out now and hold up as much, the higher goes first
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import structlog
 
@@ -20,6 +21,17 @@ from controller.reconcile.state import State
 from controller.reconcile.status import live_failure
 
 log = structlog.get_logger("snowcat.reconcile")
+
+
+def outcome(done: Done, generation: int) -> dict[str, Any]:
+    """The fields that the log promises on the line that ends a piece of work."""
+    return {
+        "object": done.change.key,
+        "generation": generation,
+        "action": done.change.action.value,
+        "statement_id": done.statement_id,
+        "duration": round(done.seconds, 3),
+    }
 
 
 @dataclass
@@ -41,8 +53,7 @@ class Failures:
         history.failed(self.state, key, failure, generation)
         log.warning(
             "not done",
-            object=str(key),
-            action=change.action.value,
+            **outcome(done, generation),
             failure=failure.kind.value,
             reason=failure.reason,
             error=failure.message,

@@ -38,6 +38,8 @@ def compare(state: State, now: Plan, statuses: Iterable[ObjectStatus], before: M
                 state.event(status.key, Reason.READY, status.message or "as the manifest says, and healthy", generation=generation)
         elif old and old.ready and not status.ready:
             state.event(status.key, Reason.NOT_READY, status.message, generation=generation)
+        if status.action == "" and status.is_true("CapacityHeld") and not (old and old.is_true("CapacityHeld")):
+            state.event(status.key, Reason.CAPACITY_HELD, status.message, generation=generation)
         if old and status.health is not old.health and status.health in (Health.DEGRADED, Health.PROGRESSING):
             reason = Reason.DEGRADED if status.health is Health.DEGRADED else Reason.PROGRESSING
             state.event(status.key, reason, status.message, generation=generation)
@@ -63,7 +65,8 @@ def _differences(state: State, entry: ObjectPlan, status: ObjectStatus, old: Obj
 
 def succeeded(state: State, done: Done, generation: int) -> None:
     change = done.change
-    state.event(change.key, _DONE[change.action], sentence(change), generation=generation, statement_id=done.statement_id)
+    reason = Reason(change.cause) if change.cause else _DONE[change.action]
+    state.event(change.key, reason, sentence(change), generation=generation, statement_id=done.statement_id)
 
 
 def failed(state: State, key: ObjectKey, failure: Failure, generation: int) -> None:
@@ -76,7 +79,7 @@ def failed(state: State, key: ObjectKey, failure: Failure, generation: int) -> N
 
 def sentence(change: Change) -> str:
     """What was done, for an event."""
-    if change.action is Action.UPDATE and change.fields:
+    if change.action is Action.UPDATE and change.fields and not change.cause:
         return "; ".join(f"{f.path} is now {plain(f.after)!r}" for f in change.fields[:5])
     if change.action is Action.CREATE:  # its reason says what was missing before
         return redact(str(change.steps[0]).partition("\n")[0]) if change.steps else ""

@@ -158,6 +158,8 @@ def _conditions(
     suspended = entry.desired is not None and entry.desired.manifest.metadata.suspend
     if suspended or health is Health.SUSPENDED:
         reason = "SuspendedInManifest" if suspended else "SuspendedInAccount"
+        if seen is not None and "CapacityHeld" in seen.conditions:
+            reason = seen.conditions["CapacityHeld"][1]
         result.append(condition("Suspended", True, reason, message))
     for kind, (value, reason, text) in (seen.conditions if seen else {}).items():
         result.append(condition(kind, value, reason, redact(text)))
