@@ -19,6 +19,7 @@ from controller.account.snapshot import Read
 from controller.account.tracing import span
 from controller.api.objects import ObjectKey
 from controller.kinds.base import Kind, View
+from controller.reconcile.backoff import FailureClass
 from controller.reconcile.change import Permit, Plan
 from controller.reconcile.facts import FactGatherer, FileHashes, gather_all
 from controller.reconcile.files import Loaded, Loader, load_with_last_good
@@ -92,11 +93,11 @@ class Engine:
         )
         return replace(view, births=self._births)
 
-    def plan(self, loaded: Loaded, view: View) -> Plan:
-        """What would be done. Pure."""
+    def plan(self, loaded: Loaded, view: View, failed: Mapping[ObjectKey, str] | None = None) -> Plan:
+        """What would be done. Pure. `failed`: objects whose last try stalled → fingerprint of the change that was tried."""
         rules = Rules(loaded.prune_off, loaded.settings.prune_share, self.allow_prune)
         with span("plan", snowcat__objects=len(loaded.graph.objects)) as traced:
-            now = plan(view, self.kinds, account=self.account, prune=rules, invalid=loaded.invalid, permit=self.permit)
+            now = plan(view, self.kinds, account=self.account, prune=rules, invalid=loaded.invalid, permit=self.permit, failed=failed)
             traced.set("snowcat.pending", len(now.pending))
         return now
 
@@ -138,7 +139,9 @@ class Engine:
             NoProject, AccountError.
         """
         loaded = self.load(keep=False)
-        now = self.plan(loaded, self.look(loaded))
+        tried = self.state.failures(loaded.graph.objects)
+        stalled = {key: failure.fingerprint for key, failure in tried.items() if failure.kind is FailureClass.STALLED}
+        now = self.plan(loaded, self.look(loaded), stalled)
         generations = self.state.generations(spec_hashes(now), keep=False)
         found = statuses(now, Context(self.state.failures(now.objects), {}, generations))
         return loaded, now, self.state.transitions([*found, *invalid_objects(loaded, now)], keep=False)

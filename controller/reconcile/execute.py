@@ -18,6 +18,7 @@ import structlog
 from controller.account.errors import NotFound
 from controller.account.redact import redact
 from controller.account.session import Result, Session, SessionPool, Statement
+from controller.account.tracing import Span, span
 from controller.api.objects import ObjectKey
 from controller.kinds.base import Effect, Sql
 from controller.reconcile.change import Action, Change
@@ -33,7 +34,7 @@ class LoggedSession(Session):
     Each is sent only while this process may change the account, or raises NotLeading.
     """
 
-    about: Mapping[str, str] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
     leadership: Leadership = field(default_factory=Alone)
     last_id: str = ""
 
@@ -47,13 +48,13 @@ class LoggedSession(Session):
         try:
             result = super().execute(statement, parameters)
         except Exception as error:
-            seconds = round(time.monotonic() - started, 3)
-            log.warning("statement failed", **self.about, sql=redact(shown), seconds=seconds, error=redact(str(error)))
+            took = round(time.monotonic() - started, 3)
+            log.warning("statement failed", **self.about, sql=redact(shown), duration=took, error=redact(str(error)))
             raise
         self.last_id = result.query_id or self.last_id
-        seconds = round(time.monotonic() - started, 3)
+        took = round(time.monotonic() - started, 3)
         more = {} if result.tolerated is None else {"tolerated": result.tolerated}
-        log.info("statement", **self.about, sql=redact(shown), seconds=seconds, statement_id=result.query_id, **more)
+        log.info("statement", **self.about, sql=redact(shown), duration=took, statement_id=result.query_id, **more)
         return result
 
 
@@ -86,6 +87,7 @@ class Executor:
     pool: SessionPool
     stopping: threading.Event = field(default_factory=threading.Event)
     leadership: Leadership = field(default_factory=Alone)
+    cycle: Span | None = None  # the last one, which spans of changes belong to
     _sessions: dict[ObjectKey, Session] = field(default_factory=dict)  # of the changes under way
 
     def abort(self, key: ObjectKey) -> None:
@@ -96,8 +98,16 @@ class Executor:
 
     def run(self, change: Change, say: Callable[[str], None]) -> Done:
         """Do all steps. Never raises: the error is in the result."""
+        about = {"snowcat__kind": change.key.kind, "snowcat__name": str(change.key.name), "snowcat__action": change.action.value}
+        with span("change", parent=self.cycle, **about) as traced:
+            done = self._run(change, say)
+            if done.error is not None:
+                traced.fail(f"{type(done.error).__name__}: {done.error}")
+            return done
+
+    def _run(self, change: Change, say: Callable[[str], None]) -> Done:
         started = time.monotonic()
-        about = {"object": str(change.key), "action": change.action.value}
+        about = {"object": change.key, "action": change.action.value}
         statement_id, error = "", None
         try:
             with self.pool.session() as lent, tempfile.TemporaryDirectory(prefix="snowcat-") as folder:
@@ -125,11 +135,11 @@ class Executor:
 
     def _effect(self, change: Change, effect: Effect, context: WorkContext) -> None:
         started = time.monotonic()
-        about = {"object": str(change.key), "action": change.action.value, "effect": redact(str(effect))}
+        about = {"object": change.key, "action": change.action.value, "effect": redact(str(effect))}
         try:
             effect.run(context)
         except Exception as error:
             context.session.alive = False  # it may be in the middle of a transaction
-            log.warning("effect failed", **about, seconds=round(time.monotonic() - started, 3), error=redact(str(error)))
+            log.warning("effect failed", **about, duration=round(time.monotonic() - started, 3), error=redact(str(error)))
             raise
-        log.info("effect", **about, seconds=round(time.monotonic() - started, 3))
+        log.info("effect", **about, duration=round(time.monotonic() - started, 3))

@@ -157,5 +157,5 @@ def _gather(obj: DesiredObject, graph: Graph, kinds: Kinds, gatherer: FactGather
     except OSError as error:
         return Stalled(redact(f"{error.filename or ''}: {error.strerror or error}".lstrip(": ")), "FileNotReadable")
     except Exception as error:  # noqa: BLE001 - a mistake in one kind must not hold up the others
-        log.error("gathering facts failed", object=str(obj.key), traceback=trace(error))
+        log.error("gathering facts failed", object=obj.key, traceback=trace(error))
         return Stalled(redact(f"internal error, please report it: {type(error).__name__}: {error}"), "InternalError")

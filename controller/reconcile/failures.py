@@ -42,6 +42,11 @@ class Failures:
     backoff: Backoff
     known: dict[ObjectKey, Failure] = field(default_factory=dict)
 
+    @property
+    def stalled(self) -> dict[ObjectKey, str]:
+        """What a person must look at → fingerprint of the change that was tried."""
+        return {key: failure.fingerprint for key, failure in self.known.items() if failure.kind is FailureClass.STALLED}
+
     def note(self, done: Done, error: Exception, generation: int, now: float) -> Failure:
         """Take in what a worker met. The reason, the class and the next try follow from the error."""
         key, change = done.change.key, done.change

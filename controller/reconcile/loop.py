@@ -160,7 +160,7 @@ class Reconciler:
             self._queue.withdraw()
             return self._reporter.no_account(loaded, self._workers.busy, error)
         self._reporter.reached(loaded)
-        plan = self.engine.plan(loaded, view)
+        plan = self.engine.plan(loaded, view, self._failures.stalled)
         if full:
             gone = [change.key for change in plan.changes if change.action is Action.DELETE]
             self._absences.note(gone, not loaded.prune_off, self.clock.now())

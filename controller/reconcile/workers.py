@@ -81,7 +81,7 @@ class Workers:
             work = Work(change, threading.current_thread(), self.now())
             with self._lock:
                 self._work[change.key] = work
-            log.info("change", object=str(change.key), action=change.action.value, reason=redact(change.reason))
+            log.info("change", object=change.key, action=change.action.value, reason=redact(change.reason))
             self.queue.meter.worker_started(change.key)
 
             def say(message: str, work: Work = work) -> None:
@@ -96,7 +96,7 @@ class Workers:
                 else:
                     self._results.append((work, done))
             if work.given_up:
-                log.warning("work that was given up has ended", object=str(change.key))
+                log.warning("work that was given up has ended", object=change.key)
                 self.queue.release(change.key)
             self.ended()
             if work.given_up:
@@ -121,7 +121,7 @@ class Workers:
         for work in current:
             if work.ending is None and now - work.started >= self.limit:
                 work.ending = now
-                log.warning("work takes too long and is ended", object=str(work.change.key), seconds=round(now - work.started))
+                log.warning("work takes too long and is ended", object=work.change.key, duration=round(now - work.started))
                 self.abort(work.change.key)
             elif work.ending is not None and now - work.ending >= self.patience:
                 self._give_up(work, now)
@@ -140,7 +140,7 @@ class Workers:
                 "the object is left alone until it ends, or the daemon is started again"
             )
             self._results.append((work, Done(work.change, Stalled(text, STUCK), now - work.started)))
-        log.error("a worker is given up", object=str(work.change.key), given_up=self.given_up)
+        log.error("a worker is given up", object=work.change.key, given_up=self.given_up)
 
     def join(self, seconds: float) -> list[ObjectKey]:
         """Close the queue and wait for all; the keys that were not done in time."""
