@@ -50,7 +50,8 @@ def waiting_text(names: Names, name: str, verdict: Verdict) -> str:
         )
     if verdict.why is Why.TOO_MANY:
         nodes = f"{room.nodes} node{'s' if room.nodes > 1 else ''}"
-        return f"its {load.instances} instances of {load.size} each do not fit onto the {nodes} of {pool} at once: raise maxNodes of {names.key}"
+        many = f"its {load.instances} instances of {load.size} each"
+        return f"{many} do not fit onto the {nodes} of {pool} at once: raise maxNodes of {names.key}"
     if verdict.why is Why.NO_ROOM:
         return (
             f"does not fit onto {pool} beside {names.listed(verdict.by)}: raise maxNodes of {names.key}, ask for less, "
