@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help venv demo tour test check test-deep bench lock clean
+.PHONY: help venv demo tour test check test-deep bench bench-reconcile lock clean
 
 # the first interpreter that is new enough; override with `make PYTHON=…`
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
@@ -56,6 +56,9 @@ test-deep: .venv/.ready $(CONNECTOR5)/.ready ## properties and random kills, ove
 
 bench: .venv/.ready ## statements of a cycle and time of a plan, over growing projects
 	$(BIN)/python benchmarks/plan.py
+
+bench-reconcile: .venv/.ready ## the reconciler at 10 to 4,000 objects, 100 ms a statement: JSON and a table (an hour; SIZES=10,100 for less)
+	PYTHONPATH=. $(BIN)/python benchmarks/reconcile.py $(if $(SIZES),--sizes $(SIZES))
 
 lock: .venv/.ready ## write constraints.txt from this environment
 	{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | sed -E 's/^(torch==[^+]*)\+.*/\1/'; } > constraints.tmp
