@@ -44,6 +44,7 @@ class Options:
     stage_quota: int | None = None
     session_seconds: float = 3600.0
     faults: bool = False
+    image_names: str = "path"  # how DESCRIBE SERVICE shows images: as a `path`, or with the registry's `host`
 
 
 class Runtime(Protocol):

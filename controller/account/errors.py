@@ -3,7 +3,7 @@
     AccountError
     ├── Transient       back off and try again: connection lost, HTTP 429/5xx, session gone
     │   └── TimedOut    a statement that took longer than its class may; it was cancelled, or its session given up
-    ├── NotFound        2003, 2043: missing, or this role may not see it; no proof of absence
+    ├── NotFound        2003, 2043, 398529 (a gateway's service): missing, or this role may not see it; no proof of absence
     ├── AlreadyExists   2002, 1998, 3041
     ├── Denied          3001, 3011, 3013: a privilege is missing; a person must grant it
     ├── LoginFailed     wrong user, password, key, token or account; a person must mend the connection
@@ -56,7 +56,7 @@ class StageFull(Rejected): ...
 
 
 _CLASSES: dict[int, type[AccountError]] = {
-    **dict.fromkeys((2003, 2043), NotFound),
+    **dict.fromkeys((2003, 2043, 398529), NotFound),
     **dict.fromkeys((2002, 1998, 3041), AlreadyExists),
     **dict.fromkeys((3001, 3011, 3013), Denied),
     **dict.fromkeys((390112, 390113, 390114, 390115, 390111, 604, 630, 250001, 250002, 250003, 251011), Transient),

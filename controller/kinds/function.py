@@ -1,8 +1,8 @@
 """Function: a SQL function in front of a service's endpoint. Internal: manifests get theirs through a ModelDeployment.
 
 The mark holds `spec=`, a hash of the definition, and `usage=`, the roles that were granted its use, since grants carry no comment. What was
-changed by hand shows only in DESCRIBE FUNCTION. Service, endpoint and the rules for batches are altered in place; another path or type needs
-CREATE OR REPLACE, which takes the grants away.
+changed by hand shows only in DESCRIBE FUNCTION. Service, endpoint and the rules for batches are altered in place; another path or type
+needs CREATE OR REPLACE, which takes the grants away.
 
 Source: docs.snowflake.com, sql-reference/sql/ create-function-spcs, alter-function-spcs.
 """
@@ -19,7 +19,7 @@ from controller.api.base import Manifest, Scope, Spec
 from controller.api.names import Identifier, QualifiedName
 from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.kinds.base import FieldChange, Health, Inventory, Kind, Observation, Sql, Step, View
-from controller.kinds.comments import comment_drift, marked_comment, renewed_comment
+from controller.kinds.comments import comment_drift, marked_comment, remarked, renewed_comment
 from controller.kinds.mark import Mark, split_comment
 from controller.kinds.properties import Property, as_int, as_upper
 from controller.kinds.references import schema_scope
@@ -78,7 +78,7 @@ class FunctionKind(Kind):
         mark = split_comment(comment)[1]
         drift = [*self._drift(obj, view), *_usage(obj).drift(mark, view.snapshot)]
         noted = mark.attributes.get("spec") if mark is not None else None
-        if noted != _digest(obj) and not any(change.path != "usage" for change in drift):
+        if noted != _digest(obj) and not drift and not self._told_all(obj, view):
             drift.append(FieldChange("definition", noted, _digest(obj)))
         drift += comment_drift(obj, view, comment, **_attributes(obj))
         spec = _spec(obj)
@@ -95,11 +95,7 @@ class FunctionKind(Kind):
 
     def _drift(self, obj: DesiredObject, view: View) -> Iterable[FieldChange]:
         """What DESCRIBE shows otherwise; a property that it does not show is not compared."""
-        read = _describe(obj)
-        if view.snapshot.offline or read not in view.snapshot.answers or isinstance(view.snapshot.answers[read], Missing):
-            return
-        seen = {str(row.get("property", "")).lower(): row.get("value") for row in view.snapshot.rows(read)}
-        spec = _spec(obj)
+        seen, spec = _described(obj, view), _spec(obj)
         if "body" in seen and str(seen["body"]).strip().strip("'") != spec.path:
             yield FieldChange("path", seen["body"], spec.path)
         if "returns" in seen and str(seen["returns"]).upper().partition("(")[0] != spec.returns:
@@ -109,10 +105,15 @@ class FunctionKind(Kind):
         if seen.get("endpoint") and str(seen["endpoint"]).strip('"').lower() != spec.endpoint:
             yield FieldChange("endpoint", seen["endpoint"], spec.endpoint)
         for prop in _BATCHES:
-            wanted = prop.value(obj)
-            if prop.column in seen and (found := prop.seen(seen[prop.column])) != (prop.implied if wanted is None else wanted):
-                if found is not None or wanted is not None:
-                    yield FieldChange(prop.path, found, prop.implied if wanted is None else wanted)
+            found = prop.seen(seen.get(str(prop.column)))
+            wanted = prop.value(obj) if prop.value(obj) is not None else prop.implied
+            if prop.column in seen and (prop.implied if found is None else found) != wanted:
+                yield FieldChange(prop.path, found, wanted)
+
+    @staticmethod
+    def _told_all(obj: DesiredObject, view: View) -> bool:
+        """Whether DESCRIBE showed all of the definition: where it did, only the mark is out of date."""
+        return {"body", "returns", "service", "endpoint", "max_batch_rows"} <= _described(obj, view).keys()
 
     def create(self, obj: DesiredObject, view: View) -> Sequence[Step]:
         return [self._definition(obj, marked_comment(obj, view, **_attributes(obj))), *_usage(obj).steps(None, view.snapshot)]
@@ -130,11 +131,17 @@ class FunctionKind(Kind):
             clauses = [sql.equals("SERVICE", QualifiedName.parse(spec.service).sql), sql.equals("ENDPOINT", _endpoint(spec)), *clauses]
         if unset := [prop.clause for prop in _BATCHES if prop.path in paths and prop.to_unset(obj)]:
             steps.append(Sql(f"{target} UNSET {', '.join(unset)}"))
+        steps += _usage(obj).steps(seen.mark, view.snapshot)  # before the mark forgets what is to be taken back
         if comment != (current or ""):
             clauses.append(sql.equals("COMMENT", sql.text(comment)))
         if clauses:
             steps.append(Sql(f"{target} SET {' '.join(clauses)}"))
-        return [*steps, *_usage(obj).steps(seen.mark, view.snapshot)]
+        return steps
+
+    def remark(self, obj: DesiredObject, view: View, attributes: Mapping[str, str]) -> Sequence[Step]:
+        row = _row(obj, view)
+        comment = remarked(row.get("description"), view, attributes) if row is not None else None
+        return [] if comment is None else [Sql(f"ALTER FUNCTION {obj.key.name.sql}{_TYPES} SET COMMENT = {sql.text(comment)}")]
 
     def delete(self, key: ObjectKey, view: View) -> Sequence[Step]:
         return (Sql(f"DROP FUNCTION {key.name.sql}{_TYPES}", tolerate=frozenset({2003, 2043})),)
@@ -190,6 +197,14 @@ def _describe(obj: DesiredObject) -> Describe:
 
 def _attributes(obj: DesiredObject) -> dict[str, str]:
     return {"spec": _digest(obj), "usage": _usage(obj).note}
+
+
+def _described(obj: DesiredObject, view: View) -> dict[str, Any]:
+    """Property → value of DESCRIBE; empty where it was not asked in this look."""
+    read = _describe(obj)
+    if view.snapshot.offline or isinstance(view.snapshot.answers.get(read, Missing("")), Missing):
+        return {}
+    return {str(row.get("property", "")).lower(): row.get("value") for row in view.snapshot.rows(read)}
 
 
 def _usage(obj: DesiredObject) -> Usage:

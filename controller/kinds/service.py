@@ -17,49 +17,24 @@ from typing import Any, ClassVar, cast
 
 from controller.account import statements as sql
 from controller.account.snapshot import Describe, Missing, Read, Row, Show, Snapshot
-from controller.api.names import Identifier, QualifiedName
+from controller.api.names import QualifiedName
 from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.api.service import Service, ServiceSpec
-from controller.api.specification import ALL_ENDPOINTS, Container, ImageReference
-from controller.kinds.base import Effect, EffectContext, FieldChange, Gatherer, KindError, Load, Observation, Sql, Step, View, Waiting
+from controller.api.specification import Container, ImageReference
+from controller.kinds.base import FieldChange, Gatherer, Load, Observation, Sql, Step, View
 from controller.kinds.image import image_path
 from controller.kinds.instance_families import Family, family
-from controller.kinds.mark import Mark, join_comment, split_comment
+from controller.kinds.mark import Mark, split_comment
 from controller.kinds.properties import Property, TableKind, Verdict, as_bool, as_int, as_upper, as_upper_list
 from controller.kinds.references import name_of, names_of, schema_of, warehouse_of
-from controller.kinds.service_health import find, look_closer, services_in, verdict
+from controller.kinds.service_health import look_closer, verdict
 from controller.kinds.services import comparison, exported, images, room, source, specification, volumes
+from controller.kinds.services.note import NoteDigest, in_step, parsed, short_digest
+from controller.kinds.services.roles import usage_of
+from controller.kinds.services.suspension import POOLS, pool_row, suspended_by_hand
 
 VERSION_LABEL = "snowcat/version"
 """Label of a deployment's service: what it serves. Kept in the mark as `version=`, since SHOW does not tell the specification."""
-
-_DIGITS = 12
-_POOLS = Show("COMPUTE POOLS")
-
-
-@dataclass(frozen=True)
-class NoteDigest(Effect):
-    """Write into the mark what the account made of the specification that was just sent: its spec_digest and the images' digests."""
-
-    service: QualifiedName
-
-    def __str__(self) -> str:
-        return f"note the specification's digest in the comment of {self.service}"
-
-    def run(self, context: EffectContext) -> None:
-        row = find(context.session.execute(services_in(self.service).sql).rows, self.service)
-        text, mark = split_comment(row.get("comment")) if row is not None else ("", None)
-        if row is None or mark is None:
-            raise Waiting(f"service {self.service} is not shown yet")
-        described: Row | None = next(iter(context.session.execute(sql.describe("SERVICE", self.service)).rows), None)
-        document = _parsed(described.get("spec")) if described is not None else None
-        attributes = {**mark.attributes, "digest": _short(row)}
-        if document is not None:
-            attributes["images"] = images.noted(comparison.digests_in(document))
-        if attributes == mark.attributes:
-            return
-        comment = join_comment(text, Mark(mark.project, mark.kind, mark.name, {key: value for key, value in attributes.items() if value}))
-        context.session.execute(sql.alter_set("SERVICE", self.service, [sql.equals("COMMENT", sql.text(comment))]))
 
 
 @dataclass(frozen=True)
@@ -114,7 +89,7 @@ class ServiceKind(TableKind):
 
     def reads(self, obj: DesiredObject, graph: Graph) -> Iterable[Show]:
         yield from super().reads(obj, graph)
-        yield _POOLS
+        yield POOLS
         yield from images.image_reads(obj, graph)
 
     # ---- the specification ----
@@ -138,12 +113,12 @@ class ServiceKind(TableKind):
         read = _describe(obj)
         if view.snapshot.offline or read not in view.snapshot.answers or isinstance(view.snapshot.answers[read], Missing):
             return None
-        return _parsed(next((row.get("spec") for row in view.snapshot.rows(read)), None))
+        return parsed(next((row.get("spec") for row in view.snapshot.rows(read)), None))
 
     def _spec_drift(self, obj: DesiredObject, row: Row, view: View) -> tuple[FieldChange, ...]:
         mark = split_comment(row.get("comment"))[1]
         wanted = self.document(obj, view)
-        if _in_step(mark, row, specification.digest(wanted)):
+        if in_step(mark, row, specification.digest(wanted)):
             return ()
         seen = self._seen_document(obj, view)
         if seen is not None:
@@ -157,7 +132,7 @@ class ServiceKind(TableKind):
     @staticmethod
     def _node(row: Row, view: View) -> Family | None:
         """What a node of the service's pool has."""
-        pool = _pool_row(row, view)
+        pool = pool_row(row, view)
         return family(str(pool.get("instance_family"))) if pool is not None else None
 
     def _image_drift(self, obj: DesiredObject, row: Row, view: View) -> Iterable[FieldChange]:
@@ -193,15 +168,15 @@ class ServiceKind(TableKind):
             "version": obj.manifest.metadata.labels.get(VERSION_LABEL, "") if obj.parent else "",
             "blocks": volumes.blocks_note(document),
             "log": _spec(obj).log_level or "",
-            "usage": ",".join(_usage(obj)),
+            "usage": usage_of(obj).note,
         }
         row = None if view.snapshot.offline else self.row(obj, view)
         if row is not None:
             mark = split_comment(row.get("comment"))[1]
             seen = self._seen_document(obj, view)
             confirmed = seen is not None and not self._spec_drift(obj, row, view)
-            if _in_step(mark, row, wanted) or confirmed:
-                found["digest"] = _short(row)
+            if in_step(mark, row, wanted) or confirmed:
+                found["digest"] = short_digest(row)
             elif mark is not None:
                 found["digest"] = mark.attributes.get("digest", "")
             if seen is not None and comparison.digests_in(seen):
@@ -210,13 +185,14 @@ class ServiceKind(TableKind):
                 found["images"] = mark.attributes.get("images", "")
         return found
 
-    def deep_reads(self, obj: DesiredObject, view: View) -> Iterable[Describe]:
+    def deep_reads(self, obj: DesiredObject, view: View) -> Iterable[Read]:
         row = self.row(obj, view)
         if row is None:
             return
         mark = split_comment(row.get("comment"))[1]
-        if not _in_step(mark, row, specification.digest(self.document(obj, view))) or self._images_moved(obj, row, view):
+        if not in_step(mark, row, specification.digest(self.document(obj, view))) or self._images_moved(obj, row, view):
             yield _describe(obj)
+        yield from usage_of(obj).questions()
 
     # ---- the rest ----
 
@@ -244,23 +220,11 @@ class ServiceKind(TableKind):
         mark = split_comment(row.get("comment"))[1]
         if mark is not None and mark.attributes.get("log", "") != (_spec(obj).log_level or ""):
             yield FieldChange("logLevel", mark.attributes.get("log") or "default", _spec(obj).log_level or "default")
-        if mark is not None and _granted(mark) != _usage(obj):
-            yield FieldChange("usage", ", ".join(_granted(mark)), ", ".join(_usage(obj)))
+        yield from usage_of(obj).drift(mark, view.snapshot)
         warehouse, seen = warehouse_of(obj, view), as_upper(row.get("query_warehouse"))
         if seen != (warehouse.text if warehouse is not None else None):
             yield FieldChange("warehouse", seen, warehouse.text if warehouse is not None else None)
-        yield from self._suspension(obj, row, mark, view)
-
-    def _suspension(self, obj: DesiredObject, row: Row, mark: Mark | None, view: View) -> Iterable[FieldChange]:
-        """Suspended by nobody who may: neither by itself, nor on purpose, nor together with its pool."""
-        pool = _pool_row(row, view)
-        pool_mark = split_comment(pool.get("comment"))[1] if pool is not None else None
-        declared = view.graph.referred(obj, "computePool")
-        on_purpose = any(m is not None and ("paused" in m.attributes or "held" in m.attributes) for m in (mark, pool_mark))
-        kept_down = declared is not None and declared.manifest.metadata.suspend
-        by_itself = bool(as_int(row.get("auto_suspend_secs"))) or _suspends_itself(obj, view)
-        if as_upper(row.get("status")) == "SUSPENDED" and not (on_purpose or kept_down or by_itself):
-            yield FieldChange("suspended", True, False)
+        yield from suspended_by_hand(obj, row, mark, view)
 
     def verdict(self, obj: DesiredObject, row: Row, view: View) -> Verdict:
         return verdict(obj.key.name, row, view.snapshot)
@@ -270,7 +234,7 @@ class ServiceKind(TableKind):
         return {key: row.get(key) for key in columns}
 
     def create(self, obj: DesiredObject, view: View) -> Sequence[Step]:
-        return [*super().create(obj, view), NoteDigest(obj.key.name), *_grants(obj, _usage(obj))]
+        return [*super().create(obj, view), NoteDigest(obj.key.name), *usage_of(obj).steps(None, view.snapshot)]
 
     def update(self, obj: DesiredObject, seen: Observation, view: View) -> Sequence[Step]:
         paths = {change.path for change in seen.drift}
@@ -283,9 +247,7 @@ class ServiceKind(TableKind):
             steps.append(Sql(sql.alter_unset(self.what, obj.key.name, ["QUERY_WAREHOUSE"])))
         elif "warehouse" in paths and warehouse is not None:
             clauses.append(sql.equals("QUERY_WAREHOUSE", warehouse.sql))
-        before = _granted(seen.mark)
-        steps += _grants(obj, [use for use in _usage(obj) if use not in before])
-        steps += _revokes(obj, [use for use in before if use not in _usage(obj)])
+        steps += usage_of(obj).steps(seen.mark, view.snapshot)
         steps += self.alterations(obj, seen, view, more=clauses)
         steps += [NoteDigest(obj.key.name)] if respecified else []
         return [*steps, Sql(sql.alter(self.what, obj.key.name, "RESUME"))] if "suspended" in paths else steps
@@ -311,7 +273,7 @@ class ServiceKind(TableKind):
 
     def export(self, name: QualifiedName, row: Row, snapshot: Snapshot) -> dict[str, Any] | None:
         """None where this role may not see the specification."""
-        document = _parsed(self.told_of(name, snapshot).get("spec"))
+        document = parsed(self.told_of(name, snapshot).get("spec"))
         spec = super().export(name, row, snapshot)
         return None if document is None or spec is None else {**spec, **exported.service_spec(row, document, name.parent)}
 
@@ -328,64 +290,3 @@ def _spec(obj: DesiredObject) -> ServiceSpec:
 
 def _describe(obj: DesiredObject) -> Describe:
     return Describe("SERVICE", obj.key.name.sql)
-
-
-def _parsed(text: Any) -> comparison.Document | None:
-    try:
-        return comparison.parse(str(text)) if text else None
-    except ValueError:
-        return None
-
-
-def _pool_row(row: Row, view: View) -> Row | None:
-    if not view.snapshot.asked(_POOLS):
-        return None
-    return next((pool for pool in view.snapshot.rows(_POOLS) if pool.get("name") == as_upper(row.get("compute_pool"))), None)
-
-
-def _suspends_itself(obj: DesiredObject, view: View) -> bool:
-    try:
-        management = source.specification_of(obj, view).spec.resource_management
-    except KindError:
-        return False
-    return management is not None and management.auto_scaling_policies.suspend is not None
-
-
-def _short(row: Row) -> str:
-    return str(row.get("spec_digest") or "")[:_DIGITS]
-
-
-def _in_step(mark: Mark | None, row: Row, wanted: str) -> bool:
-    """Whether both the specification that we wrote and what the account made of it are still as noted."""
-    if mark is None or mark.attributes.get("spec") != wanted:
-        return False
-    return bool(_short(row)) and mark.attributes.get("digest") == _short(row)
-
-
-# ---- who may call it --------------------------------------------------------------------------------------------------------------------
-
-
-def _usage(obj: DesiredObject) -> list[str]:
-    """`ROLE` for all endpoints, `ROLE:SERVICE_ROLE` for some, as the mark has them."""
-    found = []
-    for number, use in enumerate(_spec(obj).usage):
-        role, service_role = name_of(obj, f"usage[{number}].role").name.text, use.service_role.upper()
-        found.append(role if service_role == ALL_ENDPOINTS else f"{role}:{service_role}")
-    return sorted(set(found))
-
-
-def _granted(mark: Mark | None) -> list[str]:
-    return sorted(filter(None, mark.attributes.get("usage", "").split(","))) if mark is not None else []
-
-
-def _grants(obj: DesiredObject, uses: Iterable[str]) -> list[Step]:
-    return [Sql(sql.grant_service_role(obj.key.name, *_parts(use))) for use in uses]
-
-
-def _revokes(obj: DesiredObject, uses: Iterable[str]) -> list[Step]:
-    return [Sql(sql.revoke_service_role(obj.key.name, *_parts(use)), tolerate=volumes.GONE) for use in uses]
-
-
-def _parts(use: str) -> tuple[Identifier, Identifier]:
-    role, _, service_role = use.partition(":")
-    return Identifier(service_role or ALL_ENDPOINTS), Identifier(role)

@@ -71,6 +71,7 @@ _KINDS = (
         ("READ", "WRITE"),
         plain_names=True,
     ),
+    Kind("GATEWAY", "GATEWAYS", "schema", "Gateway", "Gateway", ("USAGE", "MODIFY")),
     Kind("SERVICE", "SERVICES", "schema", "Service", "Service", ("USAGE", "OPERATE", "MONITOR"), plain_names=True),
 )
 
@@ -104,7 +105,6 @@ SCHEMA_PRIVILEGES = (
     "MODIFY",
     "CREATE MODEL",
     "CREATE SNAPSHOT",
-    "CREATE GATEWAY",
     "CREATE TAG",
     *tuple(f"CREATE {kind.word}" for kind in _KINDS if kind.scope == "schema"),
 )

@@ -14,6 +14,8 @@ from emulator.commands.service_create import (
     JOB_OPTIONS,
     SERVICE_OPTIONS,
     apply_instances,
+    block_volumes,
+    check_blocks,
     options_to_props,
     pool_for,
     pool_suspended,
@@ -48,6 +50,7 @@ def create_service(ctx: CommandContext, cursor: Cursor) -> ResultSet:
         raise errors.already_exists(existing.fqn)
     pool = pool_for(ctx, given.pool)
     version = version_for(ctx, given.specification, pool, home)
+    check_blocks(version.spec.document, props)
     with runtime(ctx).lock:
         obj, status = ctx.create("SERVICE", name, comment=given.options.get("COMMENT"), props=_props(props, version, pool, is_job=False))
         assert obj is not None
@@ -165,6 +168,7 @@ def _set(ctx: CommandContext, obj: CatalogueObject, cursor: Cursor) -> None:
     cursor.end()
     if not given:
         raise cursor.error()
+    _keep_instances(obj, given)
     obj.props.update(options_to_props(ctx, given))
     if "COMMENT" in given:
         obj.comment = given["COMMENT"]
@@ -181,12 +185,18 @@ def _unset(ctx: CommandContext, obj: CatalogueObject, cursor: Cursor) -> None:
         elif key == "COMMENT":
             obj.comment = None
         else:
+            _keep_instances(obj, {key: None})
             stored = {"EXTERNAL_ACCESS_INTEGRATIONS": "eais", "QUERY_WAREHOUSE": "query_warehouse"}
             obj.props.pop(stored.get(key, f"set_{key.lower()}"), None)
         if not cursor.accept_op(","):
             break
     cursor.end()
     _store(ctx, obj)
+
+
+def _keep_instances(obj: CatalogueObject, given: dict[str, Any]) -> None:
+    if block_volumes(obj.props["spec"]) and any(key in given for key in ("MIN_INSTANCES", "MAX_INSTANCES")):
+        raise errors.invalid_spec(f"the number of instances of service {obj.name} cannot be changed, as it uses block volumes")
 
 
 def _store(ctx: CommandContext, obj: CatalogueObject) -> None:
@@ -201,8 +211,8 @@ def _upgrade(ctx: CommandContext, obj: CatalogueObject, service: Service, cursor
     pool = ctx.store.find("COMPUTE POOL", "", "", obj.props["compute_pool"])
     assert pool is not None
     version = version_for(ctx, given.specification, pool, (obj.database, obj.schema))
-    if version.spec.document["spec"].get("volumes") != obj.props["spec"]["spec"].get("volumes") and _has_blocks(obj):
-        raise errors.invalid_spec("block volumes of a service cannot be changed")
+    if block_volumes(version.spec.document) != block_volumes(obj.props["spec"]):
+        raise errors.invalid_spec("block volumes of a service cannot be added, removed or given another size, speed or encryption")
     with runtime(ctx).lock:
         obj.props.update(
             spec=version.spec.document,
@@ -217,17 +227,13 @@ def _upgrade(ctx: CommandContext, obj: CatalogueObject, service: Service, cursor
         runtime(ctx).refresh_service(obj)
 
 
-def _has_blocks(obj: CatalogueObject) -> bool:
-    return any(volume["source"] == "block" for volume in obj.props["spec"]["spec"].get("volumes", []))
-
-
 @command("DROP", "SERVICE")
 def drop_service(ctx: CommandContext, cursor: Cursor) -> ResultSet:
     name = cursor.name()
     force = cursor.accept("FORCE")
     cursor.end()
     obj = ctx.get_if("SERVICE", name)
-    if obj is not None and _has_blocks(obj) and not force:
+    if obj is not None and block_volumes(obj.props["spec"]) and not force:
         message = f"Service {obj.name} uses block volumes, whose content would be lost. Use DROP SERVICE {obj.name} FORCE."
         raise errors.SqlError(395013, "2BP01", message)
     return ctx.drop("SERVICE", name)

@@ -199,6 +199,26 @@ def _at_home(name: str, home: tuple[str, str]) -> QualifiedName:
     return QualifiedName((*home[: 3 - len(parts)], *parts))
 
 
+_FIXED = ("size", "iops", "throughput", "encryption")
+
+
+def block_volumes(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The block volumes of a canonical specification by name, with what is fixed when they are made."""
+    found = {}
+    for volume in document["spec"].get("volumes", []):
+        if volume["source"] == "block":
+            config = volume.get("blockConfig", {})
+            found[volume["name"]] = {key: config.get(key, volume.get(key)) for key in _FIXED}
+    return found
+
+
+def check_blocks(document: dict[str, Any], props: dict[str, Any]) -> None:
+    """A service with block volumes has a fixed number of instances. Raises 395018 for another."""
+    if block_volumes(document) and props["min_instances"] != props["max_instances"]:
+        low, high = props["min_instances"], props["max_instances"]
+        raise errors.invalid_spec(f"block volumes need MIN_INSTANCES and MAX_INSTANCES to be equal, got {low} and {high}")
+
+
 def options_to_props(ctx: CommandContext, options: dict[str, Any]) -> dict[str, Any]:
     """Options as they are stored; integrations and the warehouse are checked."""
     props: dict[str, Any] = {}

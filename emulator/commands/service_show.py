@@ -157,7 +157,8 @@ def describe_service(ctx: CommandContext, cursor: Cursor) -> ResultSet:
     with runtime(ctx).lock:
         row = _row(ctx, obj)
         family = FAMILIES[service.pool.family.name]
-        shown = describe_spec(service.version.spec, service.version.digests, family)
+        host = f"{ctx.account.host}:{ctx.account.port}" if ctx.account.options.image_names == "host" else ""
+        shown = describe_spec(service.version.spec, service.version.digests, family, host)
     spec = shown if ctx.access.has(ctx.roles, obj) else None
     return ResultSet([*_COLUMNS[:6], text("spec"), *_COLUMNS[6:]], [[*row[:6], spec, *row[6:]]])
 

@@ -83,7 +83,20 @@ def _to_user(ctx: CommandContext, user: str) -> ResultSet:
     return ResultSet([timestamp("created_on"), *map(text, ("role", "granted_to", "grantee_name", "granted_by"))], rows)
 
 
+def _of_service_role(ctx: CommandContext, cursor: Cursor) -> ResultSet:
+    service = ctx.get("SERVICE", cursor.name(), anything=True)
+    cursor.expect_op("!")
+    service_role = cursor.identifier()
+    cursor.end()
+    grants = ctx.store.grants_on("SERVICE", service.database, service.schema, service.name)
+    name = f"{service.fqn}!{service_role}"
+    rows = [(g.created_on, name, "ROLE", g.role, g.granted_by) for g in grants if g.privilege == f"SERVICE ROLE {service_role}"]
+    return ResultSet([timestamp("created_on"), *map(text, ("role", "granted_to", "grantee_name", "granted_by"))], rows)
+
+
 def _of(ctx: CommandContext, cursor: Cursor) -> ResultSet:
+    if cursor.accept("SERVICE", "ROLE"):
+        return _of_service_role(ctx, cursor)
     cursor.expect("ROLE")
     role = cursor.identifier()
     cursor.end()

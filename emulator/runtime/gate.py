@@ -63,6 +63,10 @@ class AccountGate:
         """Every role that the user could act as, the principal's own first."""
         return (principal.role, *self._account.access.roles_of_user(principal.user))
 
+    def may_use(self, roles: tuple[str, ...], gateway: CatalogueObject) -> bool:
+        """Owner of the gateway, or USAGE on it."""
+        return self._account.access.has(roles, gateway, "USAGE", "MODIFY")
+
     def may_call(self, roles: tuple[str, ...], service: CatalogueObject, endpoint: str) -> bool:
         """Owner of the service, or a service role that holds the endpoint was granted to one of the roles."""
         access = self._account.access

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import html
 import secrets
@@ -24,6 +25,7 @@ from emulator.catalogue.store import CatalogueObject
 from emulator.errors import SqlError
 from emulator.registry.app import Principal
 from emulator.runtime.functions import wake_service
+from emulator.runtime.gateway import Hit
 
 if TYPE_CHECKING:
     from emulator.runtime.gate import AccountGate
@@ -63,6 +65,7 @@ class Ingress:
         self._manager = manager
         self._gate = gate
         self._cookies: dict[str, tuple[Principal, float]] = {}
+        self._copies: set[asyncio.Task[None]] = set()
         self._links: dict[str, tuple[Principal, float]] = {}
         self._client = httpx.AsyncClient(timeout=httpx.Timeout(90.0, connect=5.0), trust_env=False, follow_redirects=False)
 
@@ -92,8 +95,12 @@ class Ingress:
         entry = self._cookies.get(cookies.get(_COOKIE, ""))
         return entry[0] if entry and entry[1] > time.monotonic() else None
 
-    def _may(self, principal: Principal, service: Service, endpoint: str) -> bool:
-        return self._gate.may_call(self._gate.roles(principal), service.obj, endpoint)
+    def _may(self, principal: Principal, hit: Hit) -> bool:
+        """A gateway's own USAGE opens what is behind it; else a service role is needed."""
+        roles = self._gate.roles(principal)
+        if hit.gateway is not None:
+            return self._gate.may_use(roles, hit.gateway)
+        return self._gate.may_call(roles, hit.service.obj, hit.endpoint)
 
     async def _login(self, request: Request) -> Response:
         target = request.query_params.get("to", "/")
@@ -150,12 +157,36 @@ class Ingress:
                 to = request.url.path + (f"?{request.url.query}" if request.url.query else "")
                 return RedirectResponse(f"{LOGIN_PATH}?to={quote(to)}", status_code=302)
             return _refused(401, "390101", "Authorization header not found or token is invalid.")
-        if found is None or not await run_in_threadpool(self._may, principal, *found):
+        if found is None and await run_in_threadpool(self._behind_gateway, principal, identifier):
+            return _refused(503, "395092", "No endpoint of the gateway can answer.")
+        if found is None or not await run_in_threadpool(self._may, principal, found):
             return _refused(404, "390404", "The endpoint does not exist or not authorized.")
-        port = await run_in_threadpool(self._port, *found)
+        port = await run_in_threadpool(self._port, found.service, found.endpoint)
         if port is None:
-            return _refused(503, "395092", f"Service {found[0].obj.name} is not ready: {found[0].message or found[0].status}")
+            service = found.service
+            return _refused(503, "395092", f"Service {service.obj.name} is not ready: {service.message or service.status}")
+        if found.shadows:
+            await self._mirror(request, principal, found)
         return await self._forward(request, principal, port)
+
+    def _behind_gateway(self, principal: Principal, identifier: str) -> bool:
+        gateway = self._manager.gateway_of(identifier)
+        return gateway is not None and self._gate.may_use(self._gate.roles(principal), gateway)
+
+    async def _mirror(self, request: Request, principal: Principal, hit: Hit) -> None:
+        """Send copies to the shadow endpoints; what they answer is nobody's business."""
+        body = await request.body()
+        for service, endpoint in hit.shadows:
+            port = await run_in_threadpool(self._port, service, endpoint)
+            if port is not None:
+                address = f"http://127.0.0.1:{port}{_target(request.scope)}"
+                task = asyncio.create_task(self._send_copy(request.method, address, _onward(request.headers, principal), body))
+                self._copies.add(task)
+                task.add_done_callback(self._copies.discard)
+
+    async def _send_copy(self, method: str, address: str, headers: list[tuple[str, str]], body: bytes) -> None:
+        with contextlib.suppress(httpx.HTTPError):
+            await self._client.request(method, address, headers=headers, content=body)
 
     def _port(self, service: Service, name: str) -> int | None:
         """Real port of a ready instance; None when there is none. Wakes a suspended service."""
@@ -195,8 +226,8 @@ class Ingress:
         found = await run_in_threadpool(self._manager.find_ingress, identifier)
         principal = await run_in_threadpool(self._principal, socket.headers, socket.cookies)
         port = None
-        if found is not None and principal is not None and await run_in_threadpool(self._may, principal, *found):
-            port = await run_in_threadpool(self._port, *found)
+        if found is not None and principal is not None and await run_in_threadpool(self._may, principal, found):
+            port = await run_in_threadpool(self._port, found.service, found.endpoint)
         if port is None or principal is None:
             await socket.close(1008)
             return

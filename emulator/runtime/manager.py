@@ -18,6 +18,7 @@ from emulator.registry.images import ImageIndex, RepositoryKey
 from emulator.registry.unpack import ImageCache
 from emulator.runtime.functions import call_service_function
 from emulator.runtime.gate import AccountGate
+from emulator.runtime.gateway import HOST_LABEL, Gateways, Hit
 from emulator.runtime.ingress import Ingress, ingress_id
 from emulator.runtime.instance import Instance, Version
 from emulator.runtime.isolation import detect
@@ -52,6 +53,7 @@ class Manager:
         self.cache = ImageCache(state / "images", self.images)
         self.platform = Platform(account, self.cache)
         self.gate = AccountGate(account)
+        self.gateways = Gateways(self)
         self._registry = RegistryApp(self.images, self.gate)
         self._ingress = Ingress(self, self.gate)
         self._containers = state / "containers"
@@ -237,13 +239,20 @@ class Manager:
         """As `shown_service`, for a pool."""
         return self.pools.get(obj.name) or self._departed_pools[obj.name]
 
-    def find_ingress(self, identifier: str) -> tuple[Service, str] | None:
-        """The service and endpoint behind the first label of an ingress host."""
+    def gateway_of(self, identifier: str) -> CatalogueObject | None:
+        """The gateway whose host begins with this label."""
+        return next((obj for obj in self.account.store.list("GATEWAY") if ingress_id(obj, HOST_LABEL) == identifier), None)
+
+    def find_ingress(self, identifier: str) -> Hit | None:
+        """The service and endpoint behind the first label of an ingress host; behind a gateway's, those of its next request."""
         with self.lock:
+            gateway = self.gateway_of(identifier)
+            if gateway is not None:
+                return self.gateways.pick(gateway)
             for service in self.services.values():
                 for endpoint in service.version.spec.endpoints:
                     if endpoint.public and not service.dropped and ingress_id(service.obj, endpoint.name) == identifier:
-                        return service, endpoint.name
+                        return Hit(service, endpoint.name)
         return None
 
     # -- the thread

@@ -1,7 +1,6 @@
-"""What a service specification may hold: one declarative table, walked by one small checker.
+"""Checking a service specification against a declarative table (see `document`): a small walker, and checks of single values.
 
-Messages take the form of the service's own (`unknown option 'x' for 'containers[0]'`). The order of fields here is also the order in
-which DESCRIBE SERVICE prints them. Source: specification reference, 2026.
+Messages take the form of the service's own (`unknown option 'x' for 'containers[0]'`). Source: specification reference, 2026.
 """
 
 from __future__ import annotations
@@ -159,8 +158,21 @@ def one_of(*allowed: str) -> Check:
     return _one_of
 
 
-def anything(value: Any, option: str, where: str) -> Any:
-    return value
+def amount(value: Any, option: str, where: str) -> float | int:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    raise SpecError(f"invalid '{option}' for '{where}'. Expected a number, got '{value}'")
+
+
+def matching(pattern: str, expected: str) -> Check:
+    """Text of a form; `expected` says which, for a person."""
+
+    def _matching(value: Any, option: str, where: str) -> str:
+        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+            raise SpecError(f"invalid '{option}' for '{where}': '{value}'. Expected {expected}")
+        return value
+
+    return _matching
 
 
 def secret_reference(value: Any, option: str, where: str) -> str | dict[str, str]:
@@ -170,82 +182,3 @@ def secret_reference(value: Any, option: str, where: str) -> str | dict[str, str
     if len(fields) != 1:
         raise SpecError(f"invalid '{option}' for '{where}'. Give objectName or objectReference")
     return fields
-
-
-_PROBE = {"port": port, "path": text, "periodSeconds": integer, "failureThreshold": integer}
-_QUANTITIES = Fields({"memory": memory, "cpu": cpu, "nvidia.com/gpu": integer})
-_CONTAINER = Fields(
-    {
-        "name": name,
-        "image": text,
-        "command": Items(text),
-        "args": Items(text),
-        "env": environment,
-        "readinessProbe": Fields(_PROBE, ("port", "path")),
-        "livenessProbe": Fields(_PROBE, ("port", "path")),
-        "volumeMounts": Items(Fields({"name": name, "mountPath": absolute_path}, ("name", "mountPath"))),
-        "resources": Fields({"limits": _QUANTITIES, "requests": _QUANTITIES}),
-        "mountSessionToken": boolean,
-        "sessionTokenConfig": Fields({"path": absolute_path, "permission": text, "mountConnectionConfig": boolean}),
-        "secrets": Items(
-            Fields(
-                {
-                    "snowflakeSecret": secret_reference,
-                    "directoryPath": absolute_path,
-                    "envVarName": text,
-                    "secretKeyRef": one_of("username", "password", "secret_string"),
-                },
-                ("snowflakeSecret",),
-            ),
-            50,
-        ),
-    },
-    ("name", "image"),
-)
-_ENDPOINT = Fields(
-    {
-        "name": name,
-        "port": port,
-        "portRange": port_range,
-        "protocol": one_of("HTTP", "HTTPS", "TCP"),
-        "public": boolean,
-        "corsSettings": anything,
-    },
-    ("name",),
-)
-_VOLUME = Fields(
-    {
-        "name": name,
-        "source": text,
-        "size": text,
-        "uid": integer,
-        "gid": integer,
-        "blockConfig": anything,
-        "stageConfig": Fields({"name": text, "metadataCache": text, "resources": anything}, ("name",)),
-    },
-    ("name", "source"),
-)
-DOCUMENT = Fields(
-    {
-        "spec": Fields(
-            {
-                "containers": Items(_CONTAINER, 20),
-                "endpoints": Items(_ENDPOINT, 100),
-                "volumes": Items(_VOLUME, 20),
-                "logExporters": anything,
-                "platformMonitor": anything,
-                "resourceManagement": anything,
-            },
-            ("containers",),
-            (
-                ("container", "containers"),
-                ("endpoint", "endpoints"),
-                ("volume", "volumes"),
-                ("networkPolicyConfig", "EXTERNAL_ACCESS_INTEGRATIONS of the service"),
-            ),
-        ),
-        "capabilities": Fields({"securityContext": Fields({"executeAsCaller": boolean, "enableCustomCredentials": boolean})}),
-        "serviceRoles": Items(Fields({"name": text, "endpoints": Items(text)}, ("name", "endpoints"))),
-    },
-    ("spec",),
-)

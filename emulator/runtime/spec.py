@@ -8,8 +8,9 @@ from typing import Any
 
 import yaml
 
+from emulator.runtime.document import DOCUMENT
 from emulator.runtime.families import InstanceFamily
-from emulator.runtime.schema import DOCUMENT, SpecError, check
+from emulator.runtime.schema import SpecError, check
 from emulator.runtime.units import parse_cpu, parse_memory
 
 MAX_SPEC_BYTES = 1 << 20
@@ -18,6 +19,7 @@ _IMAGE = re.compile(
 )
 _DEFAULT_CPU = 0.5
 _DEFAULT_MEMORY = 2**29  # 0.5Gi
+_MAX_BLOCKS, _MAX_SECRETS = 3, 50
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ class ContainerSpec:
         memory = self.requests.get("memory") or self.limits.get("memory")
         size = parse_memory(memory) if memory else _DEFAULT_MEMORY
         if "memory" not in self.requests:
-            size = max(size, _DEFAULT_MEMORY)
+            size = min(max(size, _DEFAULT_MEMORY), family.memory)
         gpu = int(self.requests.get("nvidia.com/gpu", 0))
         if "cpu" not in self.requests:
             cpu = min(cpu, float(family.vcpu))
@@ -183,12 +185,31 @@ def load_spec(document: Any) -> ServiceSpec:
         repeated = next((n for n in names if names.count(n) > 1), None)
         if repeated:
             raise SpecError(f"duplicate name '{repeated}' in '{what}'")
+    _check_limits(body)
     roles = {str(r["name"]).upper(): tuple(r["endpoints"]) for r in checked.get("serviceRoles", [])}
     known = {e.name for e in endpoints}
     for role, names_of_role in roles.items():
         for unknown in sorted(set(names_of_role) - known):
             raise SpecError(f"service role '{role}' names the endpoint '{unknown}', which does not exist")
     return ServiceSpec(checked, containers, endpoints, volumes, roles)
+
+
+def _check_limits(body: dict[str, Any]) -> None:
+    """What concerns the whole specification."""
+    blocks = [v["name"] for v in body.get("volumes", []) if v["source"] == "block"]
+    if len(blocks) > _MAX_BLOCKS:
+        raise SpecError(f"{len(blocks)} block volumes ({', '.join(blocks)}), but a service can have at most {_MAX_BLOCKS}")
+    secrets = sum(len(c.get("secrets", [])) for c in body["containers"])
+    if secrets > _MAX_SECRETS:
+        raise SpecError(f"{secrets} secrets, but a service can have at most {_MAX_SECRETS}")
+    policies = body.get("resourceManagement", {}).get("autoScalingPolicies", {})
+    for kind, policy in policies.items():
+        for condition in next(iter(policy.values())):
+            metric = condition["metricCondition"]
+            if ("targetScaling" in metric) == ("stepScaling" in metric):
+                raise SpecError(f"a metricCondition of '{kind}' needs either 'targetScaling' or 'stepScaling'")
+            if kind == "suspend" and "stepScaling" in metric:
+                raise SpecError("'stepScaling' is not supported for 'suspend'")
 
 
 def _container(raw: dict[str, Any], volumes: dict[str, Volume]) -> ContainerSpec:
@@ -207,6 +228,8 @@ def _container(raw: dict[str, Any], volumes: dict[str, Volume]) -> ContainerSpec
     config = raw.get("sessionTokenConfig")
     if config is not None and not token:
         raise SpecError("'sessionTokenConfig' is not allowed when 'mountSessionToken' is false")
+    if config is not None and (not config or ("permission" in config and "path" not in config)):
+        raise SpecError("'sessionTokenConfig' needs at least one field, and 'permission' only with 'path'")
     return ContainerSpec(
         name=raw["name"],
         image=ImageReference.parse(raw["image"]),
@@ -219,7 +242,7 @@ def _container(raw: dict[str, Any], volumes: dict[str, Volume]) -> ContainerSpec
         requests=requests,
         limits=limits,
         secrets=tuple(_secret(s) for s in raw.get("secrets", [])),
-        token_path=(config or {}).get("path", "/snowflake/session/token") if token else None,
+        token_path=f"{(config or {}).get('path', '/snowflake/session')}/token" if token else None,
     )
 
 
@@ -266,6 +289,11 @@ def _volume(raw: dict[str, Any]) -> Volume:
         return Volume(raw["name"], "stage", _stage(raw["stageConfig"]["name"]))
     if source in ("memory", "block") and "size" not in raw:
         raise SpecError(f"missing 'size' for volume '{raw['name']}'")
+    if source == "block" and not re.fullmatch(r"[1-9]\d*Gi", raw["size"]):
+        raise SpecError(f"invalid 'size' for volume '{raw['name']}': '{raw['size']}'. A block volume takes a whole number of Gi")
+    for option, needed in (("blockConfig", "block"), ("stageConfig", "stage")):
+        if option in raw and source != needed:
+            raise SpecError(f"unknown option '{option}' for volume '{raw['name']}' with source {source}")
     return Volume(raw["name"], source, None)
 
 

@@ -19,13 +19,16 @@ from emulator.runtime.units import format_cpu, format_memory, parse_cpu, parse_m
 _VARIABLE = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*(?:\|\s*default\(\s*(.*?)\s*\)\s*)?\}\}")
 
 
-def describe_spec(spec: ServiceSpec, digests: dict[str, str], family: InstanceFamily) -> str:
-    """The text of the `spec` column. `digests` maps container names to image digests."""
+def describe_spec(spec: ServiceSpec, digests: dict[str, str], family: InstanceFamily, host: str = "") -> str:
+    """The text of the `spec` column. `digests` maps container names to image digests; with `host` images are shown in full."""
     document = json.loads(json.dumps(spec.document))
     for raw, container in zip(document["spec"]["containers"], spec.containers, strict=True):
         taken = container.takes(family)
         raw["resources"] = _resources(container.limits, taken, Resources.of_node(family))
-        image = {"image": raw.pop("image"), "sha256": f"@{digests[container.name]}"}
+        shown = raw.pop("image")
+        if host and shown.startswith("/"):
+            shown = host + shown
+        image = {"image": shown, "sha256": f"@{digests[container.name]}"}
         name = raw.pop("name")
         rest = dict(raw)
         raw.clear()
@@ -36,6 +39,11 @@ def describe_spec(spec: ServiceSpec, digests: dict[str, str], family: InstanceFa
 def spec_digest(spec: ServiceSpec, digests: dict[str, str], family: InstanceFamily) -> str:
     """64 hex digits that change whenever the specification or an image behind it does."""
     return hashlib.sha256(describe_spec(spec, digests, family).encode()).hexdigest()
+
+
+def emit(document: dict[str, Any]) -> str:
+    """A document as DESCRIBE prints it."""
+    return _emit(document, 0)
 
 
 def _resources(limits: dict[str, Any], taken: Resources, node: Resources) -> dict[str, Any]:

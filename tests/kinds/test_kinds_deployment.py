@@ -193,19 +193,26 @@ def test_a_function_as_it_was_made_is_in_sync(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("described", "path"),
+    ("described", "path", "statement"),
     [
-        ({"body": "/other"}, "path"),
-        ({"service": "DB.SCH.WEB"}, "service"),
-        ({"endpoint": "x"}, "endpoint"),
-        ({"max_batch_rows": "5"}, "maxBatchRows"),
+        ({"body": "/other"}, "path", "CREATE OR REPLACE FUNCTION DB.SCH.TUNED_PREDICT(prompt VARCHAR)"),
+        ({"service": "DB.SCH.WEB"}, "service", "ALTER FUNCTION DB.SCH.TUNED_PREDICT(VARCHAR) SET SERVICE = DB.SCH.TUNED ENDPOINT = api"),
+        ({"endpoint": "x"}, "endpoint", "ALTER FUNCTION DB.SCH.TUNED_PREDICT(VARCHAR) SET SERVICE = DB.SCH.TUNED ENDPOINT = api"),
+        ({"max_batch_rows": "5"}, "maxBatchRows", "ALTER FUNCTION DB.SCH.TUNED_PREDICT(VARCHAR) SET MAX_BATCH_ROWS = 100"),
+        ({"max_batch_retries": "7"}, "maxBatchRetries", "ALTER FUNCTION DB.SCH.TUNED_PREDICT(VARCHAR) UNSET MAX_BATCH_RETRIES"),
+        ({"batch_timeout_secs": "60"}, "batchTimeoutSeconds", "ALTER FUNCTION DB.SCH.TUNED_PREDICT(VARCHAR) UNSET BATCH_TIMEOUT_SECS"),
+        (
+            {"on_batch_failure": "RETURN_NULL"},
+            "onBatchFailure",
+            "ALTER FUNCTION DB.SCH.TUNED_PREDICT(VARCHAR) SET ON_BATCH_FAILURE = ABORT",
+        ),
     ],
 )
-def test_a_function_changed_by_hand_is_replaced(tmp_path: Path, described: dict[str, str], path: str) -> None:
+def test_a_function_changed_by_hand_is_put_back(tmp_path: Path, described: dict[str, str], path: str, statement: str) -> None:
     obj, view = function(Tuned(tmp_path), **described)
     seen = FUNCTION.observe(obj, view)
     assert [change.path for change in seen.drift] == [path]
-    assert str(FUNCTION.update(obj, seen, view)[0]).startswith("CREATE OR REPLACE FUNCTION DB.SCH.TUNED_PREDICT")
+    assert str(FUNCTION.update(obj, seen, view)[0]).split("\n")[0] == statement
 
 
 def test_roles_are_granted_and_revoked_by_the_mark(tmp_path: Path) -> None:
@@ -213,15 +220,34 @@ def test_roles_are_granted_and_revoked_by_the_mark(tmp_path: Path) -> None:
     obj, view = function(made)
     with_role = Tuned(tmp_path, DEPLOYMENT.rstrip() + "\n  usage: [analyst]\n").children()[1]
     steps = FUNCTION.update(with_role, FUNCTION.observe(with_role, view), view)
-    assert [str(step).partition(" TO ROLE")[0] for step in steps[1:]] == [
+    assert [str(step).partition(" TO ROLE")[0] for step in steps[:-1]] == [
         "GRANT USAGE ON FUNCTION DB.SCH.TUNED_PREDICT(VARCHAR)",
         "GRANT SERVICE ROLE DB.SCH.TUNED!ALL_ENDPOINTS_USAGE",
     ]
-    comment = str(steps[0]).partition("COMMENT = '")[2].partition("'")[0]
+    comment = str(steps[-1]).partition("COMMENT = '")[2].partition("'")[0]
     row = dict(made.world.answers[functions_in(obj.key.name)][0])
     made.world.see(functions_in(obj.key.name), {**row, "description": comment})
     back = FUNCTION.update(obj, FUNCTION.observe(obj, made.view), made.view)
-    assert str(back[-1]).startswith("REVOKE USAGE ON FUNCTION DB.SCH.TUNED_PREDICT(VARCHAR) FROM ROLE ANALYST")
+    assert [str(step) for step in back[:2]] == [
+        "REVOKE USAGE ON FUNCTION DB.SCH.TUNED_PREDICT(VARCHAR) FROM ROLE ANALYST",
+        "REVOKE SERVICE ROLE DB.SCH.TUNED!ALL_ENDPOINTS_USAGE FROM ROLE ANALYST",
+    ]
+
+
+def test_a_grant_taken_away_by_hand_is_given_again(tmp_path: Path) -> None:
+    made = Tuned(tmp_path, DEPLOYMENT.rstrip() + "\n  usage: [analyst]\n")
+    obj, view = function(made)
+    questions = {read.scope: read for read in FUNCTION.deep_reads(obj, view) if isinstance(read, Show)}
+    held = {"grantee_name": "ANALYST", "privilege": "USAGE"}
+    on, of = questions["ON FUNCTION DB.SCH.TUNED_PREDICT(VARCHAR)"], questions["OF SERVICE ROLE DB.SCH.TUNED!ALL_ENDPOINTS_USAGE"]
+    answers = {**view.snapshot.answers, on: (held,), of: ({"grantee_name": "ANALYST", "role": "ALL_ENDPOINTS_USAGE"},)}
+    assert FUNCTION.observe(obj, replace(view, snapshot=replace(view.snapshot, answers=answers))).drift == ()
+    gone = replace(view, snapshot=replace(view.snapshot, answers={**answers, on: ()}))
+    seen = FUNCTION.observe(obj, gone)
+    assert [change.path for change in seen.drift] == ["usage"]
+    assert [str(step) for step in FUNCTION.update(obj, seen, gone)] == [
+        "GRANT USAGE ON FUNCTION DB.SCH.TUNED_PREDICT(VARCHAR) TO ROLE ANALYST"
+    ]
 
 
 def test_a_leftover_function_is_found_by_its_mark(tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ from controller.api.objects import Graph
 from controller.kinds.base import Health, Observation, View
 from controller.kinds.comments import marked_comment
 from controller.kinds.registry import KINDS
-from controller.kinds.service import NoteDigest, ServiceKind
+from controller.kinds.service import ServiceKind
 from controller.kinds.service_health import containers_of, services_in
 from controller.kinds.services import specification
+from controller.kinds.services.note import NoteDigest
 
 SERVICE = KINDS["Service"]
 MANIFEST = """

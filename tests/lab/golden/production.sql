@@ -210,7 +210,6 @@ spec:
       name: '@LLM_FINETUNE_DB.HOL.LLM_WORKSPACE_STAGE'
 $$
   MIN_INSTANCES = 1
-  MAX_INSTANCES = 1
   QUERY_WAREHOUSE = LLM_FINETUNE_WH
   COMMENT = '[snowcat lab/Service/llm_workspace delete=yes parent=Workspace/llm_workspace spec=<content>]';
 
