@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 from controller.account import statements as sql
-from controller.account.snapshot import Describe, Read, Row, Snapshot
+from controller.account.snapshot import Row, Snapshot
 from controller.api.names import NameProblem, QualifiedName
 from controller.api.network import ExternalAccessIntegration, NetworkRule
 from controller.api.objects import DesiredObject
-from controller.kinds.base import FieldChange, Observation, Step, View
-from controller.kinds.exporting import name_text
+from controller.kinds.base import FieldChange, View
 from controller.kinds.properties import Property, TableKind, as_bool, as_int, as_list, as_upper
 
 _FIXED = "a rule keeps its {0}: put the old value back in the manifest, give the new rule another name, or set metadata.replace: allowed"
+_NONE, _ALL = "NONE", "ALL"
 
 
-class _Described(TableKind):
-    """What export needs is told by DESCRIBE."""
+def _same_values(value: Any) -> tuple[str, ...]:
+    """The list as a set: neither case nor order counts."""
+    values = as_list(value) if isinstance(value, str) or value is None else value
+    return tuple(sorted({str(one).lower() for one in values}))
 
-    def export_details(self, name: QualifiedName, row: Row) -> Iterable[Read]:
-        yield self.deep_question(name)
 
+class NetworkRuleKind(TableKind):
+    """Source: docs.snowflake.com, sql-reference/sql/create-network-rule, alter-network-rule, desc-network-rule."""
 
-class NetworkRuleKind(_Described):
     name: ClassVar[str] = "NetworkRule"
     manifest: ClassVar[type[NetworkRule]] = NetworkRule
     what: ClassVar[str] = "NETWORK RULE"
@@ -32,94 +33,96 @@ class NetworkRuleKind(_Described):
     properties: ClassVar[tuple[Property, ...]] = (
         Property("type", "TYPE", sql.word, "type", as_upper, mutable=False, way_out=_FIXED.format("type")),
         Property("mode", "MODE", sql.word, "mode", as_upper, mutable=False, way_out=_FIXED.format("mode")),
-        Property("values", "VALUE_LIST", sql.texts),
+        Property("values", "VALUE_LIST", sql.texts, "value_list", _same_values, _same_values, deep=True),
     )
 
-    def deep_reads(self, obj: DesiredObject, view: View) -> Iterable[Describe]:
-        if self.row(obj, view) is not None:
-            yield Describe(self.what, obj.key.name.sql)
-
     def export(self, name: QualifiedName, row: Row, snapshot: Snapshot) -> dict[str, Any] | None:
-        values = list(as_list(self.told_of(name, snapshot).get("value_list")))
-        return {**(super().export(name, row, snapshot) or {}), "values": values} if values else None
+        spec = super().export(name, row, snapshot) or {}
+        return spec if spec.get("values") else None
 
     def more_drift(self, obj: DesiredObject, row: Row, view: View) -> Iterable[FieldChange]:
-        """By DESCRIBE where it was asked, else by the number of entries, which SHOW tells."""
-        wanted = obj.manifest.spec.values
-        described = _described(self, obj, view)
-        if described:
-            seen = list(as_list(described[0].get("value_list")))
-            if sorted(map(str.lower, seen)) != sorted(map(str.lower, wanted)):
-                yield FieldChange("values", seen, list(wanted))
-            return
-        count = as_int(row.get("entries_in_valuelist"))
-        if count is not None and count != len(set(wanted)):
+        """Before DESCRIBE was asked the number of entries, which SHOW tells, has to do."""
+        wanted, count = obj.manifest.spec.values, as_int(row.get("entries_in_valuelist"))
+        if not self.told(obj, view) and count is not None and count != len(set(wanted)):
             yield FieldChange("values", f"{count} entries", list(wanted))
 
 
-class ExternalAccessIntegrationKind(_Described):
-    name: ClassVar[str] = "ExternalAccessIntegration"
-    manifest: ClassVar[type[ExternalAccessIntegration]] = ExternalAccessIntegration
-    what: ClassVar[str] = "EXTERNAL ACCESS INTEGRATION"
-    plural: ClassVar[str] = "EXTERNAL ACCESS INTEGRATIONS"
-    properties: ClassVar[tuple[Property, ...]] = (Property("enabled", "ENABLED", sql.flag, "enabled", as_bool),)
-
-    def deep_reads(self, obj: DesiredObject, view: View) -> Iterable[Describe]:
-        if self.row(obj, view) is not None:
-            yield Describe(self.what, obj.key.name.sql)
-
-    def clauses(self, obj: DesiredObject, view: View) -> list[str]:
-        return [
-            *(_list_clause(obj, field) for field in _LISTS if getattr(obj.manifest.spec, _LISTS[field][1])),
-            *super().clauses(obj, view),
-        ]
-
-    def more_drift(self, obj: DesiredObject, row: Row, view: View) -> Iterable[FieldChange]:
-        told = {str(r.get("property", "")).upper(): r.get("property_value") for r in _described(self, obj, view)}
-        for path, (key, _) in _LISTS.items():
-            if key in told:
-                seen, wanted = sorted(map(_same_name, as_list(told[key]))), sorted(str(name) for name in _names(obj, path))
-                if [name for name in seen if name != "NONE"] != wanted:
-                    yield FieldChange(path, seen, wanted)
-
-    def export(self, name: QualifiedName, row: Row, snapshot: Snapshot) -> dict[str, Any] | None:
-        told = {key.upper(): value for key, value in self.told_of(name, snapshot).items()}
-        lists = {path: [name_text(one) for one in as_list(told.get(key)) if one.upper() != "NONE"] for path, (key, _) in _LISTS.items()}
-        filled = {path: names for path, names in lists.items() if names}
-        return {**(super().export(name, row, snapshot) or {}), **filled} if lists["networkRules"] else None
-
-    def update(self, obj: DesiredObject, seen: Observation, view: View) -> Sequence[Step]:
-        paths = {change.path for change in seen.drift}
-        return self.alterations(obj, seen, view, more=[_list_clause(obj, path) for path in _LISTS if path in paths])
+# ---- integrations --------------------------------------------------------------------------------------------------------------------
 
 
-_LISTS = {
-    "networkRules": ("ALLOWED_NETWORK_RULES", "network_rules"),
-    "secrets": ("ALLOWED_AUTHENTICATION_SECRETS", "secrets"),
-}
-"""Field in YAML → clause and DESCRIBE's property, field of the spec."""
-
-
-def _list_clause(obj: DesiredObject, path: str) -> str:
-    names = _names(obj, path)
-    return sql.equals(_LISTS[path][0], sql.names(names) if names else "NONE")
-
-
-def _names(obj: DesiredObject, path: str) -> list[QualifiedName]:
+def _names(field: str) -> Callable[[DesiredObject], list[QualifiedName] | str]:
     """Full names of what a list refers to: resolved by the loader, as written for what others keep."""
-    written = getattr(obj.manifest.spec, _LISTS[path][1])
-    keys = [obj.references.get(f"{path}[{index}]") for index in range(len(written))]
-    return [key.name if key is not None else QualifiedName.parse(text) for key, text in zip(keys, written, strict=True)]
+
+    def read(obj: DesiredObject) -> list[QualifiedName] | str:
+        spec = obj.manifest.spec
+        if field == "secrets" and spec.all_secrets:
+            return _ALL
+        path = {"network_rules": "networkRules"}.get(field, field)
+        written = getattr(spec, field)
+        keys = [obj.references.get(f"{path}[{index}]") for index in range(len(written))]
+        return [key.name if key is not None else QualifiedName.parse(text) for key, text in zip(keys, written, strict=True)]
+
+    return read
 
 
-def _same_name(text: str) -> str:
-    """A name as DESCRIBE gives it, in the form that `str(QualifiedName)` has."""
+def _list(value: list[QualifiedName] | str) -> str:
+    return _ALL if value == _ALL else sql.names(value) if value and not isinstance(value, str) else _NONE
+
+
+def _listed(value: Any) -> tuple[str, ...]:
+    """Names as DESCRIBE lists them, with or without quotes; NONE is an empty list."""
+    return tuple(sorted({_one(name) for name in _split(str(value or "")) if name.upper() != _NONE}))
+
+
+def _wanted(value: list[QualifiedName] | str) -> tuple[str, ...]:
+    return (_ALL,) if isinstance(value, str) else tuple(sorted({name.sql for name in value}))
+
+
+def _split(text: str) -> list[str]:
+    """The parts of `[A.B.C, "x, y".B.D]`; a comma within quotes is part of a name."""
+    parts, quoted, current = [], False, ""
+    for char in text.strip().strip("[]()"):
+        quoted ^= char == '"'
+        if char == "," and not quoted:
+            parts.append(current.strip())
+            current = ""
+        else:
+            current += char
+    return [part for part in [*parts, current.strip()] if part]
+
+
+def _one(text: str) -> str:
     try:
-        return str(QualifiedName.parse(text))
+        return QualifiedName.parse(text).sql
     except NameProblem:
         return text
 
 
-def _described(kind: TableKind, obj: DesiredObject, view: View) -> tuple[Row, ...]:
-    question = Describe(kind.what, obj.key.name.sql)
-    return view.snapshot.rows(question) if view.snapshot.asked(question) else ()
+class ExternalAccessIntegrationKind(TableKind):
+    """Source: docs.snowflake.com, sql-reference/sql/create-external-access-integration, alter-…, desc-integration."""
+
+    name: ClassVar[str] = "ExternalAccessIntegration"
+    manifest: ClassVar[type[ExternalAccessIntegration]] = ExternalAccessIntegration
+    what: ClassVar[str] = "EXTERNAL ACCESS INTEGRATION"
+    plural: ClassVar[str] = "EXTERNAL ACCESS INTEGRATIONS"
+    properties: ClassVar[tuple[Property, ...]] = (
+        Property(
+            "network_rules", "ALLOWED_NETWORK_RULES", _list, "allowed_network_rules", _listed, _wanted, deep=True, unset=False,
+            read=_names("network_rules"),
+        ),
+        Property(
+            "secrets", "ALLOWED_AUTHENTICATION_SECRETS", _list, "allowed_authentication_secrets", _listed, _wanted, deep=True, unset=False,
+            read=_names("secrets"),
+        ),
+        Property(
+            "api_integrations", "ALLOWED_API_AUTHENTICATION_INTEGRATIONS", _list, "allowed_api_authentication_integrations", _listed,
+            _wanted, deep=True, unset=False, read=_names("api_integrations"),
+        ),
+        Property("enabled", "ENABLED", sql.flag, "enabled", as_bool),
+    )  # fmt: skip
+
+    def export(self, name: QualifiedName, row: Row, snapshot: Snapshot) -> dict[str, Any] | None:
+        spec = super().export(name, row, snapshot) or {}
+        if [str(one).upper() for one in spec.get("secrets", ())] == [_ALL]:
+            spec = {**{path: value for path, value in spec.items() if path != "secrets"}, "allSecrets": True}
+        return spec if spec.get("networkRules") else None

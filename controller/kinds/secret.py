@@ -4,83 +4,125 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from controller.account import statements as sql
 from controller.account.redact import HIDDEN
-from controller.account.snapshot import Describe, Read, Row, Snapshot
+from controller.account.snapshot import Read, Row, Snapshot
 from controller.api.base import ManagementPolicy
 from controller.api.names import QualifiedName
 from controller.api.objects import DesiredObject, Graph
 from controller.api.secret import Secret
 from controller.kinds.base import FieldChange, Gatherer, Observation, Sql, Stalled, Step, View
 from controller.kinds.mark import split_comment
-from controller.kinds.properties import Property, TableKind, as_upper
+from controller.kinds.properties import Property, TableKind, as_list, as_name, as_upper, name_sql, stored_name
 from controller.kinds.secret_values import SecretValue, read_value, source_of, tag
 
-_TYPES = {"genericString": "GENERIC_STRING", "password": "PASSWORD"}
+_TYPES = {"genericString": "GENERIC_STRING", "password": "PASSWORD", "oauth2": "OAUTH2"}
+_VALUES = {"genericString": "SECRET_STRING", "password": "PASSWORD", "oauth2": "OAUTH_REFRESH_TOKEN"}
+_KEPT = "put the old one back in the manifest, choose another name, or set metadata.replace: allowed"
+_A_DAY = timedelta(days=1)  # no two time zones lie further apart
+
+
+class Moment(str):
+    """A time as text. Two are equal when they name the same time in some time zone: DESCRIBE answers in the session's."""
+
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        try:
+            one, two = (datetime.fromisoformat(str(text).strip()[:19]) for text in (self, other))
+        except ValueError:
+            return str(self) == str(other)
+        return bool(abs(one - two) <= _A_DAY)
+
+
+def _moment(value: Any) -> Moment | None:
+    return Moment(value) if value else None
+
+
+def _scopes(value: Any) -> tuple[str, ...]:
+    return tuple(sorted(as_list(value) if isinstance(value, str) or value is None else value))
 
 
 class SecretKind(TableKind):
+    """Source: docs.snowflake.com, sql-reference/sql/create-secret, alter-secret, show-secrets, desc-secret.
+
+    `value=` in the mark is the tag of the value that was sent last, with the time that a refresh token ends.
+    """
+
     name: ClassVar[str] = "Secret"
     manifest: ClassVar[type[Secret]] = Secret
     what: ClassVar[str] = "SECRET"
     plural: ClassVar[str] = "SECRETS"
     properties: ClassVar[tuple[Property, ...]] = (
         Property(
-            "type",
-            "TYPE",
-            _TYPES.__getitem__,
-            "secret_type",
-            as_upper,
-            _TYPES.__getitem__,
-            mutable=False,
-            way_out="a secret keeps its type: put the old one back in the manifest, choose another name, or set metadata.replace: allowed",
+            "type", "TYPE", _TYPES.__getitem__, "secret_type", as_upper, _TYPES.__getitem__, mutable=False,
+            way_out=f"a secret keeps its type: {_KEPT}",
         ),
-        Property("username", "USERNAME", sql.text),
-    )
+        Property("username", "USERNAME", sql.text, "username", deep=True),
+        Property(
+            "api_authentication", "API_AUTHENTICATION", name_sql, "integration_name", as_name, stored_name, mutable=False, deep=True,
+            way_out=f"a secret keeps its integration: {_KEPT}",
+        ),
+        Property("oauth_scopes", "OAUTH_SCOPES", sql.texts, "oauth_scopes", _scopes, _scopes, unset=False),
+        Property(
+            "refresh_token_expiry", "OAUTH_REFRESH_TOKEN_EXPIRY_TIME", sql.text, "oauth_refresh_token_expiry_time", _moment, _moment,
+            deep=True,
+        ),
+    )  # fmt: skip
 
-    def gather(self, obj: DesiredObject, graph: Graph, gatherer: Gatherer) -> SecretValue:
+    def gather(self, obj: DesiredObject, graph: Graph, gatherer: Gatherer) -> SecretValue | None:
         """The value, from where the manifest points to; offline and where it is only observed none is needed: nothing is sent."""
         where = obj.manifest.spec.value_from
+        if where is None:
+            return None
         if gatherer.offline or obj.manifest.metadata.management_policy is ManagementPolicy.OBSERVE:
             return SecretValue(None, source_of(where))
         return read_value(where, obj.location.file.parent)
 
-    def deep_reads(self, obj: DesiredObject, view: View) -> Iterable[Describe]:
-        if obj.manifest.spec.username is not None and self.row(obj, view) is not None:
-            yield Describe(self.what, obj.key.name.sql)
+    def deep_reads(self, obj: DesiredObject, view: View) -> Iterable[Read]:
+        """A generic string has nothing that DESCRIBE would tell."""
+        return () if obj.manifest.spec.type == "genericString" else super().deep_reads(obj, view)
 
     def attributes(self, obj: DesiredObject, view: View) -> dict[str, str]:
-        text = _value(obj, view).text
-        return {**super().attributes(obj, view), "value": tag(text, f"{view.project.name}/{obj.key}") if text is not None else ""}
+        value, expiry = _value(obj, view), obj.manifest.spec.refresh_token_expiry
+        known = value is not None and value.text is not None
+        text = f"{value.text}\0{expiry}" if known and value and expiry else value.text if value else None
+        return {**super().attributes(obj, view), "value": tag(text or "", f"{view.project.name}/{obj.key}") if known else ""}
 
     def more_drift(self, obj: DesiredObject, row: Row, view: View) -> Iterable[FieldChange]:
         mark = split_comment(row.get("comment"))[1]
-        wanted = self.attributes(obj, view)["value"]
-        unknown = _value(obj, view).text is None and not view.snapshot.offline  # only observed: nobody can tell what it holds
-        if (mark is None and not unknown) or (mark is not None and wanted and mark.attributes.get("value") != wanted):
-            yield FieldChange("value", "another value, or one that was not set by Snowcat", str(_value(obj, view)))
-        question = Describe(self.what, obj.key.name.sql)
-        described = view.snapshot.rows(question) if view.snapshot.asked(question) else ()
-        if described and described[0].get("username") != obj.manifest.spec.username:
-            yield FieldChange("username", described[0].get("username"), obj.manifest.spec.username)
+        sent = mark is not None and bool(mark.attributes.get("value"))
+        told = self.told(obj, view)
+        value, wanted = _value(obj, view), self.attributes(obj, view)["value"]
+        if obj.manifest.spec.type == "oauth2" and told and (value is None) == bool(told.get("oauth_refresh_token_expiry_time")):
+            with_token, without = "a refresh token", "no refresh token"
+            before, after = (with_token, without) if value is None else (without, with_token)
+            yield FieldChange("valueFrom", before, after, immutable=True, way_out=f"it has a refresh token or not for good: {_KEPT}")
+            return
+        unknown = value is None or (value.text is None and not view.snapshot.offline)  # only observed: nobody can tell what it holds
+        if not unknown and (not sent or (wanted and mark is not None and mark.attributes["value"] != wanted)):
+            yield FieldChange("value", "another value, or one that was not set by Snowcat", str(value))
 
     def exported_name(self, row: Row) -> QualifiedName | None:
         return super().exported_name(row) if as_upper(row.get("secret_type")) in _TYPES.values() else None
 
-    def export_details(self, name: QualifiedName, row: Row) -> Iterable[Read]:
-        yield self.deep_question(name)
-
     def export(self, name: QualifiedName, row: Row, snapshot: Snapshot) -> dict[str, Any] | None:
         """With a place-holder for the value, which nobody can read: a variable of the full name."""
         spec = super().export(name, row, snapshot) or {}
+        spec = {path: str(value) if isinstance(value, Moment) else value for path, value in spec.items()}
+        if spec.get("type") == "oauth2" and "refreshTokenExpiry" not in spec:
+            return spec
         variable = re.sub(r"[^A-Z0-9_]", "_", "_".join(part.text for part in name.parts).upper())
-        user = self.told_of(name, snapshot).get("username")
-        return {**spec, "valueFrom": {"env": variable}, **({"username": str(user)} if user else {})}
+        return {**spec, "valueFrom": {"env": variable}}
 
     def create(self, obj: DesiredObject, view: View) -> Sequence[Step]:
         (shown,) = super().create(obj, view)
+        if obj.manifest.spec.value_from is None:
+            return (shown,)
         comment_at = str(shown).rindex("COMMENT = ")
         head, tail = str(shown)[:comment_at], str(shown)[comment_at:]
         return (_hidden(*(f"{head}{self._value_clause(obj, value)}\n  {tail}" for value in self._both(obj, view))),)
@@ -89,26 +131,30 @@ class SecretKind(TableKind):
         """The value goes with the comment that holds its tag, in one statement: never one without the other."""
         if "value" not in {change.path for change in seen.drift}:
             return self.alterations(obj, seen, view)
-        real, shown = (self.alterations(obj, seen, view, more=[self._value_clause(obj, value)]) for value in self._both(obj, view))
+        expiry = replace(seen, drift=tuple(change for change in seen.drift if change.path != "refreshTokenExpiry"))
+        more = [p.clause_for(p.value(obj)) for p in self.properties if p.path == "refreshTokenExpiry" and p.value(obj)]
+        real, shown = (self.alterations(obj, expiry, view, more=[self._value_clause(obj, value), *more]) for value in self._both(obj, view))
         return [_hidden(str(one), str(other)) for one, other in zip(real, shown, strict=True)]
 
     @staticmethod
     def _value_clause(obj: DesiredObject, value: str) -> str:
-        return sql.equals("PASSWORD" if obj.manifest.spec.type == "password" else "SECRET_STRING", sql.text(value))
+        return sql.equals(_VALUES[obj.manifest.spec.type], sql.text(value))
 
     @staticmethod
     def _both(obj: DesiredObject, view: View) -> tuple[str, str]:
         """The value to send, and what is shown in its place."""
-        text = _value(obj, view).text
-        return (HIDDEN if text is None else text), HIDDEN
+        value = _value(obj, view)
+        return (HIDDEN if value is None or value.text is None else value.text), HIDDEN
 
 
 def _hidden(text: str, display: str) -> Sql:
     return Sql(text, display=display)
 
 
-def _value(obj: DesiredObject, view: View) -> SecretValue:
+def _value(obj: DesiredObject, view: View) -> SecretValue | None:
     fact = view.fact(obj.key)
+    if obj.manifest.spec.value_from is None:
+        return None
     if not isinstance(fact, SecretValue):
         raise Stalled(f"the value of {obj.key} was not read")
     return fact

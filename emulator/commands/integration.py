@@ -10,7 +10,7 @@ from emulator.commands.context import CommandContext
 from emulator.commands.registry import command
 from emulator.commands.show import read_options, select
 from emulator.results import ResultSet, text, timestamp
-from emulator.sql.names import QualifiedName
+from emulator.sql.names import QualifiedName, quote
 from emulator.sql.parser import Cursor
 
 _SECURITY = {
@@ -32,8 +32,8 @@ _SECURITY = {
 }
 _EXTERNAL = {
     "ALLOWED_NETWORK_RULES": "names",
-    "ALLOWED_API_AUTHENTICATION_INTEGRATIONS": "any",
-    "ALLOWED_AUTHENTICATION_SECRETS": "any",
+    "ALLOWED_API_AUTHENTICATION_INTEGRATIONS": "names",
+    "ALLOWED_AUTHENTICATION_SECRETS": "names",
     "ENABLED": "bool",
     "COMMENT": "string",
 }
@@ -81,7 +81,11 @@ def _external(ctx: CommandContext, given: dict[str, Any]) -> dict[str, Any]:
     if "ENABLED" in given:
         props["enabled"] = given["ENABLED"]
     if "ALLOWED_NETWORK_RULES" in given:
-        props["rules"] = [ctx.get("NETWORK RULE", rule, "USAGE").fqn for rule in given["ALLOWED_NETWORK_RULES"]]
+        rules = [ctx.get("NETWORK RULE", rule, "USAGE") for rule in given["ALLOWED_NETWORK_RULES"]]
+        inward = [rule.name for rule in rules if rule.props["mode"] != "EGRESS"]
+        if inward or not rules:
+            raise errors.invalid_property(", ".join(inward), "ALLOWED_NETWORK_RULES")
+        props["rules"] = [_full(rule) for rule in rules]
     if "ALLOWED_AUTHENTICATION_SECRETS" in given:
         props["secrets"] = _names(ctx, "SECRET", given["ALLOWED_AUTHENTICATION_SECRETS"])
     if "ALLOWED_API_AUTHENTICATION_INTEGRATIONS" in given:
@@ -89,16 +93,17 @@ def _external(ctx: CommandContext, given: dict[str, Any]) -> dict[str, Any]:
     return props
 
 
-def _names(ctx: CommandContext, kind: str, value: Any) -> list[str] | str:
-    """`all`, `none`, or a list of names that exist."""
-    values = value if isinstance(value, list) else [value]
-    if len(values) == 1 and str(values[0]).lower() in ("all", "none"):
-        return str(values[0]).lower()
-    found = []
-    for item in values:
-        name: QualifiedName = Cursor(str(item)).name()
-        found.append(ctx.get(kind, name, "USAGE", "READ").fqn)
-    return found
+def _full(obj: CatalogueObject) -> str:
+    return ".".join(quote(part) for part in obj.parts)
+
+
+def _names(ctx: CommandContext, kind: str, names: list[QualifiedName]) -> list[str] | str:
+    """`all` (of secrets), `none`, or a list of names that exist."""
+    if len(names) == 1 and names[0].parts in (("NONE",), ("ALL",)):
+        if names[0].name == "ALL" and kind != "SECRET":
+            raise errors.invalid_property("ALL", "ALLOWED_API_AUTHENTICATION_INTEGRATIONS")
+        return names[0].name.lower()
+    return [_full(ctx.get(kind, name, "USAGE", "READ")) for name in names]
 
 
 @command("ALTER", "EXTERNAL", "ACCESS", "INTEGRATION")
@@ -124,9 +129,15 @@ def alter(ctx: CommandContext, cursor: Cursor) -> ResultSet:
         cursor.expect("UNSET")
         while not cursor.at_end():
             key = cursor.identifier()
+            kept = {"ALLOWED_AUTHENTICATION_SECRETS": "secrets", "ALLOWED_API_AUTHENTICATION_INTEGRATIONS": "integrations"}
             if key == "COMMENT":
                 obj.comment = None
-            obj.props.pop({"ALLOWED_AUTHENTICATION_SECRETS": "secrets"}.get(key, key.lower()), None)
+            elif external and key in kept:
+                obj.props.pop(kept[key], None)
+            elif not external and key in obj.props["given"]:
+                obj.props["given"].pop(key)
+            else:
+                raise errors.invalid_option(key, "INTEGRATION")
             cursor.accept_op(",")
     cursor.end()
     ctx.store.update(obj)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from ipaddress import ip_network
 from typing import Any
 
 from emulator import errors
@@ -13,8 +15,23 @@ from emulator.results import ResultSet, number, text, timestamp
 from emulator.sql.parser import Cursor
 
 _TYPES = ("IPV4", "AWSVPCEID", "AZURELINKID", "GCPPSCID", "HOST_PORT", "PRIVATE_HOST_PORT")
+_BY_HOST = ("HOST_PORT", "PRIVATE_HOST_PORT")
+_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?(:(?P<port>\d{1,5}))?")
 _MODES = ("INGRESS", "INTERNAL_STAGE", "EGRESS", "POSTGRES_INGRESS", "POSTGRES_EGRESS")
 _DONE = "Statement executed successfully."
+
+
+def _check(kind: str, values: list[Any]) -> None:
+    """Raises 1422 for a value that is none of the type: a host with a wildcard, a port out of range, a wrong address."""
+    for value in map(str, values):
+        host = _HOST.fullmatch(value)
+        if kind in _BY_HOST and (host is None or not 1 <= int(host["port"] or 443) <= 65535):
+            raise errors.invalid_property(value, "VALUE_LIST")
+        if kind == "IPV4":
+            try:
+                ip_network(value, strict=False)
+            except ValueError:
+                raise errors.invalid_property(value, "VALUE_LIST") from None
 
 
 @command("CREATE", "NETWORK", "RULE")
@@ -28,6 +45,10 @@ def create(ctx: CommandContext, cursor: Cursor) -> ResultSet:
         raise errors.invalid_property(given["TYPE"], "TYPE")
     if given.get("MODE", "INGRESS") not in _MODES:
         raise errors.invalid_property(given["MODE"], "MODE")
+    mode = given.get("MODE", "INGRESS")
+    if (given["TYPE"] in _BY_HOST and mode not in ("EGRESS", "POSTGRES_EGRESS")) or (given["TYPE"] not in _BY_HOST and mode == "EGRESS"):
+        raise errors.invalid_property(mode, "MODE")
+    _check(given["TYPE"], given.get("VALUE_LIST", []))
     props = {"type": given["TYPE"], "mode": given.get("MODE", "INGRESS"), "values": [str(v) for v in given.get("VALUE_LIST", [])]}
     _, status = ctx.create("NETWORK RULE", name, comment=given.get("COMMENT"), props=props)
     return status
@@ -43,6 +64,7 @@ def alter(ctx: CommandContext, cursor: Cursor) -> ResultSet:
         if not given:
             raise cursor.error()
         if "VALUE_LIST" in given:
+            _check(obj.props["type"], given["VALUE_LIST"])
             obj.props["values"] = [str(v) for v in given["VALUE_LIST"]]
         if "COMMENT" in given:
             obj.comment = given["COMMENT"]

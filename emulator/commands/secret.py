@@ -39,13 +39,33 @@ def create(ctx: CommandContext, cursor: Cursor) -> ResultSet:
         raise errors.missing_option("TYPE")
     if kind not in _TYPES:
         raise errors.invalid_property(kind, "TYPE")
-    needed = {"GENERIC_STRING": ["SECRET_STRING"], "PASSWORD": ["USERNAME", "PASSWORD"], "OAUTH2": ["API_AUTHENTICATION"]}
+    needed = {
+        "GENERIC_STRING": ["SECRET_STRING"],
+        "PASSWORD": ["USERNAME", "PASSWORD"],
+        "OAUTH2": ["API_AUTHENTICATION", *(["OAUTH_REFRESH_TOKEN_EXPIRY_TIME"] if "OAUTH_REFRESH_TOKEN" in given else [])],
+    }
     missing = [key for key in needed.get(kind, []) if not given.get(key)]
     if missing:
         raise errors.missing_option(*missing)
+    _fits(kind, given, token="OAUTH_REFRESH_TOKEN" in given)
+    if kind == "OAUTH2" and ctx.store.find("INTEGRATION", "", "", str(given["API_AUTHENTICATION"])) is None:
+        raise errors.does_not_exist("Integration", str(given["API_AUTHENTICATION"]))
     props = {"type": kind, **_stored(ctx, given)}
     _, status = ctx.create("SECRET", name, comment=given.get("COMMENT"), props=props)
     return status
+
+
+def _fits(kind: str, given: dict[str, Any], *, token: bool) -> None:
+    """Raises 1420 for a property that secrets of the kind do not have; an OAUTH2 one has a refresh token or scopes."""
+    tokens = {"OAUTH_REFRESH_TOKEN", "OAUTH_REFRESH_TOKEN_EXPIRY_TIME"}
+    known = {
+        "GENERIC_STRING": {"SECRET_STRING"},
+        "PASSWORD": {"USERNAME", "PASSWORD"},
+        "OAUTH2": {"API_AUTHENTICATION", *(tokens if token else {"OAUTH_SCOPES"})},
+    }.get(kind, set(_PROPERTIES))
+    for key in given:
+        if key not in known | {"TYPE", "COMMENT"}:
+            raise errors.invalid_option(key, f"{kind} SECRET")
 
 
 def _stored(ctx: CommandContext, given: dict[str, Any]) -> dict[str, Any]:
@@ -63,16 +83,16 @@ def alter(ctx: CommandContext, cursor: Cursor) -> ResultSet:
     obj = ctx.get_if("SECRET", cursor.name())
     if obj is None:
         return ResultSet.status(_DONE)
-    if cursor.accept("UNSET", "COMMENT"):
-        obj.comment = None
-    else:
-        cursor.expect("SET")
-        given = cursor.properties({k: v for k, v in _PROPERTIES.items() if k != "TYPE"}, "SECRET")
-        if not given:
-            raise cursor.error()
-        obj.props.update(_stored(ctx, given))
-        if "COMMENT" in given:
-            obj.comment = given["COMMENT"]
+    if cursor.accept("UNSET"):
+        raise errors.unsupported("UNSET")
+    cursor.expect("SET")
+    given = cursor.properties({k: v for k, v in _PROPERTIES.items() if k not in ("TYPE", "API_AUTHENTICATION")}, "SECRET")
+    if not given:
+        raise cursor.error()
+    _fits(obj.props["type"], given, token="oauth_refresh_token" in obj.props)
+    obj.props.update(_stored(ctx, given))
+    if "COMMENT" in given:
+        obj.comment = given["COMMENT"]
     cursor.end()
     ctx.store.update(obj)
     return ResultSet.status(_DONE)

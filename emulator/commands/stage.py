@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from emulator import errors
 from emulator.catalogue.store import CatalogueObject
 from emulator.commands.context import CommandContext
 from emulator.commands.registry import command
@@ -18,6 +19,7 @@ _PROPERTIES = {
     "COPY_OPTIONS": "any",
     "COMMENT": "string",
 }
+_ENCRYPTIONS = ("SNOWFLAKE_FULL", "SNOWFLAKE_SSE")
 _DONE = "Statement executed successfully."
 
 
@@ -32,6 +34,8 @@ def create(ctx: CommandContext, cursor: Cursor) -> ResultSet:
     cursor.end()
     directory = given.get("DIRECTORY") or {}
     encryption = given.get("ENCRYPTION") or {}
+    if isinstance(encryption, dict) and encryption.get("TYPE", "SNOWFLAKE_FULL") not in _ENCRYPTIONS:
+        raise errors.invalid_property(encryption["TYPE"], "ENCRYPTION")
     props = {
         "directory": isinstance(directory, dict) and directory.get("ENABLE") is True,
         "encryption": str(encryption.get("TYPE", "SNOWFLAKE_FULL")) if isinstance(encryption, dict) else "SNOWFLAKE_FULL",
@@ -68,6 +72,8 @@ def _alter(ctx: CommandContext, cursor: Cursor) -> ResultSet:
         given = cursor.properties(_PROPERTIES, "STAGE")
         if not given:
             raise cursor.error()
+        if "ENCRYPTION" in given:
+            raise errors.invalid_option("ENCRYPTION", "STAGE")
         if "COMMENT" in given:
             obj.comment = given["COMMENT"] or ""
         if isinstance(given.get("DIRECTORY"), dict):

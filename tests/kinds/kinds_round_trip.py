@@ -34,6 +34,13 @@ from controller.reconcile.state import State
 
 PATIENCE = 60.0  # seconds without a step forward, only until a broken account fails the test
 EXISTING = ("Database/db", "Schema/db.sch")
+STANDING = (
+    "CREATE DATABASE IF NOT EXISTS DB",
+    "CREATE SCHEMA IF NOT EXISTS DB.SCH",
+    "CREATE SECURITY INTEGRATION IF NOT EXISTS AUTH TYPE = API_AUTHENTICATION AUTH_TYPE = OAUTH2 ENABLED = TRUE",
+    "CREATE RESOURCE MONITOR IF NOT EXISTS LIMITS WITH CREDIT_QUOTA = 10",
+)
+"""What others have in the account before any manifest."""
 
 Document = Mapping[str, Any]
 
@@ -49,7 +56,7 @@ def round_trip(account: Connection, documents: Sequence[Document], **settings: A
 def trip(account: Connection, **settings: Any) -> Iterator[Trip]:
     """A project of its own in the account, whose objects go at the end. `settings` are fields of snowcat.yaml over the usual ones.
 
-    `DB` and `DB.SCH` are there for objects of schemas; they belong to somebody else.
+    What `STANDING` makes is there and belongs to somebody else.
     """
     role = settings.pop("role", "ACCOUNTADMIN")
     pool = SessionPool(account, 2, role=role)
@@ -57,7 +64,7 @@ def trip(account: Connection, **settings: Any) -> Iterator[Trip]:
     try:
         with tempfile.TemporaryDirectory(prefix="trip-") as folder:
             made = Trip(pool, Path(folder), state, {"project": "proj", "role": role, "existing": list(EXISTING), **settings})
-            made.by_hand("CREATE DATABASE IF NOT EXISTS DB", "CREATE SCHEMA IF NOT EXISTS DB.SCH")
+            made.by_hand(*STANDING)
             try:
                 yield made
             finally:

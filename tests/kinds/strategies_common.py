@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 Document = Mapping[str, Any]
 
-over_the_wire = settings(max_examples=max(6, settings.default.max_examples // 12), suppress_health_check=[HealthCheck.too_slow])
+over_the_wire = settings(max_examples=max(4, settings.default.max_examples // 25), suppress_health_check=[HealthCheck.too_slow])
 """For properties whose every example is dozens of statements: a few in `make test`, more in `make test-deep`."""
 
 bare_names = st.from_regex(r"[tT]_[A-Za-z0-9_$]{0,20}", fullmatch=True)  # not a word of the grammar, nor a name of the account's own

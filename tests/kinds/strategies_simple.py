@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hypothesis import strategies as st
-from strategies_common import bare_names, comments, manifests, optional
+from strategies_common import bare_names, comments, manifests, optional, quoted_names
 
 _SIZES = ("xsmall", "Small", "MEDIUM", "large", "X-Large", "xxlarge", "2X-Large", "x4large", "X5LARGE", "x6large")
 SCHEMA = {"schema": "db.sch"}
@@ -85,9 +85,90 @@ def _pool_spec(draw: st.DrawFn) -> dict[str, Any]:
 
 pools = manifests("ComputePool", _pool_spec(), name=bare_names)
 
+_VALUE = {"command": ["echo", "-n", "a word"]}
+_TOKENS = {"valueFrom": _VALUE, "refreshTokenExpiry": "2027-01-06 20:00:00", "type": "oauth2", "apiAuthentication": "auth"}
+_scopes = st.lists(st.sampled_from(["read", "write", "session:role:X", "a b"]), unique=True)
+secrets = manifests(
+    "Secret",
+    st.one_of(
+        optional(comment=comments).map(lambda more: {"valueFrom": _VALUE, **more}),
+        st.tuples(st.text(st.characters(min_codepoint=32, blacklist_categories=["Cs"]), min_size=1, max_size=9), comments).map(
+            lambda made: {"type": "password", "valueFrom": _VALUE, "username": made[0], "comment": made[1]}
+        ),
+        optional(oauthScopes=_scopes, comment=comments).map(lambda more: {"type": "oauth2", "apiAuthentication": "AUTH", **more}),
+        optional(comment=comments).map(lambda more: {**_TOKENS, **more}),
+    ),
+    place=SCHEMA,
+)
+
+
+@st.composite
+def _rule_spec(draw: st.DrawFn) -> dict[str, Any]:
+    kind, modes, values = draw(
+        st.sampled_from(
+            [
+                ("HOST_PORT", ["EGRESS", "POSTGRES_EGRESS"], ["huggingface.co", "Cdn-lfs.hf.co:443", "0.0.0.0:80", "a_b.example:65535"]),
+                ("PRIVATE_HOST_PORT", ["EGRESS"], ["internal", "x.privatelink.example.com:1024"]),
+                ("IPV4", ["INGRESS", "POSTGRES_INGRESS"], ["10.0.0.0/8", "192.0.2.7", "0.0.0.0/0"]),
+                ("AWSVPCEID", ["INGRESS", "INTERNAL_STAGE"], ["vpce-0fa1", "vpce-0fa2"]),
+                ("AZURELINKID", ["INGRESS"], ["/subscriptions/1/x", "2"]),
+                ("GCPPSCID", ["INGRESS"], ["1", "2"]),
+            ]
+        )
+    )
+    spec = {"values": draw(st.lists(st.sampled_from(values), min_size=1, unique=True)), **draw(optional(comment=comments))}
+    mode = draw(st.sampled_from(modes))
+    return spec | ({} if (kind, mode) == ("HOST_PORT", "EGRESS") and draw(st.booleans()) else {"type": kind, "mode": mode})
+
+
+rules = manifests("NetworkRule", _rule_spec(), place=SCHEMA)
+
+
+@st.composite
+def _integration(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """With the rules and secrets that it names."""
+    found = draw(st.lists(quoted_names | bare_names, min_size=2, max_size=4, unique_by=str.upper))
+    at = draw(st.integers(1, len(found) - 1))
+    allowed, held = found[:at], found[at:]
+    documents = [{"kind": "NetworkRule", "metadata": {"name": name, **SCHEMA}, "spec": {"values": ["a.com"]}} for name in allowed] + [
+        {"kind": "Secret", "metadata": {"name": name, **SCHEMA}, "spec": {"valueFrom": _VALUE}} for name in held
+    ]
+    more = optional(
+        secrets=st.just([f"db.sch.{name}" for name in held]), apiIntegrations=st.just(["auth"]), enabled=st.booleans(), comment=comments
+    )
+    spec = {**draw(more), "networkRules": [f"db.sch.{name}" for name in allowed]}
+    if "secrets" not in spec and draw(st.booleans()):
+        spec["allSecrets"] = True
+    return [*documents, draw(manifests("ExternalAccessIntegration", st.just(spec)))]
+
+
+stages = manifests(
+    "Stage",
+    optional(encryption=st.sampled_from(["SNOWFLAKE_SSE", "SNOWFLAKE_FULL"]), directory=st.booleans(), comment=comments),
+    place=SCHEMA,
+)
+repositories = manifests(
+    "ImageRepository",
+    optional(encryption=st.sampled_from(["SNOWFLAKE_SSE", "SNOWFLAKE_FULL"]), comment=comments),
+    name=bare_names,
+    place=SCHEMA,
+)
+ingress = manifests("SecurityIntegration", optional(enabled=st.booleans(), comment=comments))
+
+
+def _alone(strategy: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[list[dict[str, Any]]]:
+    return strategy.map(lambda document: [document])
+
+
 BY_KIND = {
-    "ComputePool": pools,
-    "Warehouse": warehouses,
-    "Database": databases,
-    "Schema": schemas,
+    "ComputePool": _alone(pools),
+    "Warehouse": _alone(warehouses),
+    "Database": _alone(databases),
+    "Schema": _alone(schemas),
+    "Secret": _alone(secrets),
+    "NetworkRule": _alone(rules),
+    "ExternalAccessIntegration": _integration(),
+    "Stage": _alone(stages),
+    "ImageRepository": _alone(repositories),
+    "SecurityIntegration": _alone(ingress),
 }

@@ -16,5 +16,5 @@ from controller.account.connections import Connection
 @over_the_wire
 @given(data=st.data())
 def test_apply_then_plan_is_empty(kind: str, data: st.DataObject, account: Connection) -> None:
-    plan = round_trip(account, [data.draw(simple.BY_KIND[kind])])
+    plan = round_trip(account, data.draw(simple.BY_KIND[kind]))
     assert plan.empty, told(plan)
