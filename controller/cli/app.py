@@ -190,6 +190,36 @@ def reconcile(
     reconcile(targeted(what, connection, local, account, state))
 
 
+@app.command()
+def suspend(
+    what: Words = None,
+    connection: ConnectionName = None,
+    local: Local = False,
+    account: AccountName = None,
+    state: StateFolder = None,
+) -> None:
+    """Leave objects alone, whole: nothing of them is repaired or dropped until 'snowcat resume'. Holds for every daemon."""
+    from controller.cli.pause import suspend
+    from controller.cli.words import targeted
+
+    suspend(targeted(what, connection, local, account, state))
+
+
+@app.command()
+def resume(
+    what: Words = None,
+    connection: ConnectionName = None,
+    local: Local = False,
+    account: AccountName = None,
+    state: StateFolder = None,
+) -> None:
+    """Work on suspended objects again."""
+    from controller.cli.pause import resume
+    from controller.cli.words import targeted
+
+    resume(targeted(what, connection, local, account, state))
+
+
 # ---- look ------------------------------------------------------------------------------------------------------------------------------
 
 

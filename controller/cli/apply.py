@@ -26,6 +26,7 @@ from controller.reconcile.lease_mark import Mode
 from controller.reconcile.log import configure, say_always
 from controller.reconcile.loop import Reconciler
 from controller.reconcile.meter import Meter
+from controller.reconcile.process import introduce
 from controller.reconcile.report import Listener, Report
 
 log = structlog.get_logger("snowcat.run")
@@ -107,10 +108,12 @@ def _run(target: Target, listen: str | None, stopping: Stopping) -> bool:
         log.info("started", account=project.engine.account, folder=str(_root(project)))
         watcher = Watcher(_watched(project), reconciler.files_changed)
         watcher.start()
+        introduce(project.state, project.holder)
         try:
             stopping.attach(reconciler)
             reconciler.run()
         finally:
+            introduce(project.state, None)
             watcher.stop()
             _let_go(reconciler, project)
     return reconciler.abandoned

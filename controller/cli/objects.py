@@ -18,6 +18,7 @@ from controller.cli.words import Wanted
 from controller.manifests.problems import shown
 from controller.reconcile.change import Action, Change
 from controller.reconcile.events import Event
+from controller.reconcile.process import daemon
 from controller.reconcile.report import ObjectStatus
 
 
@@ -77,7 +78,12 @@ def reconcile(wanted: Wanted) -> None:
             project.state.remember(f"reconcile:{key}", uuid.uuid4().hex)
         for text in [str(key) for key in chosen] if wanted.names or wanted.kinds else [""]:
             project.state.poke(text)
-    typer.echo(f"asked for a look at {', '.join(str(key) for key in chosen) if wanted.names or wanted.kinds else 'everything'}")
+        listens = daemon(project.state)
+    what = ", ".join(str(key) for key in chosen) if wanted.names or wanted.kinds else "everything"
+    if listens is not None:
+        typer.echo(f"asked for a look at {what}")
+    else:
+        typer.echo(f"a look at {what} is noted, but no daemon runs here to do it: 'snowcat run' or 'snowcat apply' will", err=True)
 
 
 def _assess(project: Opened) -> tuple[list[ObjectStatus], dict[ObjectKey, Change]]:

@@ -282,6 +282,13 @@ class Kind(ABC):
     def delete(self, key: ObjectKey, view: View) -> Sequence[Step]:
         """Statements that remove the object. `view.graph` may no longer hold it."""
 
+    def remark(self, obj: DesiredObject, view: View, attributes: Mapping[str, str]) -> Sequence[Step]:
+        """Statements that set attributes of the mark that the object carries, an empty one taken out, and change nothing else.
+
+        None where there is no object or no mark of this project. Default: none (kinds without a comment).
+        """
+        return ()
+
     def inventory_reads(self) -> Iterable[Show]:
         """The account-wide SHOWs that `inventory` looks at (`Show("SERVICES", "ACCOUNT")`): they find objects whose manifests are gone.
 

@@ -7,6 +7,8 @@ why, not what its manifest asks for: they stay until somebody takes them out.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from urllib.parse import quote, unquote
 
 from controller.api.base import DeletionPolicy, ManagementPolicy
@@ -17,8 +19,9 @@ from controller.kinds.mark import Mark, join_comment, split_comment
 
 _KEPT = "!\"#$&'()*+,-./:;<=>?@[\\^_`{|}~"  # all but blanks, ']' and '%' stand in a mark as they are
 
-CARRIED = ("paused", "held", "queue")
-"""`paused=yes`: by `snowcat suspend`; `held=Kind/name`: suspended to make room for that object; `queue=…`: who waits for a pool's room."""
+CARRIED = ("paused", "pausedBy", "pausedWith", "held", "queue")
+"""`paused=yes`: by `snowcat suspend`, with who and when in `pausedBy`, and in `pausedWith` the composite that was suspended as a whole;
+`held=Kind/name`: suspended to make room for that object; `queue=…`: who waits for a pool's room."""
 
 
 def mark_for(obj: DesiredObject, view: View, current: Mark | None = None, **attributes: str) -> Mark:
@@ -35,6 +38,15 @@ def mark_for(obj: DesiredObject, view: View, current: Mark | None = None, **attr
     if obj.parent is not None:
         pairs["parent"] = as_attribute(str(obj.parent))
     return Mark(view.project.name, obj.key.kind, as_attribute(str(obj.key).partition("/")[2]), pairs)
+
+
+def remarked(comment: str | None, view: View, attributes: Mapping[str, str]) -> str | None:
+    """A comment with attributes of its mark set, an empty one taken out; None when it carries no mark of this project."""
+    text, mark = split_comment(comment)
+    if mark is None or mark.project != view.project.name:
+        return None
+    pairs = {key: value for key, value in {**mark.attributes, **attributes}.items() if value}
+    return join_comment(text, replace(mark, attributes=pairs))
 
 
 def as_attribute(text: str) -> str:

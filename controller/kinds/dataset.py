@@ -37,7 +37,7 @@ from controller.kinds.base import (
     View,
     Waiting,
 )
-from controller.kinds.comments import comment_drift, marked_comment, marked_name, renewed_comment
+from controller.kinds.comments import comment_drift, marked_comment, marked_name, remarked, renewed_comment
 from controller.kinds.mark import Mark, split_comment
 from controller.kinds.properties import as_int
 from controller.kinds.references import schema_of, schema_scope, warehouse_of
@@ -237,6 +237,11 @@ class DatasetKind(Kind):
         row = view.snapshot.row(_show(obj), table_of(obj))
         current = row.get("comment") if row is not None else None
         return (Sql(sql.comment("TABLE", table_of(obj), renewed_comment(obj, view, current, **_attributes(_fact(obj, view))))),)
+
+    def remark(self, obj: DesiredObject, view: View, attributes: Mapping[str, str]) -> Sequence[Step]:
+        row = view.snapshot.row(_show(obj), table_of(obj))
+        comment = remarked(row.get("comment"), view, attributes) if row is not None else None
+        return [] if comment is None else [Sql(sql.comment("TABLE", table_of(obj), comment))]
 
     def delete(self, key: ObjectKey, view: View) -> Sequence[Step]:
         obj = view.graph.get(key)

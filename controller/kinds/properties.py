@@ -23,7 +23,7 @@ from controller.api.base import Scope
 from controller.api.names import Identifier, QualifiedName
 from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.kinds.base import FieldChange, Health, Inventory, Kind, Observation, Sql, Step, View
-from controller.kinds.comments import comment_drift, renewed_comment
+from controller.kinds.comments import comment_drift, remarked, renewed_comment
 from controller.kinds.exporting import table_spec
 from controller.kinds.mark import Mark, split_comment
 
@@ -291,6 +291,11 @@ class TableKind(Kind):
         current = (row.get("comment") if row is not None else None) or ""
         wanted = renewed_comment(obj, view, current, **self.attributes(obj, view))
         return [] if wanted == current else [wanted]
+
+    def remark(self, obj: DesiredObject, view: View, attributes: Mapping[str, str]) -> Sequence[Step]:
+        row = self.row(obj, view)
+        comment = remarked(row.get("comment"), view, attributes) if row is not None else None
+        return [] if comment is None else [Sql(sql.alter_set(self.what, obj.key.name, [sql.equals("COMMENT", sql.text(comment))]))]
 
     def delete(self, key: ObjectKey, view: View) -> Sequence[Step]:
         return (Sql(sql.drop(self.what, key.name), tolerate=frozenset({2003, 2043})),)

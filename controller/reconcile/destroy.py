@@ -27,6 +27,7 @@ from controller.reconcile.leadership import Alone, Leadership
 from controller.reconcile.look_again import guarded
 from controller.reconcile.order import drop_order, goes_before
 from controller.reconcile.ownership import Owner, claim, kept_because, may_drop
+from controller.reconcile.pause import is_paused, told
 from controller.reconcile.prune import contents, inventory
 
 log = structlog.get_logger("snowcat.reconcile")
@@ -107,7 +108,7 @@ def _present(view: View, kinds: Kinds) -> tuple[dict[ObjectKey, ObjectKey | None
         if owned.refused or owned.owner in (Owner.ADOPTABLE, Owner.MARK_LOST):
             kept[obj.key] = owned.message or "it was not made by Snowcat"
         elif owned.owner is Owner.OURS:
-            why = kept_because(obj)
+            why = kept_because(obj) or (told(seen.mark) if seen.mark is not None and is_paused(seen.mark) else "")
             if why:
                 kept[obj.key] = why
             else:
@@ -118,7 +119,7 @@ def _present(view: View, kinds: Kinds) -> tuple[dict[ObjectKey, ObjectKey | None
         declared = view.graph.get(key)
         why = kept_because(declared) if declared else ""
         if why or not may_drop(item.mark, view.project.name):
-            kept[key] = why or "its last manifest said deletionPolicy: orphan"
+            kept[key] = why or (told(item.mark) if is_paused(item.mark) else "its last manifest said deletionPolicy: orphan")
         else:
             there[key] = None
     return there, kept

@@ -30,7 +30,7 @@ class Reason(StrEnum):
     DEGRADED = "Degraded"
     # room on compute pools
     PREEMPTED = "Preempted"  # suspended to make room
-    RESUMED = "Resumed"  # back after that
+    RESUMED = "Resumed"  # back after that, or by `snowcat resume`
     CAPACITY_HELD = "CapacityHeld"  # waits in line
     # what stands in the way
     RETRYING = "Retrying"  # transient: tried again by itself

@@ -11,6 +11,7 @@ from controller.reconcile.backoff import Failure, FailureClass
 from controller.reconcile.change import Action, Change, ObjectPlan, Plan, plain
 from controller.reconcile.events import Reason
 from controller.reconcile.execute import Done
+from controller.reconcile.pause import PAUSED
 from controller.reconcile.report import ObjectStatus
 from controller.reconcile.state import State
 
@@ -31,6 +32,7 @@ def compare(state: State, now: Plan, statuses: Iterable[ObjectStatus], before: M
         generation = status.generation
         if entry is not None:
             _differences(state, entry, status, old)
+        _suspensions(state, status, old)
         if status.stalled and not (old and old.stalled and old.message == status.message):
             state.event(status.key, Reason.STALLED, status.message, generation=generation)
         if status.ready and not (old and old.ready):
@@ -43,6 +45,27 @@ def compare(state: State, now: Plan, statuses: Iterable[ObjectStatus], before: M
         if old and status.health is not old.health and status.health in (Health.DEGRADED, Health.PROGRESSING):
             reason = Reason.DEGRADED if status.health is Health.DEGRADED else Reason.PROGRESSING
             state.event(status.key, reason, status.message, generation=generation)
+
+
+def _suspensions(state: State, status: ObjectStatus, old: ObjectStatus | None) -> None:
+    """`snowcat suspend` and `resume`, wherever they were called; told once, though the command has told it here already."""
+    paused = _paused(status)
+    if old is not None:
+        before = _paused(old)
+    else:
+        known = state.condition(status.key, "Suspended")
+        before = known is not None and known[1] == PAUSED
+    if paused == before:
+        return
+    reason, text = (Reason.SUSPENDED, status.message) if paused else (Reason.RESUMED, "by 'snowcat resume'")
+    last = state.events(status.key, 1)
+    if not last or last[-1].reason != reason:
+        state.event(status.key, reason, text, generation=status.generation)
+
+
+def _paused(status: ObjectStatus) -> bool:
+    condition = status.condition("Suspended")
+    return condition is not None and condition.reason == PAUSED
 
 
 def _differences(state: State, entry: ObjectPlan, status: ObjectStatus, old: ObjectStatus | None) -> None:

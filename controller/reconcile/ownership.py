@@ -14,6 +14,7 @@ from controller.api.objects import DesiredObject, ObjectKey
 from controller.kinds.base import Observation
 from controller.kinds.mark import Mark
 from controller.reconcile.change import ObjectPlan
+from controller.reconcile.pause import is_paused
 
 
 class Owner(StrEnum):
@@ -90,8 +91,9 @@ def say_renamed(entries: dict[ObjectKey, ObjectPlan], project: str) -> dict[Obje
 
 
 def may_drop(mark: Mark | None, project: str) -> bool:
-    """Whether a leftover may be pruned: our mark, and the permission that its last manifest gave."""
-    return mark is not None and mark.project == project and mark.attributes.get("delete") == "yes"
+    """Whether a leftover may be pruned: our mark, the permission that its last manifest gave, and nobody has suspended it."""
+    allowed = mark is not None and mark.project == project and mark.attributes.get("delete") == "yes"
+    return allowed and not is_paused(mark)
 
 
 def kept_because(obj: DesiredObject) -> str:

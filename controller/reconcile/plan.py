@@ -12,13 +12,15 @@ from dataclasses import dataclass, replace
 from controller.api.base import DeletionPolicy, ManagementPolicy, Replace
 from controller.api.objects import DesiredObject, ObjectKey
 from controller.kinds.base import FieldChange, Health, Observation, View
+from controller.kinds.mark import Mark
 from controller.reconcile.change import Action, Block, Change, Cost, ObjectPlan, Permit, Plan
 from controller.reconcile.expand import Expansion, Kinds, Refusal, attempt, expand_all
 from controller.reconcile.look_again import guarded
 from controller.reconcile.order import evaluation_order
 from controller.reconcile.ownership import Owner, claim, say_renamed
+from controller.reconcile.pause import PAUSED, families, is_paused, told
 from controller.reconcile.placement import arrange
-from controller.reconcile.prune import Rules, contents, leftovers, listed
+from controller.reconcile.prune import Rules, contents, inventory, leftovers, listed
 
 INVALID = "InvalidManifest"
 _BY_OWNER = {
@@ -48,12 +50,13 @@ def plan(
         failed: objects whose last try stalled → fingerprint of the change that was tried; no room is made on a pool for it.
     """
     expansion = expand_all(view, kinds)
-    planner = _Planner(expansion, kinds, invalid or {}, permit)
+    found = inventory(expansion.view, kinds)
+    planner = _Planner(expansion, kinds, invalid or {}, families(found.values()), permit)
     results: dict[ObjectKey, ObjectPlan] = {}
     for key in evaluation_order(expansion.view.graph):
         results[key] = planner.object(expansion.view.graph.objects[key], results)
     results = arrange(expansion.view, kinds, results, frozenset(invalid or ()), failed or {})
-    for entry in leftovers(expansion, kinds, prune or Rules()):
+    for entry in leftovers(expansion, kinds, prune or Rules(), found):
         results[entry.key] = planner.leftover(entry)
     return Plan(view.project.name, account, say_renamed(results, view.project.name), expansion.view.graph)
 
@@ -63,6 +66,7 @@ class _Planner:
     expansion: Expansion
     kinds: Kinds
     invalid: Mapping[ObjectKey, str]
+    families: Mapping[str, Mark]  # composites that are suspended as a whole
     permit: Permit | None = None
 
     @property
@@ -141,13 +145,16 @@ class _Planner:
         wrong = next((self.invalid[o.key] for o in line if o.key in self.invalid), None)
         if wrong is not None:
             return replace(_blocked(obj.key, Refusal(Block.STALLED, wrong, INVALID)), fields=seen.drift)
-        if any(o.manifest.metadata.suspend for o in line):
+        paused = seen.mark if is_paused(seen.mark) else next((self.families[str(o.key)] for o in line if str(o.key) in self.families), None)
+        if paused is not None:
+            text, reason = told(paused), PAUSED
+        elif any(o.manifest.metadata.suspend for o in line):
             text, reason = "metadata.suspend is true: nothing is changed", "Suspended"
         elif any(o.manifest.metadata.management_policy is ManagementPolicy.OBSERVE for o in line):
             text, reason = "managementPolicy is observe: differences are only reported", "ObserveOnly"
         else:
             return None
-        if seen.exists and not seen.drift:
+        if seen.exists and not seen.drift and paused is None:
             return Change(obj.key, Action.NONE)
         return Change(obj.key, Action.BLOCKED, fields=seen.drift, reason=text, block=Block.HELD, block_reason=reason)
 

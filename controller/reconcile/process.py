@@ -13,11 +13,14 @@ import secrets
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
+from controller.reconcile.state import State
+
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_DAEMON = "daemon"
 _ENDED = frozenset("ZXx")  # states of a process that runs no more, though nobody has collected it yet
 
 
@@ -78,3 +81,15 @@ def _started(pid: int) -> str | None:
     done = subprocess.run(["/bin/ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
     state, _, began = done.stdout.strip().partition(" ")
     return None if not state or state[0] in _ENDED else _UNSAFE.sub("-", began.strip())
+
+
+def introduce(state: State, holder: Holder | None) -> None:
+    """Note in a project's state file which daemon reads the requests there; None when it ends."""
+    state.remember(_DAEMON, asdict(holder) if holder is not None else None)
+
+
+def daemon(state: State) -> Holder | None:
+    """The daemon that reads the requests in a state file; None when there is none."""
+    known = state.recall(_DAEMON)
+    holder = Holder(**known) if known else None
+    return holder if holder is not None and not gone(holder) else None

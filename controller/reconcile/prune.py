@@ -17,6 +17,7 @@ from controller.reconcile.expand import Expansion, Kinds, Refusal, attempt
 from controller.reconcile.look_again import guarded
 from controller.reconcile.order import drop_order, inside
 from controller.reconcile.ownership import may_drop, parent_of
+from controller.reconcile.pause import PAUSED, is_paused, told
 
 GAP = 10.0
 """Seconds between the two loads."""
@@ -73,10 +74,9 @@ def _undeclared(expansion: Expansion, found: Mapping[ObjectKey, Inventory]) -> d
     return {key: item for key, item in found.items() if key not in graph and parent_of(item.mark) not in undecided}
 
 
-def leftovers(expansion: Expansion, kinds: Kinds, rules: Rules) -> Iterator[ObjectPlan]:
-    """What becomes of each leftover: first those that stay, then the drops, in an order in which they can go."""
+def leftovers(expansion: Expansion, kinds: Kinds, rules: Rules, found: Mapping[ObjectKey, Inventory]) -> Iterator[ObjectPlan]:
+    """What becomes of each leftover of the `inventory`: first those that stay, then the drops, in an order in which they can go."""
     view = expansion.view
-    found = inventory(view, kinds)
     every = _undeclared(expansion, found)
     going = {key: item for key, item in every.items() if may_drop(item.mark, view.project.name)}
     for key in sorted(every.keys() - going.keys()):
@@ -98,6 +98,11 @@ def _manifests(items: Mapping[ObjectKey, Inventory]) -> int:
 
 def _orphan(key: ObjectKey, item: Inventory) -> ObjectPlan:
     """A leftover that stays: nothing is done to it, and it holds nothing up, but nobody should forget it."""
+    if is_paused(item.mark):
+        text = f"in no manifest any more, and {told(item.mark)}"
+        seen = Observation(True, Health.SUSPENDED, text, PAUSED, mark=item.mark)
+        change = Change(key, Action.BLOCKED, reason=text, block=Block.HELD, block_reason=PAUSED)
+        return ObjectPlan(key, None, seen, change, ready=True, mark=item.mark)
     text = (
         "in no manifest any more, and kept: its last manifest did not say deletionPolicy: delete; "
         "to drop it put the manifest back with that, apply, and remove it again"

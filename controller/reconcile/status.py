@@ -13,6 +13,7 @@ from controller.api.objects import Location, ObjectKey
 from controller.kinds.base import Health
 from controller.reconcile.backoff import Failure, FailureClass
 from controller.reconcile.change import Action, Block, ObjectPlan, Plan
+from controller.reconcile.pause import PAUSED, is_paused
 from controller.reconcile.report import Condition, ObjectStatus, Sync
 
 _WORST = (Health.MISSING, Health.DEGRADED, Health.PROGRESSING, Health.SUSPENDED, Health.HEALTHY)
@@ -96,7 +97,14 @@ def _health(entry: ObjectPlan, children: Sequence[ObjectStatus], working: str | 
         own = seen.health
     if working is not None and own is Health.MISSING:
         own = Health.PROGRESSING
+    if _is_paused(entry) and own in (Health.HEALTHY, Health.MISSING):
+        own = Health.SUSPENDED
     return min([own, *(Health.PROGRESSING if c.health is Health.MISSING else c.health for c in children)], key=_WORST.index)
+
+
+def _is_paused(entry: ObjectPlan) -> bool:
+    """By `snowcat suspend`: the object itself, or the composite that it is part of."""
+    return is_paused(entry.mark) or entry.change.block_reason == PAUSED
 
 
 def _message(entry: ObjectPlan, failure: Failure | None, working: str | None, children: Sequence[ObjectStatus]) -> str:
@@ -156,8 +164,9 @@ def _conditions(
         condition("Stalled", stalled, stall_reason if stalled else "NotStalled", message if stalled else ""),
     ]
     suspended = entry.desired is not None and entry.desired.manifest.metadata.suspend
-    if suspended or health is Health.SUSPENDED:
-        reason = "SuspendedInManifest" if suspended else "SuspendedInAccount"
+    paused = _is_paused(entry)
+    if suspended or paused or health is Health.SUSPENDED:
+        reason = PAUSED if paused else "SuspendedInManifest" if suspended else "SuspendedInAccount"
         if seen is not None and "CapacityHeld" in seen.conditions:
             reason = seen.conditions["CapacityHeld"][1]
         result.append(condition("Suspended", True, reason, message))

@@ -1,0 +1,93 @@
+"""`snowcat suspend` and `snowcat resume`: objects that are to be left alone for a while, noted in the account where every daemon sees it."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import typer
+
+from controller.api.objects import ObjectKey
+from controller.cli.errors import INVALID, Failure
+from controller.cli.target import Opened, opened
+from controller.cli.words import Wanted
+from controller.kinds.base import Sql, View
+from controller.kinds.registry import KINDS
+from controller.reconcile.change import Plan
+from controller.reconcile.events import Reason
+from controller.reconcile.pause import CannotPause, Writing, is_paused, pausing, resuming, told
+
+_TRIES = 3  # a daemon that was changing the object just then may have written the mark that it knew
+
+
+def suspend(wanted: Wanted) -> None:
+    """Note on the chosen objects that they are to be left alone.
+
+    Raises:
+        Failure: one of them cannot carry the note; then none does.
+    """
+    when, who = datetime.now(UTC), _who()
+    done = _write(wanted, lambda keys, plan, view: pausing(keys, plan, view, KINDS, who, when), Reason.SUSPENDED)
+    typer.echo("\n".join(f"{key} is suspended" for key in done) or "suspended already")
+
+
+def resume(wanted: Wanted) -> None:
+    """Take the note away.
+
+    Raises:
+        Failure: one of them is a part of what is suspended as a whole.
+    """
+    done = _write(wanted, lambda keys, plan, view: resuming(keys, plan, view, KINDS), Reason.RESUMED)
+    typer.echo("\n".join(f"{key} is resumed" for key in done) or "not suspended; what is suspended in a manifest is resumed there")
+
+
+def _write(wanted: Wanted, decide: Callable[[list[ObjectKey], Plan, View], list[Writing]], reason: Reason) -> list[ObjectKey]:
+    if not wanted.names and not wanted.kinds:
+        raise Failure("say which objects: KIND/NAME", INVALID)
+    written: dict[ObjectKey, None] = {}
+    with opened(wanted.target) as project:
+        for _ in range(_TRIES):
+            plan, view = _look(project)
+            wanted.checked(plan.objects)
+            chosen = [key for key in plan.objects if wanted.matches(key)]
+            try:
+                due = decide(chosen, plan, view)
+            except CannotPause as error:
+                raise Failure(str(error)) from None
+            if not due:
+                break
+            _send(project, due)
+            written.update(dict.fromkeys(writing.key for writing in due))
+        else:
+            raise Failure(f"somebody else writes the comments of {', '.join(str(key) for key in written)} just now; try again")
+        for key in written:
+            mark = plan.objects[key].mark
+            text = told(mark) if mark is not None and is_paused(mark) else f"resumed by {_who()}"
+            project.state.event(key, reason, text)
+        project.state.poke()
+    return list(written)
+
+
+def _look(project: Opened) -> tuple[Plan, View]:
+    loaded = project.engine.load(keep=False)
+    view = project.engine.look(loaded)
+    return project.engine.plan(loaded, view), view
+
+
+def _send(project: Opened, writings: list[Writing]) -> None:
+    with project.pool.session() as session:
+        for writing in writings:
+            for step in writing.steps:
+                if isinstance(step, Sql):
+                    session.execute(step)
+
+
+def _who() -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"

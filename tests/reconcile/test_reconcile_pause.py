@@ -1,0 +1,89 @@
+"""`suspend` and `resume`: an object that a person wants left alone is left alone whole, by every daemon, until told otherwise."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from reconcile_live import Live
+from reconcile_world import STAGE, World, key, mark, warehouse, write
+
+from controller.account.session import Session
+from controller.kinds.base import Sql
+from controller.kinds.mark import split_comment
+from controller.reconcile.change import Action, Block
+from controller.reconcile.pause import CannotPause, Writing, pausing, resuming
+
+WAREHOUSE = """
+    kind: Warehouse
+    metadata: {name: wh_@}
+    spec: {size: xsmall, autoSuspend: 60}
+"""
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+def paused_by_command(live: Live, *names: str) -> list[Writing]:
+    engine = live.engine()
+    view = engine.look(engine.load())
+    plan = engine.plan(engine.load(), view)
+    keys = [key(*live.text(name).split("/")) for name in names]
+    return pausing(keys, plan, view, live.kinds, "ann@desk", NOON)
+
+
+def resumed_by_command(live: Live, *names: str) -> list[Writing]:
+    engine = live.engine()
+    view = engine.look(engine.load())
+    plan = engine.plan(engine.load(), view)
+    return resuming([key(*live.text(name).split("/")) for name in names], plan, view, live.kinds)
+
+
+def carry_out(live: Live, writings: list[Writing]) -> None:
+    with live.pool.session() as session:
+        for writing in writings:
+            _send(session, writing)
+
+
+def _send(session: Session, writing: Writing) -> None:
+    for step in writing.steps:
+        assert isinstance(step, Sql)
+        session.execute(step)
+
+
+def test_a_suspended_object_is_left_alone_whole_until_it_is_resumed(live: Live) -> None:
+    live.write(a=WAREHOUSE)
+    live.apply()
+    carry_out(live, paused_by_command(live, "Warehouse/wh_@"))
+    live.by_hand("ALTER WAREHOUSE wh_@ SET AUTO_SUSPEND = 7")
+    live.write(a=WAREHOUSE.replace("xsmall", "small"))
+    report = live.apply()
+    (status,) = report.statuses
+    assert report.settled and status.health.value == "Suspended" and status.sync.value == "OutOfSync"
+    condition = status.condition("Suspended")
+    assert condition is not None and condition.reason == "Paused"
+    assert "ann@desk at 2026-11-22 12:00 UTC" in status.message and live.text("snowcat resume Warehouse/wh_@") in status.message
+    row = live.row("WAREHOUSES", "wh_@") or {}
+    assert (row["auto_suspend"], row["size"]) == (7, "X-Small"), "neither drift nor the manifest's change is carried out"
+    assert [what for _, what in live.happened()].count("Suspended") == 1
+    assert paused_by_command(live, "Warehouse/wh_@") == [], "a second time there is nothing to write"
+
+    (live.folder / "a.yaml").unlink()
+    report = live.apply()
+    assert report.settled and live.row("WAREHOUSES", "wh_@"), "nor is it dropped when its manifest goes"
+
+    live.write(a=WAREHOUSE.replace("xsmall", "small"))
+    carry_out(live, resumed_by_command(live, "Warehouse/wh_@"))
+    assert live.apply().ready
+    row = live.row("WAREHOUSES", "wh_@") or {}
+    assert (row["auto_suspend"], row["size"]) == (60, "Small")
+    assert "paused" not in row["comment"]
+    assert ("Warehouse/WH_@", "Resumed") in live.happened()
+
+
+def test_what_cannot_be_suspended_says_what_to_do(live: Live) -> None:
+    live.write(a=WAREHOUSE)
+    with pytest.raises(CannotPause, match=r"is not there yet: set 'suspend: true' under metadata at .*a\.yaml:\d+"):
+        paused_by_command(live, "Warehouse/wh_@")
+    live.apply()
+    (live.folder / "a.yaml").unlink()
+    with pytest.raises(CannotPause, match="is in no manifest"):
+        paused_by_command(live, "Warehouse/wh_@")
