@@ -67,6 +67,7 @@ class Snapshot:
     answers: Mapping[Read, tuple[Row, ...] | Missing] = field(default_factory=dict)
     role: str = ""  # the session's current role
     offline: bool = False
+    _by_name: dict[Read, dict[Any, list[Row]]] = field(default_factory=dict, repr=False, compare=False)
 
     def asked(self, read: Read) -> bool:
         return self.offline or read in self.answers
@@ -84,8 +85,13 @@ class Snapshot:
 
     def row(self, read: Show, name: QualifiedName) -> Row | None:
         """The row of one object, matched by exact stored name (and by database and schema where the row has them)."""
-        for row in self.rows(read):
-            if row.get("name") == name.name.text and all(
+        if read not in self._by_name:
+            index: dict[Any, list[Row]] = {}
+            for row in self.rows(read):
+                index.setdefault(row.get("name"), []).append(row)
+            self._by_name[read] = index
+        for row in self._by_name[read].get(name.name.text, ()):
+            if all(
                 row.get(column) in (None, "", part.text)
                 for column, part in zip(("schema_name", "database_name"), reversed(name.parts[:-1]), strict=False)
             ):

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 _BARE = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,254}")
 _MAX_LENGTH = 255
+_KEPT = 20_000  # names that were read before; a large project has some thousands, and reads each again and again
 
 
 class NameProblem(ValueError):
@@ -26,6 +28,7 @@ class Identifier:
     text: str
 
     @classmethod
+    @lru_cache(_KEPT)
     def parse(cls, written: str) -> Identifier:
         """Read a name as a person writes it: bare (case folds to upper) or in double quotes (case kept).
 
@@ -50,7 +53,7 @@ class Identifier:
             raise NameProblem(f"{written[:20]!r}… is longer than {_MAX_LENGTH} characters")
         return cls(text)
 
-    @property
+    @cached_property
     def is_bare(self) -> bool:
         """Whether the name needs no quotes in SQL."""
         return bool(_BARE.fullmatch(self.text)) and self.text == self.text.upper()
@@ -70,7 +73,20 @@ class QualifiedName:
 
     parts: tuple[Identifier, ...]
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(self.texts)
+
+    @cached_property
+    def texts(self) -> tuple[str, ...]:
+        """The parts as Snowflake stores them; also what names are sorted by."""
+        return tuple(part.text for part in self.parts)
+
     @classmethod
+    @lru_cache(_KEPT)
     def parse(cls, written: str) -> QualifiedName:
         """Read `a`, `db.a` or `db.schema.a`; dots inside quotes do not separate.
 

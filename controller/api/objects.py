@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from controller.api.base import Manifest
@@ -16,6 +17,19 @@ class ObjectKey:
 
     kind: str
     name: QualifiedName
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        """Worked out once: keys are looked up many times in each cycle."""
+        return hash((self.kind, self.name))
+
+    @property
+    def rank(self) -> tuple[str, tuple[str, ...]]:
+        """What keys are sorted by; sorting by the key itself is the same, and slow."""
+        return self.kind, self.name.texts
 
     def __str__(self) -> str:
         """`Kind/name` with the last part of the name, in lower case where that is the same identifier."""

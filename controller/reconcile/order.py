@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from graphlib import CycleError, TopologicalSorter
+from operator import attrgetter
 
 from controller.api.objects import Graph, ObjectKey
 
@@ -60,6 +61,9 @@ def evaluation_order(graph: Graph) -> list[ObjectKey]:
     return _sorted(needs)
 
 
+_rank = attrgetter("rank")
+
+
 def _sorted(before: Mapping[ObjectKey, Collection[ObjectKey | None]]) -> list[ObjectKey]:
     """Topological order with ties by key. What is in no key's own entry is left out.
 
@@ -67,15 +71,15 @@ def _sorted(before: Mapping[ObjectKey, Collection[ObjectKey | None]]) -> list[Ob
     account's own answers sort it out.
     """
     sorter: TopologicalSorter[ObjectKey] = TopologicalSorter(
-        {key: sorted(n for n in needs if n is not None and n in before) for key, needs in sorted(before.items())}
+        {key: sorted((n for n in before[key] if n is not None and n in before), key=_rank) for key in sorted(before, key=_rank)}
     )
     try:
         sorter.prepare()
     except CycleError:
-        return sorted(before)
+        return sorted(before, key=_rank)
     result: list[ObjectKey] = []
     while sorter.is_active():
-        layer = sorted(sorter.get_ready())
+        layer = sorted(sorter.get_ready(), key=_rank)
         result.extend(layer)
         sorter.done(*layer)
     return result
