@@ -288,12 +288,15 @@ def export(
         typer.Option("--adopt", help="Say 'adopt: true' in place of 'managementPolicy: observe': apply then marks them as the project's."),
     ] = False,
     project: Annotated[str, typer.Option("--project", metavar="NAME", help="Name of the project that DIR becomes.")] = "exported",
+    role: Annotated[
+        str | None, typer.Option("--role", metavar="NAME", help="Look as this role; default: the project's, else the connection's.")
+    ] = None,
 ) -> None:
     """Write manifests for what the account has. Changes nothing; the plan of what is written is empty."""
     from controller.cli.export import Manner, export
     from controller.cli.words import targeted
 
-    export(targeted(what, connection, local, account, state), Manner(schema, folder, adopt, project))
+    export(targeted(what, connection, local, account, state), Manner(schema, folder, adopt, project, role))
 
 
 @app.command()

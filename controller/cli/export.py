@@ -30,12 +30,16 @@ _SESSIONS = 6
 
 @dataclass(frozen=True)
 class Manner:
-    """`schema` narrows it to one schema; `folder` is where files are written; `project` names the one that is begun there."""
+    """`schema` narrows it to one schema; `folder` is where files are written; `project` names the one that is begun there.
+
+    `role` is the one that looks: the project's when not given, or without a project the connection's.
+    """
 
     schema: str | None = None
     folder: Path | None = None
     adopt: bool = False
     project: str = "exported"
+    role: str | None = None
 
 
 def export(wanted: Wanted, manner: Manner) -> None:
@@ -49,7 +53,7 @@ def export(wanted: Wanted, manner: Manner) -> None:
     settings = _settings(wanted)
     if manner.folder is not None:
         _refuse_full(manner.folder)
-    with _opened(wanted, settings) as pool:
+    with _opened(wanted, settings, manner.role) as pool:
         own = settings.project if settings is not None else ""
         found = Exporter(KINDS, lambda reads: read(pool, reads), own, manner.adopt, wanted.matches, scope).run()
         role = current_role(pool)
@@ -84,8 +88,7 @@ def _settings(wanted: Wanted) -> ProjectSettings | None:
 
 
 @contextmanager
-def _opened(wanted: Wanted, settings: ProjectSettings | None) -> Iterator[SessionPool]:
-    """Sessions of the project's role; without a project of the connection's own."""
+def _opened(wanted: Wanted, settings: ProjectSettings | None, role: str | None) -> Iterator[SessionPool]:
     target = wanted.target
     connection: Connection
     if settings is not None:
@@ -94,7 +97,7 @@ def _opened(wanted: Wanted, settings: ProjectSettings | None) -> Iterator[Sessio
         connection = local_connection(target.local_account.start())
     else:
         connection = find_connection(target.connection)
-    pool = SessionPool(connection, _SESSIONS, role=settings.role if settings is not None else None)
+    pool = SessionPool(connection, _SESSIONS, role=role or (settings.role if settings is not None else None))
     try:
         yield pool
     finally:

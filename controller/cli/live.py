@@ -88,7 +88,9 @@ class PlainView:
         """Not what only waits for its turn, nor what is well and was never said to be otherwise."""
         if status.ready:
             return self._told.get(status.key) is False
-        return status.stalled or status.health is Health.DEGRADED or status.progress is not None or not status.action
+        if status.stalled or status.health is Health.DEGRADED or status.progress is not None:
+            return True
+        return not status.action and status.health in (Health.PROGRESSING, Health.MISSING)
 
     def _line(self, text: str) -> None:
         self._write(redact(f"[{self._clock() - self._begin:6.1f}s] {' '.join(text.split())}"))

@@ -216,10 +216,8 @@ class ComputePoolKind(TableKind):
         return _credits(as_upper(row.get("instance_family")) or "", as_int(row.get("min_nodes")) or 0), 0.0
 
     def exported_name(self, row: Row) -> QualifiedName | None:
-        """Neither Snowflake's own pools nor those of an application."""
-        name = super().exported_name(row)
-        foreign = name is None or name.name.text.startswith(SYSTEM_POOLS) or bool(row.get("application"))
-        return None if foreign else name
+        """None of Snowflake's own pools."""
+        return None if str(row.get("name", "")).startswith(SYSTEM_POOLS) else super().exported_name(row)
 
     # ---- room for what runs on it ----
 

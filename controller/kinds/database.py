@@ -44,6 +44,7 @@ ELSEWHERE: Mapping[str, str] = {
 }
 """The same for what not every account has: where the statement itself is refused there can be none."""
 
+SYSTEM_DATABASE = "SNOWFLAKE"
 _BUILT_IN = frozenset({"INFORMATION_SCHEMA", "PUBLIC"})
 
 
@@ -108,6 +109,11 @@ class DatabaseKind(_Container):
     what: ClassVar[str] = "DATABASE"
     plural: ClassVar[str] = "DATABASES"
 
+    def exported_name(self, row: Row) -> QualifiedName | None:
+        """Neither shared databases nor those of applications or single users, which nobody here can change."""
+        own = as_upper(row.get("kind")) in (None, "STANDARD") and not row.get("origin") and row.get("name") != SYSTEM_DATABASE
+        return super().exported_name(row) if own else None
+
     def drop_reads(self, key: ObjectKey) -> Iterable[Show]:
         return (Show("SCHEMAS", f"DATABASE {key.name.sql}"), *super().drop_reads(key))
 
@@ -129,6 +135,9 @@ class SchemaKind(_Container):
                  action=_managed),
         *_COMMON,
     )  # fmt: skip
+
+    def exported_name(self, row: Row) -> QualifiedName | None:
+        return None if row.get("name") == "INFORMATION_SCHEMA" else super().exported_name(row)
 
 
 def _is_ours(row: Row, view: View) -> bool:

@@ -24,7 +24,7 @@ def table_spec(properties: Iterable[Property], manifest: type[Manifest], row: Ro
     spec: dict[str, Any] = {}
     for prop in properties:
         source = told if prop.deep else row
-        if prop.column is None or prop.column not in source:
+        if prop.column is None or prop.column not in source or _inherited(prop, told):
             continue
         seen = prop.seen(source[prop.column])
         value = _written(prop, seen if seen is not None else prop.implied, getattr(fields, "model_fields", {}).get(prop.field))
@@ -33,6 +33,12 @@ def table_spec(properties: Iterable[Property], manifest: type[Manifest], row: Ro
     if text := split_comment(row.get("comment"))[0].strip():
         spec["comment"] = text
     return spec
+
+
+def _inherited(prop: Property, told: Row) -> bool:
+    """Whether the object has the value from what it lives in, as far as its parameters say."""
+    parameter = prop.clause.lower()
+    return prop.inherits and parameter in told and told[parameter] is None
 
 
 def _written(prop: Property, seen: Any, field: Any) -> Any:

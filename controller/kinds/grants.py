@@ -95,7 +95,7 @@ def written_grants(rows: Iterable[Row]) -> list[dict[str, Any]]:
     kinds = {on: kind for kind, on in reversed(_OBJECT_TYPES.items()) if kind not in _COMPOSITE and on != "INTEGRATION"}
     grouped: dict[tuple[str, str], list[str]] = {}
     for grant in sorted(held_grants(rows)):
-        if grant.on == ACCOUNT or (grant.on in kinds and not grant.name.startswith(SYSTEM_PREFIXES)):
+        if grant.on == ACCOUNT or (grant.on in kinds and not f"{grant.name}.".startswith(SYSTEM_PREFIXES)):
             grouped.setdefault((grant.on, grant.name), []).append(grant.privilege)
     return [
         {"on": "account" if on == ACCOUNT else {"kind": kinds[on], "name": name_text(name)}, "privileges": privileges}

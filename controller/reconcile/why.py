@@ -207,7 +207,9 @@ def _suspended(status: ObjectStatus, entry: ObjectPlan | None) -> bool:
     """Whether it stands still because somebody wants it so, and whoever asks may have forgotten."""
     if entry is not None and entry.desired is not None and entry.desired.manifest.metadata.suspend:
         return True
-    return status.is_true("Suspended") and (not status.ready or (entry is not None and _paused(entry)))
+    if entry is not None and _paused(entry):
+        return True
+    return status.is_true("Suspended") and not status.ready and not (entry is not None and entry.change.pending)
 
 
 def _paused(entry: ObjectPlan) -> bool:
