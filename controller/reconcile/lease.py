@@ -75,6 +75,12 @@ class Lease:
 
     # ---- what the loop and its workers ask -----------------------------------------------------------------------------------------------
 
+    @property
+    def term(self) -> int:
+        """The term that this process leads in, or is about to; 0 when it is none."""
+        term = self._term
+        return term.mark.term if term is not None else 0
+
     def standing(self) -> Standing:
         standing = self._standing
         if standing.leads and not self.may_mutate():

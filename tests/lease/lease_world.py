@@ -1,0 +1,344 @@
+"""An account and processes in memory, on virtual time, where every statement may meet every other in any order.
+
+Each process is a real `Lease` with a keeper and workers. They run as threads of which one at a time moves, from one statement to the next; who
+moves next, what is late, lost or stopped is drawn from a seed, so that a schedule that fails can be run again.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import Any
+
+from controller.account.errors import AccountError, Denied, Transient
+from controller.reconcile.leadership import NotLeading
+from controller.reconcile.lease import Lease
+from controller.reconcile.lease_mark import Found, LeaseMark, Mode, parse
+from controller.reconcile.lease_stage import Lost
+from controller.reconcile.process import Holder
+
+PERIOD = 9.0
+
+
+class Killed(BaseException):
+    """The process is gone: no line of it runs any more."""
+
+
+@dataclass(frozen=True)
+class Chances:
+    """How often a statement is lost before or after its effect, comes late, or its process stands still; and what the account allows."""
+
+    lost: float = 0.0
+    late: float = 0.0
+    stopped: float = 0.0
+    stale: float = 0.0
+    abort: bool = True
+
+
+@dataclass
+class Effect:
+    """A change of the account by a worker. `sent` and `at` in virtual seconds."""
+
+    term: int
+    node: int
+    sent: float
+    at: float
+
+
+@dataclass
+class Actor:
+    """A thread of a process. `until`: it does not move before that time."""
+
+    name: str
+    node: Node
+    work: Callable[[], None]
+    until: float = 0.0
+    ended: bool = False
+    baton: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+
+
+class World:
+    """The account, the time and the scheduler."""
+
+    def __init__(self, seed: int, chances: Chances) -> None:
+        self.random = random.Random(seed)
+        self.chances = chances
+        self.now = 0.0
+        self.leases: dict[int, str] = {}
+        self.past: list[tuple[float, dict[int, str]]] = [(0.0, {})]
+        self.dead: set[str] = set()
+        self.effects: list[Effect] = []
+        self.statements = 0
+        self.late: list[tuple[float, str, Callable[[], Any]]] = []
+        self.actors: list[Actor] = []
+        self._back = threading.Semaphore(0)
+        self._running: Actor | None = None
+        self._ids = iter(range(101, 10_000_000))
+
+    def session(self) -> str:
+        return str(next(self._ids))
+
+    # -- moving
+
+    def spawn(self, node: Node, name: str, work: Callable[[], None]) -> None:
+        actor = Actor(name, node, work)
+        self.actors.append(actor)
+        threading.Thread(target=self._run, args=(actor,), daemon=True).start()
+
+    def _run(self, actor: Actor) -> None:
+        actor.baton.acquire()
+        try:
+            actor.work()
+        except Killed:
+            pass
+        finally:
+            actor.ended = True
+            self._back.release()
+
+    def pause(self, seconds: float = 0.0) -> None:
+        """Let others move; come back no sooner than after so many seconds."""
+        actor = self._running
+        assert actor is not None
+        if self.chances.stopped and self.random.random() < self.chances.stopped:
+            seconds += self.random.uniform(0, 4 * PERIOD)
+        actor.until = self.now + seconds
+        self._back.release()
+        actor.baton.acquire()
+        if actor.node.killed:
+            raise Killed
+
+    def go(self, seconds: float) -> None:
+        """Move on for so long."""
+        end = self.now + seconds
+        while True:
+            waiting = [actor for actor in self.actors if not actor.ended]
+            due = [actor for actor in waiting if actor.until <= self.now]
+            self._settle()
+            if not due:
+                times = [a.until for a in waiting] + [at for at, _, _ in self.late]
+                if not times or min(times) > end:
+                    self.now = end
+                    return
+                self.now = max(self.now, min(times))
+                continue
+            self._running = self.random.choice(due)
+            self._running.baton.release()
+            self._back.acquire()
+
+    def _settle(self) -> None:
+        """What came late takes effect now, unless its session was ended."""
+        for entry in [entry for entry in self.late if entry[0] <= self.now]:
+            self.late.remove(entry)
+            if entry[1] not in self.dead:
+                try:
+                    entry[2]()
+                except (AccountError, Lost):
+                    pass  # nobody hears of it
+
+    # -- statements
+
+    def send(self, session: str, effect: Callable[[], Any]) -> Any:
+        """A statement from a process: it travels, has its effect if its session lives, and the answer travels back."""
+        self.statements += 1
+        self.pause(self.random.uniform(0, 0.2))
+        lot = self.random.random()
+        if lot < self.chances.late:
+            self.late.append((self.now + self.random.uniform(0, 5 * PERIOD), session, effect))
+            self.pause(self.random.uniform(0, PERIOD))
+            raise Transient("no answer came")
+        lot -= self.chances.late
+        if lot < self.chances.lost / 2:
+            raise Transient("lost before")
+        if session in self.dead:
+            raise Transient("session gone", errno=390114)
+        answer = effect()
+        self.pause(self.random.uniform(0, 0.2))
+        if lot < self.chances.lost:
+            raise Transient("lost after")
+        return answer
+
+    def change(self, leases: dict[int, str]) -> None:
+        self.leases = leases
+        self.past.append((self.now, dict(leases)))
+
+    def listing(self) -> dict[int, str]:
+        """What SHOW says: now, or as it was a while ago."""
+        if self.chances.stale and self.random.random() < self.chances.stale:
+            since = self.now - self.random.uniform(0, PERIOD / 2)
+            return next(leases for at, leases in reversed(self.past) if at <= max(since, 0.0))
+        return self.leases
+
+
+class Stage:
+    """The lease statements of one process; stands in for LeaseStage."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.project = "lab"
+        self.home = SimpleNamespace(sql="SNOWCAT.CONTROL")
+        self.aborted: list[str] = []
+        self._session = world.session()
+
+    def name(self, term: int) -> str:
+        return f"LEASE_{term}"
+
+    @property
+    def session_id(self) -> str:
+        return self._session
+
+    def _send(self, effect: Callable[[], Any]) -> Any:
+        try:
+            return self.world.send(self._session, effect)
+        except Transient as error:
+            if error.errno == 390114:
+                self._session = self.world.session()
+            raise
+
+    def look(self) -> list[Found]:
+        found = self._send(self.world.listing)
+        return [Found(term, parse(comment), comment) for term, comment in found.items()]
+
+    def create(self, mark: LeaseMark) -> bool:
+        def effect() -> bool:
+            if mark.term in self.world.leases:
+                return False
+            self.world.change({**self.world.leases, mark.term: str(mark)})
+            return True
+
+        return bool(self._send(effect))
+
+    def take(self, term: int) -> bool:
+        def effect() -> bool:
+            leases = dict(self.world.leases)
+            if term not in leases or term + 1 in leases:
+                return False
+            leases[term + 1] = leases.pop(term)
+            self.world.change(leases)
+            return True
+
+        return bool(self._send(effect))
+
+    def write(self, mark: LeaseMark) -> None:
+        def effect() -> None:
+            if mark.term not in self.world.leases:
+                raise Lost
+            self.world.change({**self.world.leases, mark.term: str(mark)})
+
+        self._send(effect)
+
+    def drop(self, term: int) -> None:
+        self._send(lambda: self.world.change({t: c for t, c in self.world.leases.items() if t != term}))
+
+    def abort(self, session_id: str) -> None:
+        def effect() -> None:
+            if not self.world.chances.abort:
+                raise Denied("not authorized")
+            self.world.dead.add(session_id)
+            self.aborted.append(session_id)
+
+        self._send(effect)
+
+    def close(self) -> None:
+        return None
+
+
+class TurnLock:
+    """A lock whose waiting lets others move."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._owner: int | None = None
+        self._depth = 0
+
+    def acquire(self, timeout: float = -1) -> bool:
+        while self._owner not in (None, threading.get_ident()):
+            self._world.pause(0.01)
+        self._owner = threading.get_ident()
+        self._depth += 1
+        return True
+
+    def release(self) -> None:
+        self._depth -= 1
+        if not self._depth:
+            self._owner = None
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+class Node:
+    """A process: a lease, its keeper, and workers that change the account whenever they may."""
+
+    def __init__(self, world: World, number: int, mode: Mode = Mode.RUN, *, workers: int = 2, slowest: float = 2.0) -> None:
+        self.world, self.number, self.killed, self.stopped = world, number, False, False
+        self.slowest = slowest
+        self.stage = Stage(world)
+        holder = Holder(f"host{number}", 100 + number, f"{number:04x}", "machine", "1")
+        self.lease = Lease(
+            stage=self.stage,  # type: ignore[arg-type]
+            holder=holder,
+            mode=mode,
+            seconds=PERIOD,
+            clock=SimpleNamespace(now=lambda: world.now),  # type: ignore[arg-type]
+            is_gone=lambda _: False,
+        )
+        self.lease._writing = TurnLock(world)  # type: ignore[assignment]
+        world.spawn(self, f"keeper {number}", self._keep)
+        for count in range(workers):
+            world.spawn(self, f"worker {number}.{count}", self._work)
+
+    def _keep(self) -> None:
+        self.world.pause(self.world.random.uniform(0, 1))
+        while not self.stopped:
+            self.world.pause(self.lease.step())
+
+    def _work(self) -> None:
+        session = SimpleNamespace(id=self.world.session())
+        while not self.stopped:
+            self.world.pause(self.world.random.uniform(0, 2))
+            try:
+                self.lease.admit(session)  # type: ignore[arg-type]
+                term, sent = self.lease.term, self.world.now
+                self.world.pause(self.world.random.uniform(0, self.slowest))  # how long it takes until it has its effect
+                self.world.send(session.id, lambda t=term, s=sent: self._effect(t, s))
+            except NotLeading:
+                continue
+            except Transient:
+                session = SimpleNamespace(id=self.world.session())
+
+    def _effect(self, term: int, sent: float) -> None:
+        self.world.effects.append(Effect(term, self.number, sent, self.world.now))
+
+    def kill(self) -> None:
+        """As by kill -9: what it has sent is still under way."""
+        self.killed = self.stopped = True
+        for actor in self.world.actors:
+            if actor.node is self and not actor.ended:
+                actor.until = 0.0
+
+    def release(self) -> None:
+        """A clean stop, as of SIGTERM."""
+        self.stopped = True
+        self.world.spawn(self, f"release {self.number}", lambda: self.lease.release(quiet=False))
+
+
+def without_faults(world: World) -> None:
+    world.chances = replace(world.chances, lost=0.0, late=0.0, stopped=0.0, stale=0.0)
+
+
+def regressions(effects: list[Effect]) -> list[tuple[Effect, Effect]]:
+    """Effects of a term after the first one of a later term, each with that one."""
+    found, newest = [], effects[0] if effects else None
+    for effect in effects:
+        assert newest is not None
+        if effect.term > newest.term:
+            newest = effect
+        elif effect.term < newest.term:
+            found.append((effect, newest))
+    return found
