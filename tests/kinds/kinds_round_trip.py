@@ -83,6 +83,7 @@ class Trip:
     state: State
     settings: dict[str, Any]
     sent: list[str] = field(default_factory=list)  # statements and effects of the last `apply`, as shown to people
+    mended: set[tuple[str, str]] = field(default_factory=set)  # (kind, field) of the differences that the last `apply` found
     _made: dict[ObjectKey, None] = field(default_factory=dict)
 
     # ---- the user's side -------------------------------------------------------------------------------------------------------------
@@ -117,16 +118,17 @@ class Trip:
         return {change.path: change for entry in self.plan().changes if kind in ("", entry.key.kind) for change in entry.fields}
 
     def apply(self, until: Callable[[Plan], bool] | None = None) -> Plan:
-        """Carry out what is planned until nothing is left to do or to wait for (or `until` is true of a plan), and plan again."""
-        self.sent = []
+        """Carry out what is planned until a new look finds nothing left to do or to wait for (or `until` is true of it): that plan."""
+        self.sent, self.mended = [], set()
         end = time.monotonic() + PATIENCE
         while True:
             now = self.plan()
             runnable = [change for change in now.pending if change.runnable]
             if (until is not None and until(now)) or not (now.pending or _waits(now)):
-                return self.plan()
+                return now
             for change in runnable:
                 self._made[change.key] = None
+                self.mended |= {(change.key.kind, f.path) for f in change.fields}
                 self._carry_out(change)
             if runnable:
                 end = time.monotonic() + PATIENCE

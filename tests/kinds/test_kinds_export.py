@@ -1,0 +1,123 @@
+"""What was made by hand comes back as manifests that plan nothing, and taken over it gets a mark and nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+import pytest
+import strategies_services as services
+import strategies_simple as simple
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from kinds_round_trip import Trip, told, trip
+from strategies_common import over_the_wire
+
+from controller.account.connections import Connection
+from controller.account.reader import read
+from controller.api.objects import ObjectKey
+from controller.kinds.base import Sql
+from controller.kinds.registry import KINDS
+from controller.reconcile.change import Action, Plan
+from controller.reconcile.export import Export, Exporter
+
+MARK = re.compile(r"\s*\[snowcat [^\]]*\](?=')")
+KINDS_TESTED = {**simple.BY_KIND, "Service": services.BY_KIND["Service"]} if hasattr(services, "BY_KIND") else simple.BY_KIND
+
+
+def make_by_hand(made: Trip, documents: Collection[Any]) -> list[ObjectKey]:
+    """The objects of these manifests, made by the same statements without a mark, as a person would have."""
+    made.write(documents)
+    now = made.plan()
+    for change in now.pending:
+        made.by_hand(*(MARK.sub("", step.text) for step in change.steps if isinstance(step, Sql)))
+        made._made[change.key] = None
+    return [change.key for change in now.pending]
+
+
+def exported(made: Trip, keys: Collection[ObjectKey], *, adopt: bool) -> Export:
+    wanted: Callable[[ObjectKey], bool] = lambda key: key in keys  # noqa: E731
+    return Exporter(KINDS, lambda reads: read(made.pool, reads), "proj", adopt, wanted).run()
+
+
+def plan_of(made: Trip, export: Export) -> Plan:
+    made.settings["existing"] = sorted({*made.settings["existing"], *export.existing})
+    made.write([{k: v for k, v in one.document.items() if k != "apiVersion"} for one in export.objects])
+    return made.plan()
+
+
+@pytest.mark.parametrize("kind", KINDS_TESTED)
+@over_the_wire
+@given(data=st.data())
+def test_what_was_made_by_hand_plans_nothing(kind: str, data: st.DataObject, account: Connection) -> None:
+    documents = data.draw(KINDS_TESTED[kind])
+    for document in documents:  # nobody may change what is only looked at, and what is taken over must be comparable
+        document["metadata"] = {key: value for key, value in document["metadata"].items() if key in ("name", "schema", "database")}
+    with trip(account) as made:
+        keys = make_by_hand(made, documents)
+        observed = exported(made, keys, adopt=False)
+        assert {one.key for one in observed.objects} | {ObjectKey(*_key(name)) for name in observed.left_out} == set(keys)
+        plan = plan_of(made, observed)
+        assert plan.empty and not any(change.fields for change in plan.changes), told(plan)
+        adopted = plan_of(made, exported(made, keys, adopt=True))
+        assert {change.action for change in adopted.changes} <= {Action.NONE, Action.ADOPT}, told(adopted)
+        for change in adopted.pending:
+            assert not change.fields and len(change.statements) == 1 and "[snowcat proj/" in change.statements[0], told(adopted)
+        assert made.apply().empty
+        again = plan_of(made, exported(made, keys, adopt=False))  # now it is ours, with the rules that its mark remembers
+        assert again.empty and {change.action for change in again.changes} == {Action.NONE}, told(again)
+
+
+def _key(name: str) -> tuple[str, Any]:
+    from controller.api.names import QualifiedName
+
+    kind, _, rest = name.partition("/")
+    return kind, QualifiedName.parse(rest)
+
+
+def test_no_value_of_a_secret_and_nothing_of_snowflake_is_exported(account: Connection) -> None:
+    with trip(account) as made:
+        made.by_hand("CREATE OR REPLACE SECRET DB.SCH.PW TYPE = PASSWORD USERNAME = 'ann' PASSWORD = 'do-not-tell-anyone'")
+        everything = Exporter(KINDS, lambda reads: read(made.pool, reads)).run()
+    text = str([one.document for one in everything.objects])
+    assert "do-not-tell-anyone" not in text and "DB_SCH_PW" in text
+    names = {str(one.key.name) for one in everything.objects}
+    assert not {name for name in names if name.startswith(("SNOWFLAKE", "SYSTEM", "ACCOUNTADMIN"))}
+    assert not {one.key for one in everything.objects if one.key.name.parts[0].text == "SNOWFLAKE"}
+
+
+def test_the_whole_account_can_be_looked_at_as_one_project(account: Connection) -> None:
+    """References among what is exported, and to what is not, resolve."""
+    with trip(account) as made:
+        made.by_hand(
+            "CREATE NETWORK RULE DB.SCH.R1 TYPE = HOST_PORT MODE = EGRESS VALUE_LIST = ('a.com')",
+            "CREATE EXTERNAL ACCESS INTEGRATION E1 ALLOWED_NETWORK_RULES = (DB.SCH.R1) ENABLED = TRUE",
+            "CREATE ROLE BY_HAND",
+            "GRANT USAGE ON DATABASE DB TO ROLE BY_HAND",
+            "GRANT CREATE STAGE ON SCHEMA DB.SCH TO ROLE BY_HAND",
+            "GRANT ROLE BY_HAND TO ROLE SYSADMIN",
+        )
+        try:
+            everything = Exporter(KINDS, lambda reads: read(made.pool, reads)).run()
+            made.settings["existing"] = list(everything.existing)
+            plan = plan_of(made, everything)
+        finally:
+            made.by_hand("DROP ROLE BY_HAND", "DROP INTEGRATION E1", "DROP NETWORK RULE DB.SCH.R1")
+    assert plan.empty, told(plan)
+    (role,) = [one.document for one in everything.objects if str(one.key) == "Role/by_hand"]
+    assert role["spec"]["grantedTo"] == {"roles": ["sysadmin"]}
+    assert {"on": {"kind": "Schema", "name": "db.sch"}, "privileges": ["CREATE STAGE"]} in role["spec"]["privileges"]
+
+
+def test_the_files_say_what_is_meant(tmp_path: Path) -> None:
+    """A text that would be taken for a value of the project is escaped."""
+    from controller.api.names import QualifiedName
+    from controller.cli.export import _text
+    from controller.reconcile.export import Exported
+
+    one = Exported(ObjectKey("Stage", QualifiedName.parse("d.s.x")), {"kind": "Stage", "spec": {"comment": "${a}"}}, ("look",))
+    assert _text(one).startswith("# look\n")
+    assert yaml.safe_load(_text(one))["spec"]["comment"] == "$${a}"
