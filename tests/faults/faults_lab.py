@@ -73,9 +73,9 @@ _SERVE = """
 _BASE = "FROM python:3.11\nWORKDIR /app\nENV PYTHONPATH=/app\n"
 
 
-def light_manifests(folder: Path) -> None:
-    """A copy of the lab with light images and few rows."""
-    shutil.copytree(ROOT / "manifests" / "lab", folder)
+def light_manifests(folder: Path, lab: str = "lab") -> None:
+    """A copy of a lab with light images and few rows."""
+    shutil.copytree(ROOT / "manifests" / lab, folder)
     app = folder / "app"
     (app / "container").mkdir(parents=True)
     (app / "container" / "fetch.py").write_text(dedent(_FETCH))

@@ -1,0 +1,94 @@
+"""The lab on one node: who makes room for whom, in which order, and through daemons that die in between.
+
+The manifests are `manifests/lab-one-gpu` with light images (`faults_lab`), the account is a process of its own with the faults endpoint.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
+
+from faults_lab import CLIENT, PATIENCE, LightLab, light_manifests
+
+BASE, JOB, TUNED = "LLAMA_BASE", "TOY_WISHES", "LLAMA_FINETUNED"
+SCHEMA = "LLM_FINETUNE_DB.HOL"
+BOUNDARIES = [
+    ("the reason is in the mark, and it still runs", rf"ALTER SERVICE \S+{BASE} SET AUTO_RESUME = FALSE", "after"),
+    ("it is suspended, and nothing was started yet", rf"ALTER SERVICE \S+{BASE} SUSPEND", "after"),
+    ("the job is about to be submitted", rf"EXECUTE JOB SERVICE[\s\S]*{JOB}_", "before"),
+    ("the job was submitted", rf"EXECUTE JOB SERVICE[\s\S]*{JOB}_", "after"),
+    ("it has come back, and its mark still says held", rf"ALTER SERVICE \S+{BASE} RESUME", "after"),
+]
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[LightLab]:
+    light_manifests(tmp_path / "manifests", "lab-one-gpu")
+    light = LightLab(tmp_path)
+    light.account.start()
+    yield light
+    light.account.stop()
+
+
+def story(lab: LightLab) -> list[str]:
+    """What was done to the three, in order."""
+    found = []
+    for statement in lab.changes():
+        words = " ".join(statement.split())
+        for name in (BASE, JOB, TUNED):
+            what = next((w for w in ("CREATE SERVICE", "SUSPEND", "RESUME", "EXECUTE JOB SERVICE") if w in words and "SET" not in words[:60]), None)
+            about = f"NAME = {SCHEMA}.{name}_" in words if what == "EXECUTE JOB SERVICE" else f"{SCHEMA}.{name} " in words + " "
+            if what and about and "LOAD_" not in words:
+                found.append(f"{what} {name}")
+    return found
+
+
+def services(lab: LightLab) -> dict[str, dict[str, str]]:
+    with lab.account.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SHOW SERVICES IN ACCOUNT")
+        names = [column.name.lower() for column in cursor.description]
+        return {row[0]: {n: str(v) for n, v in zip(names, row, strict=True)} for row in cursor.fetchall()}
+
+
+def settled_well(lab: LightLab) -> None:
+    """Both models serve, nothing is held any more, the job was run once, and there is nothing left to do."""
+    found = services(lab)
+    assert {name: found[name]["status"] for name in (BASE, TUNED)} == {BASE: "RUNNING", TUNED: "RUNNING"}
+    assert all(row["auto_resume"] == "true" for name, row in found.items() if name in (BASE, TUNED))
+    assert not [row["comment"] for row in found.values() if "held=" in row["comment"]]
+    assert [name for name in found if name.startswith(f"{JOB}_")] == [next(n for n in found if n.startswith(f"{JOB}_"))]
+    lab.finish("plan", "--exit-code")
+
+
+def test_the_base_model_makes_room_and_comes_back(lab: LightLab) -> None:
+    lab.finish("apply")
+    order = story(lab)
+    assert order[:3] == [f"CREATE SERVICE {BASE}", f"SUSPEND {BASE}", f"EXECUTE JOB SERVICE {JOB}"]
+    assert sorted(order[3:]) == [f"CREATE SERVICE {TUNED}", f"RESUME {BASE}"]
+    settled_well(lab)
+
+
+@pytest.mark.parametrize(("reason", "statement", "side"), BOUNDARIES)
+def test_a_daemon_that_dies_on_the_way(reason: str, statement: str, side: str, lab: LightLab) -> None:
+    """A new one goes on without the other's memory: why it was suspended stands in the account."""
+    lab.faults.put({"match": statement, "client": CLIENT, "nth": [1], "hold": side})
+    daemon = lab.start("run")
+    until = time.monotonic() + PATIENCE
+    while not lab.faults.held():
+        assert daemon.poll() is None and time.monotonic() < until, f"{reason}: it never came so far:\n{lab.said()}\n{lab.story()}"
+        time.sleep(0.02)
+    daemon.kill()
+    daemon.wait()
+    lab.faults.release()
+    lab.faults.clear()
+    shutil.rmtree(lab.account.state / "controller")
+    lab.finish("apply")
+    settled_well(lab)
+    assert story(lab).count(f"EXECUTE JOB SERVICE {JOB}") == 1, reason
