@@ -30,7 +30,7 @@ USUAL_PRIVILEGES = ("CREATE DATABASE", "CREATE WAREHOUSE", "CREATE INTEGRATION",
 
 
 def bootstrap_statements(loaded: Loaded) -> list[Sql]:
-    """All statements in order, with the USE ROLE that each part needs."""
+    """All statements in order, with the USE ROLE that each part needs. The users get the role last: who has it may rely on the rest."""
     settings = loaded.settings
     role = Identifier.parse(settings.role)
     declared = [obj for obj in loaded.graph.of_kind("Role") if isinstance(obj.manifest, Role)]
@@ -44,14 +44,14 @@ def bootstrap_statements(loaded: Loaded) -> list[Sql]:
     snowflake = sql.on_object("DATABASE", QualifiedName((Identifier("SNOWFLAKE"),)))
     statements.append(Sql(sql.grant(("IMPORTED PRIVILEGES",), snowflake, role)))
     users = _users(settings.users, own)
-    if own is None:
-        statements += [Sql(sql.grant_role(role, to_user=user)) for user in users]
     for user in users:
         defaults = [sql.equals("DEFAULT_ROLE", role.sql)]
         if settings.warehouse:
             defaults.append(sql.equals("DEFAULT_WAREHOUSE", Identifier.parse(settings.warehouse).sql))
         statements.append(Sql(sql.alter_set("USER", QualifiedName((user,)), defaults)))
-    return _without_repeats(statements)
+    to_users = [Sql(sql.grant_role(role, to_user=user)) for user in users]
+    first = [statement for statement in statements if statement.text not in {grant.text for grant in to_users}]
+    return _without_repeats([*first, *to_users])
 
 
 def run_bootstrap(session: Session, statements: Iterable[Sql]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from faults_crash import TRANSFERS
 from faults_lab import CHANGES, CLIENT, LightLab
+from httpx import TransportError
 
 _TRANSIENT = ((604, "57014", "SQL execution canceled"), (603, "XX000", "SQL execution internal error: Processing aborted by error 300010"))
 _ENOUGH = 25  # faults after which the account becomes well
@@ -95,7 +96,7 @@ class Supervisor:
         try:
             told = self.lab.faults.rules()
             held = self.lab.faults.held()
-        except OSError:  # it died just now
+        except (OSError, TransportError):  # it died just now
             return
         self.fired = max(self.fired, sum(rule["fired"] for rule in told))
         for one in held:
