@@ -19,6 +19,7 @@ from controller.api.project import PROJECT_FILE, ProjectSettings
 from controller.manifests.decode import Broken, Draft, decode
 from controller.manifests.explain import findings
 from controller.manifests.files import manifest_files, read_text
+from controller.manifests.memory import Memory
 from controller.manifests.nodes import Node, YamlProblem, documents, dotted
 from controller.manifests.plain_secrets import HINT, plain_secrets
 from controller.manifests.problems import Problem, Severity
@@ -73,6 +74,7 @@ def load_project(
     local: bool = False,
     texts: Mapping[Path, str] | None = None,
     only: Iterable[Path] | None = None,
+    memory: Memory | None = None,
 ) -> LoadResult:
     """Load the project that `path` belongs to.
 
@@ -80,6 +82,7 @@ def load_project(
         path: a folder with `snowcat.yaml`, or a folder or file below one.
         account: entry of `accounts` whose values are used; without it the one for `connection`, or `local`.
         texts: texts to use in place of what files hold now. A file that is gone stays gone.
+        memory: what earlier loads of this folder and account found, to be faster; nothing else changes.
         only: report problems of these files only (`snowcat validate FILE`); everything is loaded all the same.
     """
     root = find_project(path.absolute())
@@ -94,10 +97,13 @@ def load_project(
     chosen, trouble = _choose(settings, root, account, connection, local)
     if trouble:
         return LoadResult(root, None, problems=(*problems, trouble), texts=reader.seen)
-    values = Values({**settings.values, **(settings.accounts[chosen].values if chosen else {})})
+    given = {**settings.values, **(settings.accounts[chosen].values if chosen else {})}
+    memory = memory or Memory()
+    memory.begin(settings, given)
+    values = Values(given)
     files = manifest_files(root)
-    drafts, broken = _decode_all(files, reader, values, problems)
-    resolved = resolve(_placed(drafts, settings, broken), broken, settings)
+    drafts, broken = _decode_all(files, reader, values, problems, memory)
+    resolved = resolve(_placed(drafts, settings, broken), broken, settings, memory)
     problems += [problem for part in broken for problem in part.problems]
     problems += resolved.problems
     if not files:
@@ -120,12 +126,17 @@ class _Reader:
         self._instead = texts
         self.seen: dict[Path, str] = {}
 
-    def nodes(self, file: Path) -> list[Node] | Problem:
-        """The documents of a file, or why they cannot be read."""
+    def text(self, file: Path) -> str | Problem:
+        """What a file says, or why it cannot be read."""
         text = self._instead[file] if file in self._instead and file.exists() else read_text(file)
+        if not isinstance(text, Problem):
+            self.seen[file] = text
+        return text
+
+    def nodes(self, file: Path, text: str | Problem) -> list[Node] | Problem:
+        """The documents of a file, or why they cannot be read."""
         if isinstance(text, Problem):
             return text
-        self.seen[file] = text
         try:
             return list(documents(text))
         except YamlProblem as error:
@@ -136,7 +147,7 @@ class _Reader:
 
 
 def _settings(file: Path, reader: _Reader) -> tuple[ProjectSettings | None, list[Problem]]:
-    nodes = reader.nodes(file)
+    nodes = reader.nodes(file, reader.text(file))
     if isinstance(nodes, Problem):
         return None, [nodes]
     if len(nodes) != 1 or not isinstance(nodes[0].value, dict):
@@ -190,23 +201,30 @@ def _account_needed(settings: ProjectSettings, root: Path, undefined: set[str]) 
 # ---- the manifests ---------------------------------------------------------------------------------------------------------------------
 
 
-def _decode_all(files: list[Path], reader: _Reader, values: Values, problems: list[Problem]) -> tuple[list[Draft], list[Broken]]:
+def _decode_all(
+    files: list[Path], reader: _Reader, values: Values, problems: list[Problem], memory: Memory
+) -> tuple[list[Draft], list[Broken]]:
     """Checked documents, and those that are wrong (one stands for a file that cannot be read). Warnings are added to `problems`."""
     drafts: list[Draft] = []
     broken: list[Broken] = []
     for file in files:
-        nodes = reader.nodes(file)
+        text = reader.text(file)
+        known = memory.drafts(file, text) if isinstance(text, str) else None
+        if known is not None:
+            drafts += known
+            continue
+        nodes = reader.nodes(file, text)
         if isinstance(nodes, Problem):
             broken.append(Broken((nodes,)))
             continue
         if not nodes:
             problems.append(Problem(Location(file, 1), "the file is empty", "remove it, or write a manifest", severity=Severity.WARNING))
-        for node in nodes:
-            done = decode(node, file, values)
-            if isinstance(done, Draft):
-                drafts.append(done)
-            else:
-                broken.append(done)
+        found = [decode(node, file, values) for node in nodes]
+        right = [done for done in found if isinstance(done, Draft)]
+        drafts += right
+        broken += [done for done in found if isinstance(done, Broken)]
+        if isinstance(text, str) and nodes and len(right) == len(found):
+            memory.keep(file, text, right)
     return drafts, broken
 
 

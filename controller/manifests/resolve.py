@@ -15,6 +15,7 @@ from controller.api.project import ProjectSettings
 from controller.api.registry import KINDS
 from controller.manifests.decode import Broken, Draft
 from controller.manifests.fields import marked_fields
+from controller.manifests.memory import Memory
 from controller.manifests.nodes import dotted
 from controller.manifests.problems import Problem, did_you_mean, shown
 
@@ -154,19 +155,22 @@ def place(draft: Draft, schemas: Iterable[QualifiedName]) -> Candidate | Problem
     return Candidate(ObjectKey(manifest.kind, full), manifest, draft.location(("metadata", "name")), draft)
 
 
-def resolve(candidates: list[Candidate], broken: list[Broken], settings: ProjectSettings) -> Resolved:
+def resolve(candidates: list[Candidate], broken: list[Broken], settings: ProjectSettings, memory: Memory) -> Resolved:
     """Resolve the references of all candidates; what has a problem is left out of the graph."""
     unique, problems = _without_duplicates(candidates)
+    drafts = {key: candidate.draft for key, candidate in unique.items()}
+    known = memory.objects(drafts) if not broken and not problems else None
     existing, _ = existing_objects(settings)
     troubled = {(b.kind, b.name): b.problems[0].location for b in broken if b.name and b.problems}
     troubled |= {(p.key.kind, p.key.name.name): p.location for p in problems if p.key}
     unread = [b.problems[0].location for b in broken if b.problems and not (b.kind and b.name)]
     lookup = _Lookup(unique, existing, troubled, unread)
     while True:  # an object that refers to a wrong one is wrong too, and so on until nothing new is found
-        objects, found = _references(unique, lookup, settings)
+        objects, found = _references(unique, lookup, settings, known)
+        known = None
         found = found or _cycle(objects)
         if not found:
-            return Resolved(Graph(objects), tuple(problems))
+            return Resolved(memory.resolved(drafts, Graph(objects), right=not broken and not problems), tuple(problems))
         problems += found
         for key in {problem.key for problem in found if problem.key}:
             lookup.troubled = {**lookup.troubled, (key.kind, key.name.name): unique[key].location}
@@ -192,10 +196,14 @@ def _without_duplicates(candidates: list[Candidate]) -> tuple[dict[ObjectKey, Ca
 
 
 def _references(
-    unique: Mapping[ObjectKey, Candidate], lookup: _Lookup, settings: ProjectSettings
+    unique: Mapping[ObjectKey, Candidate], lookup: _Lookup, settings: ProjectSettings, known: Graph | None
 ) -> tuple[dict[ObjectKey, DesiredObject], list[Problem]]:
     objects, problems = {}, []
     for key, candidate in unique.items():
+        same = known.get(key) if known is not None else None
+        if same is not None:
+            objects[key] = same
+            continue
         found: dict[str, ObjectKey] = {}
         needs: set[ObjectKey] = set()
         wrong: list[Problem] = []

@@ -12,6 +12,7 @@ from pathlib import Path
 from controller.api.objects import Graph, ObjectKey
 from controller.api.project import ProjectSettings
 from controller.kinds.base import Project
+from controller.manifests.memory import Memory
 from controller.manifests.problems import Problem
 from controller.manifests.project import LoadResult, load_project
 from controller.reconcile.state import State
@@ -21,8 +22,9 @@ Loader = Callable[[Mapping[Path, str]], LoadResult]
 
 
 def loader(path: Path, account: str | None = None, *, connection: str | None = None, local: bool = False) -> Loader:
-    """The usual loader."""
-    return lambda texts: load_project(path, account, connection=connection, local=local, texts=texts)
+    """The usual loader; it remembers what has not changed since it loaded last."""
+    memory = Memory()
+    return lambda texts: load_project(path, account, connection=connection, local=local, texts=texts, memory=memory)
 
 
 class NoProject(Exception):

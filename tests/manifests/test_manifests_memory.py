@@ -1,0 +1,117 @@
+"""A load that remembers earlier ones finds what a fresh one finds, whatever happened to the files in between."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from controller.manifests import project as project_module
+from controller.manifests.memory import Memory
+from controller.manifests.project import LoadResult, load_project
+
+PROJECT = "apiVersion: snowcat/v1\nkind: Project\nproject: p\nrole: r\nvalues: {size: XSMALL, wait: 60}\n"
+A = (
+    "apiVersion: snowcat/v1\nkind: Database\nmetadata: {name: db}\n---\n"
+    "apiVersion: snowcat/v1\nkind: Schema\nmetadata: {name: s, database: db}\n---\n"
+    "apiVersion: snowcat/v1\nkind: NetworkRule\nmetadata: {name: rule, schema: db.s}\nspec: {values: [a.example.com]}\n"
+)
+B = (
+    'apiVersion: snowcat/v1\nkind: Warehouse\nmetadata: {name: wh}\nspec: {size: "${size}", autoSuspend: 61}\n---\n'
+    "apiVersion: snowcat/v1\nkind: ExternalAccessIntegration\nmetadata: {name: access}\nspec: {networkRules: [rule]}\n"
+)
+C = (
+    "apiVersion: snowcat/v1\nkind: Stage\nmetadata: {name: files, schema: db.s}\nspec: {files: [{from: data.txt}]}\n---\n"
+    "apiVersion: snowcat/v1\nkind: Stage\nmetadata: {name: other, schema: db.s}\n"
+)
+
+
+def edit(file: str, old: str, new: str) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        text = (folder / file).read_text()
+        assert old in text
+        stat = (folder / file).stat()
+        (folder / file).write_text(text.replace(old, new))
+        os.utime(folder / file, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # neither size nor time may be trusted
+
+    return apply
+
+
+def write(file: str, text: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / file).write_text(text) and None
+
+
+def remove(file: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / file).unlink()
+
+
+STEPS: list[tuple[Callable[[Path], object], str]] = [
+    (lambda folder: None, "nothing"),
+    (edit("b.yaml", "61", "62"), "a field, with size and time of the file as before"),
+    (edit("a.yaml", "name: rule", "name: role"), "a name that others refer to"),
+    (edit("a.yaml", "name: role", "name: rule"), "and back"),
+    (edit("snowcat.yaml", "XSMALL", "MEDIUM"), "a value, which no manifest shows"),
+    (remove("data.txt"), "a file that a manifest names is gone, and no manifest has changed"),
+    (write("data.txt", "again"), "it is there again"),
+    (edit("b.yaml", "autoSuspend", "autoSuspnd"), "a field that is not known"),
+    (edit("a.yaml", "a.example.com", "b.example.com"), "another file while one is broken"),
+    (edit("b.yaml", "autoSuspnd", "autoSuspend"), "the broken one is mended"),
+    (write("d.yaml", "x: [\n"), "a file that is no YAML"),
+    (remove("d.yaml"), "it is gone"),
+    (write("d.yaml", B), "everything in it is declared twice"),
+    (remove("d.yaml"), "it is gone again"),
+    (edit("snowcat.yaml", "role: r", "role: r\nexisting: [Schema/raw.s]"), "a schema of others makes a short name ambiguous"),
+    (edit("a.yaml", "metadata: {name: s, database: db}", "metadata: {name: s, database: db, dependsOn: [Stage/other]}"), "a cycle"),
+    (edit("a.yaml", ", dependsOn: [Stage/other]", ""), "no cycle"),
+    (remove("b.yaml"), "a whole file goes"),
+    (write("b.yaml", B), "and comes back"),
+]
+
+
+def same(one: LoadResult, other: LoadResult) -> None:
+    assert one.graph.objects == other.graph.objects
+    assert one.problems == other.problems
+    assert (one.files, one.texts, one.settings) == (other.files, other.texts, other.settings)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, text in {"snowcat.yaml": PROJECT, "a.yaml": A, "b.yaml": B, "c.yaml": C, "data.txt": "x"}.items():
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def test_a_load_with_a_memory_finds_what_a_fresh_one_finds(folder: Path) -> None:
+    memory = Memory()
+    assert load_project(folder, memory=memory).complete
+    for change, reason in STEPS:
+        change(folder)
+        for texts in ({}, {folder / "a.yaml": A.replace("[a.", "[c.")}):  # as it is, and with the last good text of a file in its place
+            remembered, fresh = load_project(folder, memory=memory, texts=texts), load_project(folder, texts=texts)
+            assert remembered.graph.objects == fresh.graph.objects, reason
+            same(remembered, fresh)
+
+
+def test_what_has_not_changed_is_not_checked_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[str] = []
+    real = project_module.decode
+
+    def spy(*args: object) -> object:
+        decoded.append(args[1].name)  # type: ignore[attr-defined]
+        return real(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(project_module, "decode", spy)
+    memory = Memory()
+    first = load_project(folder, memory=memory)
+    decoded.clear()
+    again = load_project(folder, memory=memory)
+    assert set(decoded) == {"c.yaml"}, "only the file that names one of the user's files is looked at again"
+    edit("b.yaml", "61", "62")(folder)
+    decoded.clear()
+    changed = load_project(folder, memory=memory)
+    assert set(decoded) == {"b.yaml", "c.yaml"}
+    old, new = first.graph.objects, changed.graph.objects
+    assert {key.kind for key in old if old[key] is new[key]} >= {"Database", "Schema", "NetworkRule"}, "objects stay the same values"
+    assert again.graph.objects == old
