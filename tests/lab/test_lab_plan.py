@@ -23,9 +23,16 @@ MASKS = (
 )
 
 
-def planned(account: str) -> str:
+LABS = [("lab", "local"), ("lab", "production"), ("lab-one-gpu", "local"), ("lab-one-gpu", "production")]
+
+
+def golden_of(lab: str, account: str) -> Path:
+    return GOLDEN / (f"{account}.sql" if lab == "lab" else f"{lab}-{account}.sql")
+
+
+def planned(lab: str, account: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "controller.cli.main", "plan", "--offline", "--account", account, "-o", "sql", "manifests/lab"],
+        [sys.executable, "-m", "controller.cli.main", "plan", "--offline", "--account", account, "-o", "sql", f"manifests/{lab}"],
         cwd=ROOT,
         env={**os.environ, "HF_TOKEN": "not-a-real-token", "NO_COLOR": "1"},
         capture_output=True,
@@ -39,18 +46,18 @@ def planned(account: str) -> str:
     return text
 
 
-@pytest.mark.parametrize("account", ["local", "production"])
-def test_plan_is_the_golden_sql(account: str) -> None:
-    text, golden = planned(account), GOLDEN / f"{account}.sql"
+@pytest.mark.parametrize(("lab", "account"), LABS)
+def test_plan_is_the_golden_sql(lab: str, account: str) -> None:
+    text, golden = planned(lab, account), golden_of(lab, account)
     if os.environ.get("SNOWCAT_GOLDEN") == "write":
         golden.parent.mkdir(exist_ok=True)
         golden.write_text(text, encoding="utf-8")
     assert text == golden.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("account", ["local", "production"])
-def test_golden_sql_is_whole_and_holds_no_secret(account: str) -> None:
-    text = (GOLDEN / f"{account}.sql").read_text(encoding="utf-8")
+@pytest.mark.parametrize(("lab", "account"), LABS)
+def test_golden_sql_is_whole_and_holds_no_secret(lab: str, account: str) -> None:
+    text = golden_of(lab, account).read_text(encoding="utf-8")
     for begin in (
         "CREATE ROLE", "CREATE WAREHOUSE LLM_FINETUNE_WH", "CREATE DATABASE LLM_FINETUNE_DB", "CREATE SCHEMA LLM_FINETUNE_DB.HOL",
         "CREATE SECURITY INTEGRATION", "CREATE COMPUTE POOL LLM_FINETUNE_POOL", "CREATE STAGE LLM_FINETUNE_DB.HOL.YAML_STAGE",
