@@ -208,7 +208,7 @@ class Reconciler:
     def _take_results(self) -> None:
         for done in self._workers.take():
             key = done.change.key
-            self.engine.deep.forget(key)
+            self.engine.deep.forget(key, done=done.error is None)
             generation = self._reporter.generations.get(key, 0)
             failure = None
             if done.error is None:

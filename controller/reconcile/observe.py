@@ -16,6 +16,7 @@ from controller.account.snapshot import Missing, Read, Row, Show, Snapshot
 from controller.api.base import Replace
 from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.kinds.base import Project, View
+from controller.reconcile import scopes
 from controller.reconcile.expand import Expansion, Kinds, Refusal, attempt, expand_all
 from controller.reconcile.prune import undeclared
 
@@ -50,7 +51,8 @@ class DeepReads:
     known: dict[Read, _Deep] = field(default_factory=dict)
     of: dict[ObjectKey, tuple[Read, ...]] = field(default_factory=dict)
     turn: int = 0
-    unread: int = 0  # after the last look: questions that have no current answer yet
+    trusted: set[ObjectKey] = field(default_factory=set)  # changed by this process, and not read since
+    unread: int = 0  # after the last look: questions that have no current answer yet and that somebody should wait for
     _oldest: float | None = None
 
     @property
@@ -58,19 +60,26 @@ class DeepReads:
         """Seconds since the answer that is longest ago; 0 while there is none."""
         return 0.0 if self._oldest is None else time.monotonic() - self._oldest
 
-    def forget(self, key: ObjectKey) -> None:
-        """The object was just changed: its answers no longer stand."""
+    def forget(self, key: ObjectKey, *, done: bool = False) -> None:
+        """The object was just changed: its answers no longer stand. `done`: with success, so that nobody need wait for new ones: what they
+        would say is what was just sent. They are asked for as all others are, when it is their turn."""
         for question in self.of.pop(key, ()):
             self.known.pop(question, None)
+        if done:
+            self.trusted.add(key)
+        else:
+            self.trusted.discard(key)
 
     def look(self, wanted: Mapping[ObjectKey, tuple[Read, ...]], stamps: Mapping[ObjectKey, str], ask: Ask, *, full: bool) -> Answers:
         """The answers that stand, after asking at most `budget` of the questions; fewer on a look that only waits for a change."""
         self.turn += 1
         self.of = dict(wanted)
         pairs = [(question, stamps[key]) for key, questions in wanted.items() for question in questions]
-        stale = [q for q, stamp in pairs if q not in self.known or self.known[q].stamp != stamp]
-        fresh = sorted((q for q, _ in pairs if q not in set(stale)), key=lambda q: self.known[q].turn) if full else []
-        granted = (stale + fresh)[: self.budget]
+        trusted = {question for key in self.trusted for question in wanted.get(key, ()) if question not in self.known}
+        stale = [q for q, stamp in pairs if q not in trusted and (q not in self.known or self.known[q].stamp != stamp)]
+        urgent = frozenset(stale)
+        later = (q for q, _ in pairs if q not in urgent) if full else ()
+        granted = (stale + sorted(later, key=lambda q: self.known[q].turn if q in self.known else 0))[: self.budget]
         answers = ask(granted) if granted else {}
         stamp_of = dict(pairs)
         for question in stale:
@@ -78,7 +87,9 @@ class DeepReads:
         for question in granted:
             self.known[question] = _Deep(answers.get(question, Missing("not answered")), stamp_of[question], self.turn, time.monotonic())
         self.known = {q: deep for q, deep in self.known.items() if q in stamp_of}
-        self.unread = len(stamp_of) - len(self.known)
+        open_ = {key for key, questions in wanted.items() if any(question not in self.known for question in questions)}
+        self.trusted &= open_
+        self.unread = sum(question not in self.known for key in open_ - self.trusted for question in wanted[key])
         self._oldest = min((deep.at for deep in self.known.values()), default=None)
         return {q: deep.answer for q, deep in self.known.items()}
 
@@ -117,7 +128,7 @@ def look(
     for _ in range(_ROUNDS):
         missing = [question for question in dict.fromkeys(wanted) if question not in asked]
         if missing:
-            answers.update(ask(missing))
+            answers.update(_asked(missing, answers, ask))
             asked.update(missing)
         view = replace(view, snapshot=Snapshot(answers, role))
         expansion = expand_all(view, kinds)
@@ -134,6 +145,19 @@ def look(
     stamps = {obj.key: _stamp(obj, wide, kinds) for obj in wide.graph if questions[obj.key]}
     answers.update(deep.look({key: q for key, q in questions.items() if q}, stamps, ask, full=full))
     return replace(view, snapshot=Snapshot(answers, role))
+
+
+def _asked(questions: list[Read], known: Answers, ask: Ask) -> Answers:
+    """The answers; of what stands in a wider answer only that is asked for."""
+    wide = scopes.put_off({*questions, *known})
+    first = [question for question in questions if question not in wide]
+    answers = dict(ask(first)) if first else {}
+    rest = [question for question in questions if question in wide]
+    answers.update(scopes.derived(rest, {**known, **answers}))
+    left = [question for question in rest if question not in answers]
+    if left:
+        answers.update(ask(left))
+    return answers
 
 
 def offline_view(project: Project, graph: Graph, facts: Mapping[ObjectKey, Any]) -> View:
