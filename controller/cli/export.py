@@ -165,10 +165,11 @@ def _file_name(kind: str) -> str:
 
 
 def _file(objects: tuple[Exported, ...] | list[Exported]) -> str:
-    return "---\n".join(_text(one) for one in objects)
+    return "---\n".join(manifest_text(one) for one in objects)
 
 
-def _text(one: Exported) -> str:
+def manifest_text(one: Exported) -> str:
+    """One manifest as it stands in a file."""
     notes = "".join(f"# {note}\n" for note in one.notes)
     return notes + yaml.safe_dump(_escaped(dict(one.document)), sort_keys=False, allow_unicode=True, width=120)
 
