@@ -78,7 +78,7 @@ def _differences(state: State, entry: ObjectPlan, status: ObjectStatus, old: Obj
         synced, generation = bool(known and known[0] == "True"), known[2] if known else 0
     if not synced:
         return
-    if change.fields:
+    if change.fields and not change.cause:
         texts = "; ".join(f"{f.path}: {plain(f.before)!r} → {plain(f.after)!r}" for f in change.fields[:5])
         reason = Reason.CHANGED if status.generation != generation else Reason.DRIFTED
         state.event(entry.key, reason, texts, generation=status.generation)

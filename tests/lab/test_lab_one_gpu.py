@@ -20,8 +20,8 @@ from faults_lab import CLIENT, PATIENCE, LightLab, light_manifests
 BASE, JOB, TUNED = "LLAMA_BASE", "TOY_WISHES", "LLAMA_FINETUNED"
 SCHEMA = "LLM_FINETUNE_DB.HOL"
 BOUNDARIES = [
-    ("the reason is in the mark, and it still runs", rf"ALTER SERVICE \S+{BASE} SET AUTO_RESUME = FALSE", "after"),
     ("it is suspended, and nothing was started yet", rf"ALTER SERVICE \S+{BASE} SUSPEND", "after"),
+    ("the reason is in the mark, and it still runs", rf"ALTER SERVICE \S+{BASE} SET AUTO_RESUME = FALSE", "after"),
     ("the job is about to be submitted", rf"EXECUTE JOB SERVICE[\s\S]*{JOB}_", "before"),
     ("the job was submitted", rf"EXECUTE JOB SERVICE[\s\S]*{JOB}_", "after"),
     ("it has come back, and its mark still says held", rf"ALTER SERVICE \S+{BASE} RESUME", "after"),
@@ -43,7 +43,9 @@ def story(lab: LightLab) -> list[str]:
     for statement in lab.changes():
         words = " ".join(statement.split())
         for name in (BASE, JOB, TUNED):
-            what = next((w for w in ("CREATE SERVICE", "SUSPEND", "RESUME", "EXECUTE JOB SERVICE") if w in words and "SET" not in words[:60]), None)
+            what = next(
+                (w for w in ("CREATE SERVICE", "SUSPEND", "RESUME", "EXECUTE JOB SERVICE") if w in words and "SET" not in words[:60]), None
+            )
             about = f"NAME = {SCHEMA}.{name}_" in words if what == "EXECUTE JOB SERVICE" else f"{SCHEMA}.{name} " in words + " "
             if what and about and "LOAD_" not in words:
                 found.append(f"{what} {name}")
@@ -75,9 +77,9 @@ def test_the_base_model_makes_room_and_comes_back(lab: LightLab) -> None:
     settled_well(lab)
 
 
-@pytest.mark.parametrize(("reason", "statement", "side"), BOUNDARIES)
-def test_a_daemon_that_dies_on_the_way(reason: str, statement: str, side: str, lab: LightLab) -> None:
+def test_a_daemon_that_dies_on_the_way(seed: int, lab: LightLab) -> None:
     """A new one goes on without the other's memory: why it was suspended stands in the account."""
+    reason, statement, side = BOUNDARIES[seed % len(BOUNDARIES)]
     lab.faults.put({"match": statement, "client": CLIENT, "nth": [1], "hold": side})
     daemon = lab.start("run")
     until = time.monotonic() + PATIENCE
