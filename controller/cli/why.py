@@ -42,7 +42,9 @@ def why(target: Target, text: str, output: Format) -> None:
         AccountError: the account could not be read.
     """
     with opened(target) as project:
-        _, now, found = project.engine.assess()
+        loaded, now, found = project.engine.assess()
+        for problem in loaded.problems:
+            typer.echo(str(problem), err=True)
         statuses = {status.key: status for status in found}
         key = one_key(text, statuses)
         told = explain(key, now, statuses, _leader(project))

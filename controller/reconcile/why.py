@@ -15,11 +15,12 @@ from controller.api.base import ManagementPolicy
 from controller.api.objects import ObjectKey
 from controller.kinds.base import Health
 from controller.reconcile.change import Block, ObjectPlan, Plan
+from controller.reconcile.pause import is_paused, told
 from controller.reconcile.report import ObjectStatus
 
 _JOBS = frozenset({"FineTuneJob", "BaseModel"})
 _RUN_CONTAINERS = frozenset({"Service", "ModelDeployment", "Workspace", *_JOBS})
-_CAPACITY = frozenset({"NoCapacity", "AtMaximum", "PoolError", "CapacityHeld", "Preempted"})
+_CAPACITY = frozenset({"NoCapacity", "AtMaximum", "PoolError", "Queued", "NeverFits", "Preempted", "Displaced"})
 _OWN = frozenset(
     {
         *("InvalidManifest", "Immutable", "NotOwned", "OwnedByOtherProject", "ProjectRenamed", "HoldsForeignObjects", "PruneLimit"),
@@ -157,16 +158,16 @@ class _Walk:
     def _own(self, status: ObjectStatus, entry: ObjectPlan | None) -> Cause:
         """What the object's own state says, before anything else is looked at."""
         ready = status.condition("Ready")
-        reason = ready.reason if ready else ""
         change = entry.change if entry else None
-        if reason == "InvalidManifest" or (change is not None and change.block_reason == "InvalidManifest"):
+        reasons = {ready.reason if ready else "", change.block_reason if change else ""}
+        if "InvalidManifest" in reasons:
             return Cause.MANIFEST
+        if reasons & _CAPACITY and not status.ready:
+            return Cause.CAPACITY
         if _suspended(status, entry):
             return Cause.SUSPENDED
         if status.ready:
             return Cause.FINE
-        if reason in _CAPACITY:
-            return Cause.CAPACITY
         if status.stalled:
             return Cause.SECRET if status.key.kind == "Secret" else Cause.JOB if status.key.kind in _JOBS else Cause.STALLED
         if change is not None and change.block is Block.HELD:
@@ -199,7 +200,7 @@ class _Walk:
             Cause.WORKING: f"wait: it is under way; 'snowcat get {key}' shows how far",
         }
         if own is Cause.SUSPENDED:
-            return _wake_up(key, entry)
+            return _wake_up(entry)
         return texts[own]
 
 
@@ -207,18 +208,14 @@ def _suspended(status: ObjectStatus, entry: ObjectPlan | None) -> bool:
     """Whether it stands still because somebody wants it so, and whoever asks may have forgotten."""
     if entry is not None and entry.desired is not None and entry.desired.manifest.metadata.suspend:
         return True
-    if entry is not None and _paused(entry):
+    if entry is not None and is_paused(entry.mark):
         return True
     return status.is_true("Suspended") and not status.ready and not (entry is not None and entry.change.pending)
 
 
-def _paused(entry: ObjectPlan) -> bool:
-    return entry.mark is not None and bool(entry.mark.attributes.get("paused"))
-
-
-def _wake_up(key: ObjectKey, entry: ObjectPlan | None) -> str:
-    if entry is not None and _paused(entry):
-        return f"'snowcat resume {key}' lets it go on"
+def _wake_up(entry: ObjectPlan | None) -> str:
+    if entry is not None and entry.mark is not None and is_paused(entry.mark):
+        return told(entry.mark)
     if entry is not None and entry.desired is not None:
         metadata = entry.desired.manifest.metadata
         if metadata.suspend:
