@@ -56,14 +56,23 @@ class LoadResult:
 
 
 def find_project(start: Path) -> Path | None:
-    """The folder of the project file: `start`, its parents, then `manifests` and the only `manifests/*` that has one."""
+    """The folder of the project file: `start`, its parents, then `manifests` and the only `manifests/*` that has one.
+
+    A folder that takes manifests from another one there by links is a variant of that one: it is never meant without being named.
+    """
     folder = start if start.is_dir() else start.parent
     for place_ in (folder, *folder.absolute().parents):
         if (place_ / PROJECT_FILE).is_file():
             return place_
     below = [folder / "manifests", *sorted((folder / "manifests").glob("*"))]
     found = [place_ for place_ in below if (place_ / PROJECT_FILE).is_file()]
+    found = [place_ for place_ in found if not _borrows(place_, found)]
     return found[0] if len(found) == 1 or (found and found[0] == below[0]) else None
+
+
+def _borrows(folder: Path, others: list[Path]) -> bool:
+    owners = {other.resolve() for other in others if other != folder}
+    return any(file.is_symlink() and file.resolve().parent in owners for file in folder.glob("*.yaml"))
 
 
 def load_project(

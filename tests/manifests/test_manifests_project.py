@@ -237,6 +237,15 @@ def test_two_folders_of_manifests_are_not_guessed_between(tmp_path: Path) -> Non
     assert find_project(tmp_path) is None
 
 
+def test_a_variant_that_links_to_anothers_files_is_not_the_one_meant(tmp_path: Path) -> None:
+    for name in ("a", "a-small"):
+        (tmp_path / "manifests" / name).mkdir(parents=True)
+        (tmp_path / "manifests" / name / "snowcat.yaml").write_text(PROJECT)
+    (tmp_path / "manifests" / "a" / "x.yaml").write_text("")
+    (tmp_path / "manifests" / "a-small" / "x.yaml").symlink_to("../a/x.yaml")
+    assert find_project(tmp_path) == tmp_path / "manifests" / "a"
+
+
 def test_a_large_project_loads(tmp_path: Path) -> None:
     pools = "".join(document("ComputePool", f"pool_{n}", "{instanceFamily: CPU_X64_XS}") for n in range(1000))
     assert len(load_project(write(tmp_path, pools=pools)).graph.objects) == 1000
