@@ -31,7 +31,7 @@ class Show:
     def sql(self) -> str:
         if not self.scope:
             return f"SHOW {self.what}"
-        join = "" if self.what.startswith("GRANTS") else "IN "  # SHOW GRANTS TO ROLE r: the scope carries its own preposition
+        join = "" if self.what in ("GRANTS", "FUTURE GRANTS") else "IN "  # SHOW GRANTS TO ROLE r: the scope carries its own preposition
         return f"SHOW {self.what} {join}{self.scope}"
 
 

@@ -131,13 +131,16 @@ def describe(what: str, name: QualifiedName) -> str:
     return f"DESCRIBE {what} {name.sql}"
 
 
-def grant(privileges: Iterable[str], target: str, role: Identifier) -> str:
-    """GRANT on a target made by `on_account` or `on_object`."""
-    return f"GRANT {', '.join(privilege(p) for p in privileges)} ON {target} TO ROLE {role.sql}"
+def grant(privileges: Iterable[str], target: str, role: Identifier, *, option: bool = False) -> str:
+    """GRANT on a target made by `on_account`, `on_object` or `on_future`; with `option` the role may pass them on."""
+    more = " WITH GRANT OPTION" if option else ""
+    return f"GRANT {', '.join(privilege(p) for p in privileges)} ON {target} TO ROLE {role.sql}{more}"
 
 
-def revoke(privileges: Iterable[str], target: str, role: Identifier) -> str:
-    return f"REVOKE {', '.join(privilege(p) for p in privileges)} ON {target} FROM ROLE {role.sql}"
+def revoke(privileges: Iterable[str], target: str, role: Identifier, *, only_option: bool = False) -> str:
+    """REVOKE of the privileges, or of the right to pass them on alone."""
+    before = "GRANT OPTION FOR " if only_option else ""
+    return f"REVOKE {before}{', '.join(privilege(p) for p in privileges)} ON {target} FROM ROLE {role.sql}"
 
 
 def on_account() -> str:
@@ -146,6 +149,15 @@ def on_account() -> str:
 
 def on_object(what: str, name: QualifiedName) -> str:
     return f"{privilege(what)} {name.sql}"
+
+
+def on_function(name: QualifiedName, types: Sequence[str]) -> str:
+    return f"FUNCTION {name.sql}({', '.join(word(one) for one in types)})"
+
+
+def on_future(plural: str, container: str, name: QualifiedName) -> str:
+    """Objects that are yet to be made: `FUTURE SERVICES IN SCHEMA D.S`."""
+    return f"FUTURE {privilege(plural)} IN {privilege(container)} {name.sql}"
 
 
 def grant_role(role: Identifier, *, to_role: Identifier | None = None, to_user: Identifier | None = None) -> str:

@@ -1,25 +1,29 @@
 """Grants as sets: what a role holds against what its manifest lists.
 
-Authority: on what the manifest names, and on the account, the set is exactly the manifest's. On other things privileges are taken back only
-where the role is ours, and never OWNERSHIP (it comes with creating), roles in roles (the other role's manifest says who has it) and what
-deployments grant on their services and functions.
+Authority: of a role that we made the set is exactly the manifest's. What is never taken back: OWNERSHIP (it comes with creating), roles in
+roles (the other role's manifest says who has it) and what services and functions are granted by their own manifests. Of an adopted role
+only what an earlier manifest gave is taken back; the mark knows it by a short hash.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import hashlib
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from controller.account import statements as sql
 from controller.account.snapshot import Row
 from controller.api.names import Identifier, NameProblem, QualifiedName
 from controller.api.objects import DesiredObject
-from controller.api.role import GrantTarget
+from controller.api.role import ALL, EVERY, FunctionTarget, FutureTarget, GrantTarget, Privileges
 from controller.kinds.base import Stalled
 from controller.kinds.exporting import name_text
 
 ACCOUNT = "ACCOUNT"
+SERVICE_ROLE = "SERVICE ROLE"
+FUTURE = "FUTURE "
 
 _OBJECT_TYPES = {
     "Warehouse": "WAREHOUSE",
@@ -31,6 +35,7 @@ _OBJECT_TYPES = {
     "NetworkRule": "NETWORK RULE",
     "ImageRepository": "IMAGE REPOSITORY",
     "Service": "SERVICE",
+    "Gateway": "GATEWAY",
     "Workspace": "SERVICE",
     "ModelDeployment": "SERVICE",
     "Dataset": "TABLE",
@@ -40,20 +45,73 @@ _OBJECT_TYPES = {
 _COMPOSITE = frozenset({"Workspace", "ModelDeployment", "Dataset"})
 SYSTEM_PREFIXES = ("SNOWFLAKE.", "SYSTEM$", '"SYSTEM$', "SYSTEM_COMPUTE_POOL_")
 _LEFT_ALONE = frozenset(
-    {"ROLE", "DATABASE ROLE", "APPLICATION ROLE", "SERVICE ROLE", "INSTANCE ROLE", "SERVICE", "FUNCTION", "PROCEDURE", "APPLICATION"}
+    {"ROLE", "DATABASE ROLE", "APPLICATION ROLE", SERVICE_ROLE, "INSTANCE ROLE", "SERVICE", "FUNCTION", "PROCEDURE", "APPLICATION"}
 )
+_IMPORTED = "IMPORTED PRIVILEGES"  # SHOW GRANTS tells it as USAGE
 
 
 @dataclass(frozen=True, order=True)
 class Grant:
-    """One privilege on one thing. `name` is '' for the account."""
+    """One privilege on one thing. `target` is the thing as GRANT names it, after ON: `ACCOUNT`, `STAGE D.S.X`, `FUTURE SERVICES IN …`."""
 
     on: str
-    name: str
+    target: str
     privilege: str
+    option: bool = False
 
     def __str__(self) -> str:
-        return f"{self.privilege} ON {self.on}{' ' + self.name if self.name else ''}"
+        return f"{self.privilege} ON {self.target}{' WITH GRANT OPTION' if self.option else ''}"
+
+    @property
+    def plain(self) -> Grant:
+        """Without the right to pass it on."""
+        return replace(self, option=False)
+
+    @property
+    def short(self) -> str:
+        """Six hex digits that stand for it in a mark."""
+        return hashlib.sha256(str(self.plain).encode()).hexdigest()[:6]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Grants to give, grants to take back, and grants that stay but may not be passed on any more."""
+
+    missing: frozenset[Grant] = frozenset()
+    extra: frozenset[Grant] = frozenset()
+    options: frozenset[Grant] = frozenset()
+
+    def __bool__(self) -> bool:
+        return bool(self.missing or self.extra or self.options)
+
+
+def difference(wanted: Collection[Grant], held: Collection[Grant], *, ours: bool, given: Collection[str] = ()) -> Difference:
+    """`ours`: the role is ours with all that it holds; else only what is known as `given` may be taken back."""
+    passing = {grant.plain for grant in held if grant.option}
+    plain = {grant.plain for grant in held}
+    listed = {grant.plain for grant in wanted}
+    listed |= {replace(grant, privilege="USAGE") for grant in listed if grant.privilege == _IMPORTED}
+    missing = {grant for grant in wanted if grant.plain not in plain or (grant.option and grant.plain not in passing)}
+    missing -= {grant for grant in missing if grant.privilege == _IMPORTED and replace(grant.plain, privilege="USAGE") in plain}
+    targets = {grant.target for grant in wanted}
+    surplus = {grant for grant in plain - listed if not any(_covers(future, grant) for future in wanted)}
+    if ours:
+        extra = {g for g in surplus if g.target in targets or g.target.startswith(FUTURE) or g.on not in _LEFT_ALONE}
+    else:
+        extra = {grant for grant in surplus if grant.short in given}
+    options = {grant.plain for grant in wanted if not grant.option and grant.plain in passing} if ours else set()
+    return Difference(frozenset(missing), frozenset(extra), frozenset(options))
+
+
+def _covers(future: Grant, grant: Grant) -> bool:
+    """Whether a grant is what the account made of a grant on future objects."""
+    head, _, container = future.target.partition(" IN ")
+    name = grant.target.removeprefix(f"{grant.on} ")
+    inside = name.startswith(container.partition(" ")[2] + ".")
+    return head.startswith(FUTURE) and inside and (future.on, future.privilege) == (grant.on, grant.privilege)
+
+
+# ---- what a manifest lists -----------------------------------------------------------------------------------------------------------
 
 
 def wanted_grants(obj: DesiredObject) -> frozenset[Grant]:
@@ -64,42 +122,103 @@ def wanted_grants(obj: DesiredObject) -> frozenset[Grant]:
     """
     grants = set()
     for index, entry in enumerate(obj.manifest.spec.privileges):
-        on, name = (ACCOUNT, "") if not isinstance(entry.on, GrantTarget) else _target(obj, index, entry.on)
-        grants |= {Grant(on, name, sql.privilege(privilege)) for privilege in entry.privileges}
+        on, target = _target(obj, index, entry)
+        grants |= {Grant(on, target, privilege, entry.grant_option) for privilege in _expanded(entry)}
+    for index, use in enumerate(obj.manifest.spec.service_roles):
+        service = _name(obj, f"serviceRoles[{index}].service", use.service)
+        grants.add(Grant(SERVICE_ROLE, f"{SERVICE_ROLE} {service.sql}!{Identifier.parse(use.role).sql}", "USAGE"))
     return frozenset(grants)
 
 
-def _target(obj: DesiredObject, index: int, target: GrantTarget) -> tuple[str, str]:
-    object_type = _OBJECT_TYPES.get(target.kind)
+def _expanded(entry: Privileges) -> list[str]:
+    every = EVERY.get(entry.on.kind, ()) if isinstance(entry.on, GrantTarget) else ()
+    return [one for given in entry.privileges for one in (every if given == ALL else (sql.privilege(given),))]
+
+
+def _target(obj: DesiredObject, index: int, entry: Privileges) -> tuple[str, str]:
+    """(type of object as SHOW GRANTS calls it, target as GRANT takes it)."""
+    on, path = entry.on, f"privileges[{index}].on"
+    if isinstance(on, FunctionTarget):
+        return "FUNCTION", sql.on_function(*on.parts)
+    if isinstance(on, FutureTarget):
+        plural = on.future.upper()
+        return _singular(plural), sql.on_future(plural, on.in_.kind, _name(obj, f"{path}.in.name", on.in_.name))
+    if not isinstance(on, GrantTarget):
+        return ACCOUNT, sql.on_account()
+    object_type = _OBJECT_TYPES.get(on.kind)
     if object_type is None:
-        known = ", ".join(sorted(_OBJECT_TYPES))
-        raise Stalled(f"privileges[{index}].on: there are no privileges on a {target.kind}; known: account, {known}")
-    key = obj.references.get(f"privileges[{index}].on.name")
-    name = key.name if key is not None else QualifiedName.parse(target.name)
-    return object_type, name.sql
+        raise Stalled(f"{path}: there are no privileges on a {on.kind}; known: account, {', '.join(sorted(_OBJECT_TYPES))}")
+    return object_type, sql.on_object(object_type, _name(obj, f"{path}.name", on.name))
 
 
-def held_grants(rows: Iterable[Row]) -> frozenset[Grant]:
-    """What SHOW GRANTS TO ROLE lists, without OWNERSHIP."""
+def _name(obj: DesiredObject, path: str, written: str) -> QualifiedName:
+    key = obj.references.get(path)
+    return key.name if key is not None else QualifiedName.parse(written)
+
+
+def _singular(plural: str) -> str:
+    return plural[:-3] + "Y" if plural.endswith("IES") else plural.removesuffix("S")
+
+
+def _plural(singular: str) -> str:
+    return singular[:-1] + "IES" if singular.endswith("Y") else singular + "S"
+
+
+# ---- what the account shows ----------------------------------------------------------------------------------------------------------
+
+
+def held_grants(rows: Iterable[Row], future: Iterable[Row] = ()) -> frozenset[Grant]:
+    """What SHOW GRANTS TO ROLE and SHOW FUTURE GRANTS TO ROLE list, without OWNERSHIP. The second has other names of columns."""
     grants = set()
     for row in rows:
-        on = str(row.get("granted_on", "")).replace("_", " ").upper()
-        privilege = str(row.get("privilege", "")).upper()
-        if privilege != "OWNERSHIP":
-            grants.add(Grant(on, "" if on == ACCOUNT else _stored_name(str(row.get("name", ""))), privilege))
-    return frozenset(grants)
+        on = _type(row.get("granted_on"))
+        grants.add(Grant(on, sql.on_account() if on == ACCOUNT else _held_target(on, str(row.get("name", ""))), *_what(row)))
+    for row in future:
+        on = _type(row.get("grant_on"))
+        grants.add(Grant(on, _future_target(on, str(row.get("name", ""))), *_what(row)))
+    return frozenset(grant for grant in grants if grant.privilege != "OWNERSHIP")
+
+
+def _type(value: Any) -> str:
+    return str(value or "").replace("_", " ").upper()
+
+
+def _what(row: Row) -> tuple[str, bool]:
+    return str(row.get("privilege", "")).upper(), str(row.get("grant_option", "")).lower() == "true"
+
+
+def _held_target(on: str, name: str) -> str:
+    if on == SERVICE_ROLE and "!" in name:
+        service, _, role = name.rpartition("!")
+        return f"{on} {_stored_name(service)}!{_stored_name(role)}"
+    if on == "FUNCTION" and (match := re.fullmatch(r'(?P<at>.*\.)?"?(?P<name>[^".(]+)\((?P<arguments>[^()]*)\)(:.*)?"?', name)):
+        types = [argument.split()[-1] for argument in match["arguments"].split(",") if argument.strip()]  # some have the argument's name
+        return f"{on} {_stored_name((match['at'] or '') + match['name'])}({', '.join(types)})"
+    return f"{on} {_stored_name(name)}"
+
+
+def _future_target(on: str, name: str) -> str:
+    """From `D.S.<SERVICE>`, or `D.<SERVICE>` for a whole database."""
+    container = _stored_name(name.rpartition(".<")[0])
+    parts = len(QualifiedName.parse(container).parts) if container else 0
+    return f"FUTURE {_plural(on)} IN {'SCHEMA' if parts == 2 else 'DATABASE'} {container}"
 
 
 def written_grants(rows: Iterable[Row]) -> list[dict[str, Any]]:
     """What SHOW GRANTS TO ROLE lists, as a manifest's `privileges`: on the account, and on kinds of objects that a manifest can name."""
     kinds = {on: kind for kind, on in reversed(_OBJECT_TYPES.items()) if kind not in _COMPOSITE and on != "INTEGRATION"}
-    grouped: dict[tuple[str, str], list[str]] = {}
+    grouped: dict[tuple[str, str, bool], list[str]] = {}
     for grant in sorted(held_grants(rows)):
-        if grant.on == ACCOUNT or (grant.on in kinds and not f"{grant.name}.".startswith(SYSTEM_PREFIXES)):
-            grouped.setdefault((grant.on, grant.name), []).append(grant.privilege)
+        name = grant.target.removeprefix(f"{grant.on} ")
+        if grant.on == ACCOUNT or (grant.on in kinds and not f"{name}.".startswith(SYSTEM_PREFIXES)):
+            grouped.setdefault((grant.on, name, grant.option), []).append(grant.privilege)
     return [
-        {"on": "account" if on == ACCOUNT else {"kind": kinds[on], "name": name_text(name)}, "privileges": privileges}
-        for (on, name), privileges in grouped.items()
+        {
+            "on": "account" if on == ACCOUNT else {"kind": kinds[on], "name": name_text(name)},
+            "privileges": privileges,
+            **({"grantOption": True} if option else {}),
+        }
+        for (on, name, option), privileges in grouped.items()
     ]
 
 
@@ -107,26 +226,31 @@ def _stored_name(text: str) -> str:
     try:
         return QualifiedName.parse(text).sql
     except NameProblem:
-        return text  # a function with its arguments, or a name that SHOW did not quote
+        return text  # a name that SHOW did not quote
 
 
-def surplus(held: Iterable[Grant], wanted: frozenset[Grant], *, ours: bool) -> frozenset[Grant]:
-    """Grants to take back."""
-    targets = {(grant.on, grant.name) for grant in wanted} | {(ACCOUNT, "")}
-    if not ours:
-        return frozenset()
-    return frozenset(g for g in held if g not in wanted and ((g.on, g.name) in targets or g.on not in _LEFT_ALONE))
+# ---- statements ----------------------------------------------------------------------------------------------------------------------
 
 
-def statements_for(role: Identifier, missing: Iterable[Grant], extra: Iterable[Grant]) -> list[str]:
-    """GRANT and REVOKE, one statement for each thing; what is given comes first."""
-    texts = [sql.grant(privileges, target, role) for target, privileges in _by_target(missing)]
-    return texts + [sql.revoke(privileges, target, role) for target, privileges in _by_target(extra)]
+def statements_for(role: Identifier, change: Difference) -> list[str]:
+    """GRANT and REVOKE, one statement for each thing; what is given comes first. WRITE on a stage goes with READ there."""
+    texts = [_give(role, *group) for group in _grouped(change.missing)]
+    texts += [sql.revoke(names, target, role, only_option=True) for _, target, _, names in _grouped(change.options)]
+    return texts + [_take(role, *group) for group in _grouped(change.extra, write_first=True)]
 
 
-def _by_target(grants: Iterable[Grant]) -> list[tuple[str, list[str]]]:
-    grouped: dict[str, list[str]] = {}
-    for grant in sorted(grants):
-        target = sql.on_account() if grant.on == ACCOUNT else f"{sql.privilege(grant.on)} {grant.name}"
-        grouped.setdefault(target, []).append(grant.privilege)
-    return list(grouped.items())
+def _give(role: Identifier, on: str, target: str, option: bool, privileges: list[str]) -> str:
+    return f"GRANT {target} TO ROLE {role.sql}" if on == SERVICE_ROLE else sql.grant(privileges, target, role, option=option)
+
+
+def _take(role: Identifier, on: str, target: str, _option: bool, privileges: list[str]) -> str:
+    return f"REVOKE {target} FROM ROLE {role.sql}" if on == SERVICE_ROLE else sql.revoke(privileges, target, role)
+
+
+def _grouped(grants: Iterable[Grant], *, write_first: bool = False) -> list[tuple[str, str, bool, list[str]]]:
+    """(type, target, option, privileges). WRITE on a stage is a group of its own, after READ or before it."""
+    grouped: dict[tuple[str, str, bool, bool], list[str]] = {}
+    for grant in sorted(grants, key=lambda one: (one.on, one.target, one.option, one.privilege)):
+        write = (grant.on, grant.privilege) == ("STAGE", "WRITE")
+        grouped.setdefault((grant.on, grant.target, grant.option, write != write_first), []).append(grant.privilege)
+    return [(on, target, option, names) for (on, target, option, _), names in sorted(grouped.items())]

@@ -7,7 +7,9 @@ the one that the session itself uses is never dropped.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from controller.account import statements as sql
@@ -18,12 +20,13 @@ from controller.api.role import Role
 from controller.kinds.base import FieldChange, Health, Observation, Sql, Stalled, Step, View
 from controller.kinds.comments import marked_comment
 from controller.kinds.exporting import name_text
-from controller.kinds.grants import Grant, held_grants, statements_for, surplus, wanted_grants, written_grants
-from controller.kinds.mark import split_comment
+from controller.kinds.grants import FUTURE, Difference, difference, held_grants, statements_for, wanted_grants, written_grants
+from controller.kinds.mark import Mark, split_comment
 from controller.kinds.properties import TableKind, Verdict, as_upper
 
 ADMINISTRATORS = frozenset({"ACCOUNTADMIN", "SECURITYADMIN"})
 SYSTEM = ADMINISTRATORS | {"ORGADMIN", "GLOBALORGADMIN", "SYSADMIN", "USERADMIN", "PUBLIC"}
+GONE = frozenset({2003, 2043})
 BOOTSTRAP = "run `snowcat bootstrap` and have an administrator run what it prints"
 
 
@@ -34,7 +37,18 @@ class RoleKind(TableKind):
     plural: ClassVar[str] = "ROLES"
 
     def reads(self, obj: DesiredObject, graph: Graph) -> Iterable[Show]:
-        return (Show(self.plural), _held_by(obj.key.name), _holders_of(obj.key.name))
+        name = obj.key.name
+        return (Show(self.plural), _held_by(name), _future_of(name), _holders_of(name))
+
+    def attributes(self, obj: DesiredObject, view: View) -> dict[str, str]:
+        """`adopted=yes` for a role that was there before; `given=` what may be taken back: its holders, and of an adopted role all."""
+        row = self.row(obj, view)
+        mark = split_comment(row.get("comment"))[1] if row is not None else None
+        adopted = _is_adopted(mark) if mark is not None else row is not None and obj.manifest.metadata.adopt
+        known = {_short(what, who) for what, who in wanted_holders(obj)} | (
+            {grant.short for grant in wanted_grants(obj)} if adopted else set()
+        )
+        return {**super().attributes(obj, view), "adopted": "yes" if adopted else "", "given": ",".join(sorted(known))}
 
     def observe(self, obj: DesiredObject, view: View) -> Observation:
         seen = super().observe(obj, view)
@@ -45,16 +59,17 @@ class RoleKind(TableKind):
         return Observation(True, seen.health, seen.message, seen.reason, drift, markable=False, owner=seen.owner)
 
     def more_drift(self, obj: DesiredObject, row: Row, view: View) -> Iterable[FieldChange]:
-        missing, extra = self._difference(obj, view)
-        if missing or extra:
-            yield FieldChange("privileges", sorted(map(str, extra)) or "missing", sorted(map(str, missing)) or "taken back")
-        if lacking := self._not_granted_to(obj, view):
-            yield FieldChange("grantedTo", "missing", [f"{what} {who.text}" for what, who in lacking])
+        change = self._difference(obj, view)
+        if change:
+            before = sorted(map(str, change.extra | {replace(grant, option=True) for grant in change.options}))
+            yield FieldChange("privileges", before or "missing", sorted(map(str, change.missing | change.options)) or "taken back")
+        lacking, surplus = self._not_granted_to(obj, view), self._no_longer_granted_to(obj, view)
+        if lacking or surplus:
+            yield FieldChange("grantedTo", _told(surplus) or "missing", _told(lacking) or "taken back")
 
     def verdict(self, obj: DesiredObject, row: Row, view: View) -> Verdict:
-        missing, _ = self._difference(obj, view)
         lacking = [f"the grant to {what.lower()} {who.text}" for what, who in self._not_granted_to(obj, view)]
-        texts = [str(grant) for grant in sorted(missing)] + lacking
+        texts = [str(grant) for grant in sorted(self._difference(obj, view).missing)] + lacking
         if not texts:
             return Verdict(Health.HEALTHY, "", "Present")
         way_out = "" if manages_grants(view) else f"; {BOOTSTRAP}"
@@ -89,18 +104,16 @@ class RoleKind(TableKind):
         """Nothing, where this role may not: the plan then shows the message that `observe` gave."""
         if not manages_grants(view):
             return ()
-        missing, extra = self._difference(obj, view)
         role = obj.key.name.name
-        steps: list[Step] = [
-            Sql(sql.alter_set(self.what, obj.key.name, [sql.equals("COMMENT", sql.text(comment))]))
-            for comment in self.due_comment(obj, view)
-        ]
         paths = {change.path for change in seen.drift}
+        steps: list[Step] = []
         if "privileges" in paths:
-            steps += [Sql(text) for text in statements_for(role, missing, extra)]
+            steps += [Sql(text, tolerate=_tolerated(text)) for text in statements_for(role, self._difference(obj, view))]
         if "grantedTo" in paths:
             steps += [Sql(_grant_to(role, what, who)) for what, who in self._not_granted_to(obj, view)]
-        return steps
+            steps += [Sql(_revoke_from(role, what, who), tolerate=GONE) for what, who in self._no_longer_granted_to(obj, view)]
+        # the comment last: it forgets what was to be taken back
+        return [*steps, *self.alterations(obj, replace(seen, drift=()), view)]
 
     def delete(self, key: ObjectKey, view: View) -> Sequence[Step]:
         if key.name.name.text == view.snapshot.role:
@@ -111,25 +124,45 @@ class RoleKind(TableKind):
 
     # ---- differences ----
 
-    def _difference(self, obj: DesiredObject, view: View) -> tuple[frozenset[Grant], frozenset[Grant]]:
+    def _difference(self, obj: DesiredObject, view: View) -> Difference:
         """Grants to give and to take back; none where the account did not say what the role holds."""
-        read = _held_by(obj.key.name)
+        read, future = _held_by(obj.key.name), _future_of(obj.key.name)
         if isinstance(view.snapshot.answers.get(read), Missing):
-            return frozenset(), frozenset()
-        wanted, held = wanted_grants(obj), held_grants(view.snapshot.rows(read))
+            return Difference()
+        wanted = wanted_grants(obj)
+        coming = view.snapshot.rows(future) if view.snapshot.asked(future) else ()
+        held = held_grants(view.snapshot.rows(read), coming)
+        if isinstance(view.snapshot.answers.get(future), Missing):
+            wanted = frozenset(grant for grant in wanted if not grant.target.startswith(FUTURE))
+        mark = self._own_mark(obj, view)
+        given = mark.attributes.get("given", "").split(",") if mark is not None else ()
+        return difference(wanted, held, ours=mark is not None and not _is_adopted(mark), given=given)
+
+    def _own_mark(self, obj: DesiredObject, view: View) -> Mark | None:
+        """The mark, where it gives this project the right to take grants back."""
         row = self.row(obj, view)
         mark = split_comment(row.get("comment"))[1] if row is not None else None
-        ours = mark is not None and mark.project == view.project.name and manages_grants(view)
-        return wanted - held, surplus(held, wanted, ours=ours)
+        return mark if mark is not None and mark.project == view.project.name and manages_grants(view) else None
 
     def _not_granted_to(self, obj: DesiredObject, view: View) -> list[tuple[str, Identifier]]:
-        """Roles and users of the manifest that do not have the role. Others who have it are left alone."""
+        """Roles and users of the manifest that do not have the role."""
+        holders = self._holders(obj, view)
+        return [] if holders is None else [one for one in wanted_holders(obj) if one not in holders]
+
+    def _no_longer_granted_to(self, obj: DesiredObject, view: View) -> list[tuple[str, Identifier]]:
+        """Those who got the role by an earlier manifest. Others who have it are left alone."""
+        mark, holders = self._own_mark(obj, view), self._holders(obj, view)
+        given = mark.attributes.get("given", "").split(",") if mark is not None else []
+        return sorted(one for one in holders or () if _short(*one) in given and one not in wanted_holders(obj))
+
+    @staticmethod
+    def _holders(obj: DesiredObject, view: View) -> set[tuple[str, Identifier]] | None:
+        """Who has the role; None where that may not be seen."""
         read = _holders_of(obj.key.name)
         if isinstance(view.snapshot.answers.get(read), Missing):
-            return []
+            return None
         rows = view.snapshot.rows(read)
-        holders = {(str(row.get("granted_to", "")).upper(), str(row.get("grantee_name", "")).strip('"')) for row in rows}
-        return [(what, who) for what, who in wanted_holders(obj) if (what, who.text) not in holders]
+        return {(str(row.get("granted_to", "")).upper(), Identifier(str(row.get("grantee_name", "")).strip('"'))) for row in rows}
 
 
 def role_statements(obj: DesiredObject, view: View) -> list[Step]:
@@ -138,10 +171,11 @@ def role_statements(obj: DesiredObject, view: View) -> list[Step]:
     Privileges on objects of this project are left out: they do not exist yet, and who creates them owns them.
     """
     name, role = obj.key.name, obj.key.name.name
-    comment = sql.equals("COMMENT", sql.text(marked_comment(obj, view)))
-    own = {key.name.sql for key in view.graph.objects if key != obj.key}
-    grants = [grant for grant in wanted_grants(obj) if grant.name not in own]
-    texts = [sql.create("ROLE", name, [comment], if_not_exists=True), *statements_for(role, grants, ())]
+    known = ",".join(sorted(_short(what, who) for what, who in wanted_holders(obj)))
+    comment = sql.equals("COMMENT", sql.text(marked_comment(obj, view, given=known)))
+    own = [key.name.sql for key in view.graph.objects if key != obj.key]
+    grants = frozenset(g for g in wanted_grants(obj) if not any(g.target.endswith(f" {name}") or f" {name}!" in g.target for name in own))
+    texts = [sql.create("ROLE", name, [comment], if_not_exists=True), *statements_for(role, Difference(missing=grants))]
     return [*map(Sql, texts), *(Sql(_grant_to(role, what, who)) for what, who in wanted_holders(obj))]
 
 
@@ -165,6 +199,32 @@ def wanted_holders(obj: DesiredObject) -> list[tuple[str, Identifier]]:
 
 def _grant_to(role: Identifier, what: str, who: Identifier) -> str:
     return sql.grant_role(role, to_role=who) if what == "ROLE" else sql.grant_role(role, to_user=who)
+
+
+def _revoke_from(role: Identifier, what: str, who: Identifier) -> str:
+    return sql.revoke_role(role, from_role=who) if what == "ROLE" else sql.revoke_role(role, from_user=who)
+
+
+def _tolerated(text: str) -> frozenset[int]:
+    """What a grant was on may be gone by now."""
+    return GONE if text.startswith("REVOKE") else frozenset()
+
+
+def _is_adopted(mark: Mark) -> bool:
+    return mark.attributes.get("adopted") == "yes"
+
+
+def _short(what: str, who: Identifier) -> str:
+    """Six hex digits that stand for a holder in the mark."""
+    return hashlib.sha256(f"{what} {who.text}".encode()).hexdigest()[:6]
+
+
+def _told(holders: Iterable[tuple[str, Identifier]]) -> list[str]:
+    return [f"{what} {who.text}" for what, who in holders]
+
+
+def _future_of(name: QualifiedName) -> Show:
+    return Show("FUTURE GRANTS", f"TO ROLE {name.sql}")
 
 
 def _held_by(name: QualifiedName) -> Show:

@@ -54,8 +54,7 @@ def revoke(ctx: CommandContext, cursor: Cursor) -> ResultSet:
         return _role(ctx, cursor, give=False)
     if cursor.accept("SERVICE", "ROLE"):
         return _service_role(ctx, cursor, give=False)
-    if cursor.accept("GRANT", "OPTION", "FOR"):
-        raise errors.unsupported("REVOKE GRANT OPTION FOR")
+    only_option = cursor.accept("GRANT", "OPTION", "FOR")
     privileges = _privileges(cursor)
     target = read_target(cursor)
     cursor.expect("FROM")
@@ -70,11 +69,32 @@ def revoke(ctx: CommandContext, cursor: Cursor) -> ResultSet:
             for privilege in _expand(privileges, target.kind):
                 if not ctx.access.may_grant(ctx.session.role, target.kind, obj, privilege):
                     raise _refused(ctx, target, obj)
-                ctx.store.revoke(privilege, _key(target, obj), role)
+                if not only_option and _needs_read(ctx, obj, privilege, role, [p for p in privileges if p != "ALL"]):
+                    raise errors.grant_not_executed("READ on a stage cannot be revoked while WRITE is granted on it.")
+                _take(ctx, privilege, _key(target, obj), role, only_option=only_option)
         if target.mode == "future":
             for privilege in _expand(privileges, target.kind):
-                ctx.store.revoke(privilege, _future_key(ctx, target), role, future=True)
+                _take(ctx, privilege, _future_key(ctx, target), role, only_option=only_option, future=True)
     return ResultSet.status(_DONE)
+
+
+def _take(
+    ctx: CommandContext, privilege: str, key: tuple[str, str, str, str], role: str, *, only_option: bool, future: bool = False
+) -> None:
+    """Revokes the privilege, or only the right to pass it on."""
+    if ctx.store.revoke(privilege, key, role, future=future) and only_option:
+        ctx.store.grant(_grant_row(privilege, key, role, False, ctx.session.role, future=future))
+
+
+def _needs_read(ctx: CommandContext, obj: CatalogueObject | None, privilege: str, role: str, revoked: list[str]) -> bool:
+    """Whether READ on a stage is to go while the role keeps WRITE."""
+    if obj is None or (obj.kind, privilege) != ("STAGE", "READ") or "WRITE" in revoked or not revoked:
+        return False
+    return "WRITE" in _on_stage(ctx, obj, role)
+
+
+def _on_stage(ctx: CommandContext, obj: CatalogueObject, role: str) -> set[str]:
+    return {g.privilege for g in ctx.store.grants_on("STAGE", obj.database, obj.schema, obj.name) if g.role == role}
 
 
 def _privileges(cursor: Cursor) -> list[str]:
@@ -193,6 +213,12 @@ def _grant_all(ctx: CommandContext, privileges: list[str], target: _Target, role
                 if privilege == "OWNERSHIP":
                     _transfer(ctx, target, obj, role)
                 elif ctx.access.may_grant(ctx.session.role, target.kind, obj, privilege):
+                    if (
+                        obj is not None
+                        and (obj.kind, privilege) == ("STAGE", "WRITE")
+                        and "READ" not in {*_on_stage(ctx, obj, role), *privileges}
+                    ):
+                        raise errors.grant_not_executed("WRITE on a stage needs READ, which must be granted first.")
                     ctx.store.grant(_grant_row(privilege, _key(target, obj), role, option, ctx.session.role, future=False))
                 elif privileges == ["ALL"]:
                     skipped.append(privilege)

@@ -20,6 +20,7 @@ _FUTURE = [
     timestamp("created_on"),
     *map(text, ("privilege", "grant_on", "name", "grant_to", "grantee_name", "grant_option")),
 ]
+_SERVICE_ROLE = "SERVICE ROLE "
 
 
 def _shown_kind(kind: str) -> str:
@@ -28,10 +29,13 @@ def _shown_kind(kind: str) -> str:
 
 def _row(grant: Grant, account: str) -> tuple[Any, ...]:
     name = account if grant.kind == "ACCOUNT" else ".".join(quote(p) for p in (grant.database, grant.schema, grant.name) if p)
+    privilege, kind = grant.privilege, _shown_kind(grant.kind)
+    if privilege.startswith(_SERVICE_ROLE):
+        name, privilege, kind = f"{name}!{quote(privilege.removeprefix(_SERVICE_ROLE))}", "USAGE", "SERVICE_ROLE"
     return (
         grant.created_on,
-        grant.privilege,
-        _shown_kind(grant.kind),
+        privilege,
+        kind,
         name,
         "ROLE",
         grant.role,
@@ -114,7 +118,8 @@ def _on(ctx: CommandContext, cursor: Cursor) -> ResultSet:
     assert target.name is not None
     obj = ctx.get(target.kind, target.name, anything=True)
     rows = [_ownership(obj)]
-    rows += [_row(g, ctx.account.name) for g in ctx.store.grants_on(obj.kind, obj.database, obj.schema, obj.name)]
+    grants = ctx.store.grants_on(obj.kind, obj.database, obj.schema, obj.name)
+    rows += [_row(g, ctx.account.name) for g in grants if not g.privilege.startswith(_SERVICE_ROLE)]
     return ResultSet(_COLUMNS, rows)
 
 

@@ -49,8 +49,15 @@ _cpu = st.sampled_from([1, "0.25", "750m", "2.5", 60])
 @st.composite
 def _resources(draw: st.DrawFn) -> dict[str, Any]:
     """Requests fit the node; limits may be more than it has, and are capped then."""
-    requests = draw(optional(memory=st.sampled_from(["100M", "256Mi", "0.5Gi"]), cpu=st.sampled_from([0.25, "100m"])))
+    asked: dict[str, st.SearchStrategy[Any]] = {
+        "memory": st.sampled_from(["100M", "256Mi", "0.5Gi"]),
+        "cpu": st.sampled_from([0.25, "100m"]),
+    }
     limits = draw(optional(memory=_memory, cpu=_cpu))
+    requests = draw(optional(**asked))
+    for what, most in (("memory", "300Gi"), ("cpu", 60)):
+        if limits.get(what) == most:  # what is asked follows the limit, and two such containers would not fit
+            requests[what] = draw(asked[what])
     if gpus := draw(st.sampled_from([0, 0, 1])):
         requests["nvidia.com/gpu"] = limits["nvidia.com/gpu"] = gpus
     return {key: part for key, part in (("requests", requests), ("limits", limits)) if part}
@@ -226,7 +233,7 @@ def _service_spec(draw: st.DrawFn) -> dict[str, Any]:
     return made
 
 
-services = manifests("Service", _service_spec(), name=_names.map(lambda name: name.replace("-", "_")), place={"schema": "db.sch"})
+services = manifests("Service", _service_spec(), name=_names.map(lambda name: "t_" + name.replace("-", "_")), place={"schema": "db.sch"})
 
 
 # ---- changes by hand ---------------------------------------------------------------------------------------------------------------------

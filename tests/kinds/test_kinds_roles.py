@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kinds_project import graph_of, row_for, sql_of, view_of
+from kinds_project import comment_of, graph_of, row_for, sql_of, view_of
 
 from controller.account.snapshot import Missing, Show
 from controller.kinds.base import Health, Stalled, View
-from controller.kinds.registry import KINDS
-from controller.kinds.role import role_statements
+from controller.kinds.role import RoleKind, role_statements
 
-ROLE = KINDS["Role"]
+ROLE = RoleKind()
 TEXT = """
 kind: Role
 metadata: {name: thing}
@@ -36,7 +35,12 @@ HOLDERS = [{"granted_to": "ROLE", "grantee_name": "SYSADMIN"}, {"granted_to": "U
 def look(folder: Path, held: list[dict[str, Any]] | Missing, holders: list[dict[str, Any]], role: str) -> tuple[Any, View, Any]:
     graph = graph_of(folder, TEXT)
     (obj,) = graph.of_kind("Role")
-    answers = {Show("ROLES"): [row_for(obj)], Show("GRANTS", "TO ROLE THING"): held, Show("GRANTS", "OF ROLE THING"): holders}
+    marked = comment_of(obj, **ROLE.attributes(obj, view_of(graph)))
+    answers = {
+        Show("ROLES"): [row_for(obj, comment=marked)],
+        Show("GRANTS", "TO ROLE THING"): held,
+        Show("GRANTS", "OF ROLE THING"): holders,
+    }
     view = view_of(graph, answers, role=role)
     return obj, view, ROLE.observe(obj, view)
 
@@ -122,7 +126,7 @@ def test_statements_for_an_administrator(tmp_path: Path) -> None:
     )
     (obj,) = graph.of_kind("Role")
     assert sql_of(role_statements(obj, view_of(graph))) == [
-        "CREATE ROLE IF NOT EXISTS THING COMMENT = '[snowcat proj/Role/thing delete=yes]'",
+        "CREATE ROLE IF NOT EXISTS THING COMMENT = '[snowcat proj/Role/thing delete=yes given=ca470a,f18aa4]'",
         "GRANT CREATE COMPUTE POOL, CREATE DATABASE ON ACCOUNT TO ROLE THING",
         "GRANT ROLE THING TO ROLE SYSADMIN",
         "GRANT ROLE THING TO USER ANNA",

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from embedded_account import run_account
 from hypothesis import given
 from kinds_round_trip import Trip, told, trip
+from services_account import account_for_services
 from strategies_common import over_the_wire
-from strategies_services import BLOCKER, EXISTING, FULL, IMAGES, STANDING, changed, services
-from tiny_images import push
+from strategies_services import EXISTING, FULL, changed, services
 
 from controller.account.connections import Connection, local_connection
 from controller.api.names import QualifiedName
@@ -27,17 +26,9 @@ HOME = QualifiedName.parse("DB.SCH")
 
 @pytest.fixture(scope="module", params=["path", "host"])
 def ready(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
-    """An account with all that the services need, whose DESCRIBE shows images in one of the two ways."""
-    state = tmp_path_factory.mktemp("services") / "state"
-    for running in run_account(state, "--time-scale", "0.01", "--image-names", request.param):
-        connection = local_connection(running.details)
-        with trip(connection) as made:
-            made.write([])
-            made.by_hand(*STANDING)
-            for number, image in enumerate(IMAGES):
-                push(running, image, f"content {number}")
-            made.by_hand(BLOCKER)
-        yield connection
+    """An account whose DESCRIBE shows images in one of the two ways."""
+    for running in account_for_services(tmp_path_factory.mktemp("services") / "state", "--image-names", request.param):
+        yield local_connection(running.details)
 
 
 def described(made: Trip, name: str) -> dict[str, Any]:
@@ -62,6 +53,7 @@ def test_any_service_closes_its_round_trip(document: dict[str, Any], ready: Conn
         assert plan.empty, told(plan)
         seen = described(made, document["metadata"]["name"])
         assert comparison.differences(wanted(made), seen, family("GPU_NV_M"), HOME) == (), "DESCRIBE never looks like drift"
+        made.by_hand(f"DROP SERVICE DB.SCH.{document['metadata']['name']} FORCE")  # one that keeps block volumes would stay
 
 
 def full(**more: Any) -> dict[str, Any]:
