@@ -56,6 +56,7 @@ class Destroyed:
     kept: dict[ObjectKey, str] = field(default_factory=dict)
     refused: dict[ObjectKey, str] = field(default_factory=dict)
     failed: dict[ObjectKey, str] = field(default_factory=dict)
+    tried: dict[ObjectKey, Change] = field(default_factory=dict)  # the last change of each that failed
 
     @property
     def clean(self) -> bool:
@@ -181,6 +182,7 @@ class Destroyer:
         while not self.stopping.is_set():
             now = self.preview(only)
             result.kept, result.refused = dict(now.kept), dict(now.refused)
+            self._see_gone(now, result)
             left = {key: change for key, change in now.drops.items() if key not in result.dropped or tries.get(key, 0) < _TRIES}
             alive = {key for key in left if tries.get(key, 0) < _TRIES}
             layer = [change for key, change in left.items() if key in alive and not any(user in left for user in change.after)]
@@ -206,12 +208,22 @@ class Destroyer:
         tries[key] = tries.get(key, 0) + 1
         if done.error is not None:
             result.failed[key] = redact(str(done.error))
+            result.tried[key] = done.change
             self.say(f"{key}: not dropped yet: {result.failed[key]}")
             return False
+        self._dropped(done, result)
+        return True
+
+    def _see_gone(self, now: Removal, result: Destroyed) -> None:
+        """What failed and is not there any more was dropped: only the answer was lost, or it went with what it lay in."""
+        for key in [key for key in result.tried if key in result.failed and key not in {*now.drops, *now.kept, *now.refused}]:
+            self._dropped(Done(result.tried[key]), result)
+
+    def _dropped(self, done: Done, result: Destroyed) -> None:
+        key = done.change.key
         result.failed.pop(key, None)
         if key not in result.dropped:
             result.dropped.append(key)
             history.succeeded(self.engine.state, done, 0)
             self.say(f"{key}: dropped")
         self.engine.state.forget(key)
-        return True
