@@ -1,7 +1,7 @@
 """Errors of an account, classed by what the loop should do about them.
 
     AccountError
-    ├── Transient       back off and try again: connection lost, HTTP 429/5xx, session gone
+    ├── Transient       back off and try again: connection lost, HTTP 429/5xx, session gone, an internal error (603)
     │   └── TimedOut    a statement that took longer than its class may; it was cancelled, or its session given up
     ├── NotFound        2003, 2043, 398529 (a gateway's service): missing, or this role may not see it; no proof of absence
     ├── AlreadyExists   2002, 1998, 3041
@@ -59,7 +59,7 @@ _CLASSES: dict[int, type[AccountError]] = {
     **dict.fromkeys((2003, 2043, 398529), NotFound),
     **dict.fromkeys((2002, 1998, 3041), AlreadyExists),
     **dict.fromkeys((3001, 3011, 3013), Denied),
-    **dict.fromkeys((390112, 390113, 390114, 390115, 390111, 604, 630, 250001, 250002, 250003, 251011), Transient),
+    **dict.fromkeys((390112, 390113, 390114, 390115, 390111, 603, 604, 630, 250001, 250002, 250003, 251011), Transient),
     606: NoWarehouse,
 }
 _LOGIN = (range(390100, 390500), range(394300, 394500))  # credentials, tokens, roles named at login
