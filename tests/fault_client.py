@@ -52,9 +52,9 @@ class Faults:
     def held(self) -> list[dict[str, Any]]:
         return list(self._ask("GET")["held"])
 
-    def await_held(self, count: int = 1) -> list[dict[str, Any]]:
-        """What is held, once it is so many."""
-        until = time.monotonic() + PATIENCE
+    def await_held(self, count: int = 1, patience: float = PATIENCE) -> list[dict[str, Any]]:
+        """What is held, once it is so many. `patience` in seconds is only how long a broken client keeps the tests waiting."""
+        until = time.monotonic() + patience
         while len(found := self.held()) < count:
             assert time.monotonic() < until, f"{len(found)} statements are held, not {count}; the rules: {self.rules()}"
             time.sleep(0.01)
