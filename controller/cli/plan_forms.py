@@ -150,7 +150,7 @@ def markdown(plan: Plan) -> str:
     head = [f"<!-- snowcat plan {plan.project} -->", f"### Snowcat: project `{plan.project}`, account `{plan.account or 'offline'}`", ""]
     head += [f"**{_text(summary(plan))}**", ""]
     if plan.destructive:
-        head += ["> [!CAUTION]", *(f"> **{label(change)}** {_code(change.key)}: {_text(change.reason)}" for change in plan.destructive), ""]
+        head += ["> [!CAUTION]", *(f"> - **{label(change)}** {_code(change.key)}: {_text(change.reason)}" for change in plan.destructive), ""]
     page = _Page(head)
     changes.sort(key=lambda change: not change.destructive)
     page.table(("", "object", "change", "credits per hour"), [_row(change) for change in changes], plan.cost)
