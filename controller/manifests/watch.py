@@ -11,8 +11,8 @@ from pathlib import Path
 
 from watchfiles import watch
 
-_DEBOUNCE_MS = 250  # editors write a file in several steps
-_STEP_MS = 50
+_DEBOUNCE_MS = 250  # at most so long, while one change follows another
+_STEP_MS = 20  # editors write a file in several steps: so long without a change ends one
 
 
 class Watcher:

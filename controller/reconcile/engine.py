@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -15,9 +16,9 @@ from controller.account.errors import Rejected
 from controller.account.reader import current_role, read
 from controller.account.redact import redact
 from controller.account.session import SessionPool
-from controller.account.snapshot import Read
+from controller.account.snapshot import Read, Snapshot
 from controller.account.tracing import span
-from controller.api.objects import ObjectKey
+from controller.api.objects import DesiredObject, ObjectKey
 from controller.kinds.base import Kind, View
 from controller.reconcile.backoff import FailureClass
 from controller.reconcile.change import Permit, Plan
@@ -32,6 +33,25 @@ from controller.reconcile.state import State
 from controller.reconcile.status import Context, invalid, statuses
 
 log = structlog.get_logger("snowcat.reconcile")
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """The last plan with all that it was made from: planning is pure, so the same again gives the same plan."""
+
+    view: View
+    inputs: tuple[object, ...]
+    plan: Plan
+
+
+def _same(one: View, other: View) -> bool:
+    return (
+        one.graph is other.graph
+        and one.births == other.births
+        and one.facts == other.facts
+        and one.snapshot.role == other.snapshot.role
+        and one.snapshot.answers == other.snapshot.answers
+    )
 
 
 @dataclass
@@ -51,6 +71,13 @@ class Engine:
     silent: Silent = field(default_factory=Silent)
     _role: str | None = None
     _births: dict[ObjectKey, str] | None = None
+    _planned: _Planned | None = None
+    _seen_at: float = 0.0  # when the account was last found as the last plan has it
+
+    def last(self, within: float) -> tuple[View, Plan] | None:
+        """The last plan and what it was made from, if that was seen at most so many seconds ago."""
+        planned = self._planned
+        return (planned.view, planned.plan) if planned is not None and time.monotonic() - self._seen_at <= within else None
 
     def load(self, *, keep: bool = True) -> Loaded:
         """Read the files; `keep` remembers what is good.
@@ -96,10 +123,32 @@ class Engine:
     def plan(self, loaded: Loaded, view: View, failed: Mapping[ObjectKey, str] | None = None) -> Plan:
         """What would be done. Pure. `failed`: objects whose last try stalled → fingerprint of the change that was tried."""
         rules = Rules(loaded.prune_off, loaded.settings.prune_share, self.allow_prune)
+        inputs = (view.project, rules, loaded.invalid, self.permit, dict(failed or {}))
+        last, self._seen_at = self._planned, time.monotonic()
+        if last is not None and last.inputs == inputs and _same(last.view, view):
+            return last.plan
         with span("plan", snowcat__objects=len(loaded.graph.objects)) as traced:
             now = plan(view, self.kinds, account=self.account, prune=rules, invalid=loaded.invalid, permit=self.permit, failed=failed)
             traced.set("snowcat.pending", len(now.pending))
+        self._planned = _Planned(view, inputs, now)
         return now
+
+    def glance(self, loaded: Loaded, view: View, keys: Iterable[ObjectKey]) -> View:
+        """A view that is still young, with some objects as they are now: their manifests, their facts and their rows.
+
+        Raises:
+            AccountError: the account could not be read.
+        """
+        if self.pool is None:
+            raise ValueError("a glance needs an account")
+        chosen = list(keys)
+        gatherer = FactGatherer(loaded.project, self.state, self.pool, self.hashes)
+        facts = {**view.facts, **gather_all(loaded.graph, self.kinds, gatherer, chosen)}
+        graph = view.graph.with_objects([loaded.graph.objects[key] for key in chosen])
+        questions = dict.fromkeys(question for key in chosen for question in self.kinds[key.kind].reads(graph.objects[key], graph))
+        known = {question: answer for question, answer in view.snapshot.answers.items() if question not in questions}
+        answers = {**known, **gatherer.answers, **self._ask(self.pool, questions)}
+        return replace(view, graph=graph, facts=facts, snapshot=Snapshot(answers, view.snapshot.role))
 
     def remember(self, now: Plan) -> None:
         """Keep when the objects were made that carry our mark, so that they stay ours when somebody writes over their comments."""
@@ -149,10 +198,11 @@ class Engine:
 
 def spec_hashes(now: Plan) -> dict[ObjectKey, str]:
     """A short hash of each object's resolved specification; its changes are counted as generations."""
-    return {
-        key: hashlib.sha256(obj.manifest.model_dump_json(by_alias=True, include={"spec"}).encode()).hexdigest()[:12]
-        for key, obj in now.graph.objects.items()
-    }
+    return {key: spec_hash(obj) for key, obj in now.graph.objects.items()}
+
+
+def spec_hash(obj: DesiredObject) -> str:
+    return hashlib.sha256(obj.manifest.model_dump_json(by_alias=True, include={"spec"}).encode()).hexdigest()[:12]
 
 
 def invalid_objects(loaded: Loaded, now: Plan) -> list[ObjectStatus]:

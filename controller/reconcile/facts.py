@@ -25,7 +25,7 @@ from controller.account.snapshot import Missing, Read, Row, Show
 from controller.account.tracing import carried
 from controller.api.names import QualifiedName
 from controller.api.objects import DesiredObject, Graph, ObjectKey
-from controller.kinds.base import KindError, Project, Stalled, Waiting
+from controller.kinds.base import Kind, KindError, Project, Stalled, Waiting
 from controller.reconcile.expand import Kinds
 from controller.reconcile.log import trace
 from controller.reconcile.state import State
@@ -134,9 +134,10 @@ class FactGatherer:
             return use(session)
 
 
-def gather_all(graph: Graph, kinds: Kinds, gatherer: FactGatherer) -> Mapping[ObjectKey, Any]:
-    """The fact of every object; in its place a `KindError` where it could not be had."""
-    objects = list(graph)
+def gather_all(graph: Graph, kinds: Kinds, gatherer: FactGatherer, only: Iterable[ObjectKey] | None = None) -> Mapping[ObjectKey, Any]:
+    """The fact of every object that has one, or of `only` some; in its place a `KindError` where it could not be had."""
+    chosen = graph if only is None else [graph.objects[key] for key in only]
+    objects = [obj for obj in chosen if type(kinds[obj.key.kind]).gather is not Kind.gather]
     if not objects:
         return {}
     gather = carried(lambda obj: _gather(obj, graph, kinds, gatherer))

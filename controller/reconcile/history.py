@@ -79,11 +79,20 @@ def _differences(state: State, entry: ObjectPlan, status: ObjectStatus, old: Obj
     if not synced:
         return
     if change.fields and not change.cause:
-        texts = "; ".join(f"{f.path}: {plain(f.before)!r} → {plain(f.after)!r}" for f in change.fields[:5])
         reason = Reason.CHANGED if status.generation != generation else Reason.DRIFTED
-        state.event(entry.key, reason, texts, generation=status.generation)
+        state.event(entry.key, reason, _from_to(change), generation=status.generation)
     elif change.action is Action.CREATE and generation:
         state.event(entry.key, Reason.DRIFTED, "it is gone from the account", generation=status.generation)
+
+
+def hastened(state: State, change: Change, generation: int) -> None:
+    """A manifest was just changed, and its object is worked on before a look at everything has seen the difference."""
+    if change.fields:
+        state.event(change.key, Reason.CHANGED, _from_to(change), generation=generation)
+
+
+def _from_to(change: Change) -> str:
+    return "; ".join(f"{f.path}: {plain(f.before)!r} → {plain(f.after)!r}" for f in change.fields[:5])
 
 
 def succeeded(state: State, done: Done, generation: int) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from controller.account.tracing import carried, span
+from controller.api.objects import ObjectKey
 from controller.kinds.base import View
 from controller.reconcile.engine import Engine
 from controller.reconcile.files import Loaded
@@ -31,12 +33,23 @@ class Looker:
             AccountError: the account could not be read.
             Interrupted: the loop was stopped, and the answer did not come within the grace.
         """
+        return self._answer(lambda: self.engine.look(loaded, full=full), full=full)
+
+    def glance(self, loaded: Loaded, view: View, keys: Collection[ObjectKey]) -> View:
+        """What it shows of some objects; see `Engine.glance`.
+
+        Raises:
+            AccountError, Interrupted: as `look`.
+        """
+        return self._answer(lambda: self.engine.glance(loaded, view, keys), full=False)
+
+    def _answer(self, call: Callable[[], View], *, full: bool) -> View:
         answer: queue.SimpleQueue[View | BaseException] = queue.SimpleQueue()
 
         def ask() -> None:
             try:
                 with span("look", snowcat__full=full):
-                    answer.put(self.engine.look(loaded, full=full))
+                    answer.put(call())
             except BaseException as error:  # noqa: BLE001 - raised again below, in the thread that waits for it
                 answer.put(error)
 

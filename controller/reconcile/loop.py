@@ -32,6 +32,7 @@ from controller.reconcile.looking import Looker
 from controller.reconcile.meter import Meter
 from controller.reconcile.prune import Absences
 from controller.reconcile.queue import WorkQueue, longest_chains
+from controller.reconcile.quick import quick_changes
 from controller.reconcile.report import Listener, Report
 from controller.reconcile.reporter import Reporter
 from controller.reconcile.rest import Rest
@@ -65,7 +66,7 @@ class Reconciler:
     def __post_init__(self) -> None:
         if self.engine.pool is None:
             raise ValueError("the loop needs an account; offline there is only a plan")
-        self._executor = Executor(self.engine.pool, self._stop, self.leadership)
+        self._executor = Executor(self.engine.pool, self._stop, self.leadership, self.engine.state.remember)
         workers = max(1, min(self.size, self.engine.pool.size - _FOR_READING))
         self._queue = WorkQueue(self.meter, self.clock.now)
         self._workers = Workers(
@@ -150,7 +151,8 @@ class Reconciler:
         full = self._dirty or now >= self._rest.next_full
         if full or self._loaded is None:
             self._dirty = False
-            self._loaded = self._load()
+            before, self._loaded = self._loaded, self._load()
+            self._hasten(before, self._loaded)
             self._rest.full_look(now)
         loaded = self._loaded
         self._queue.look_begins()
@@ -189,6 +191,15 @@ class Reconciler:
             gone = Problem(Location(before.project.root / PROJECT_FILE, 1), "the project file is gone", "put it back; until then all stays")
             return replace(before, problems=(gone,))
         return loaded
+
+    def _hasten(self, before: Loaded | None, loaded: Loaded) -> None:
+        """What was just saved goes first; the full look that follows judges it again."""
+        entries = quick_changes(self.engine, before, loaded, self._looker.glance)
+        entries = [entry for entry in entries if not self._failures.resting(entry.change, self.clock.now())]
+        if entries and not self._stop.is_set():
+            self._queue.hasten([entry.change for entry in entries])
+            self._workers.staff()
+            self._reporter.hastened(entries)
 
     def _hand_out(self, plan: Plan, full: bool) -> None:
         """Put into the queue what can be done now. Only a full look finds leftovers; a lesser one keeps those that wait for a worker."""

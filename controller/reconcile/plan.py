@@ -6,7 +6,7 @@ done at all (ownership, policy, what must be ready first, what cannot be changed
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from controller.api.base import DeletionPolicy, ManagementPolicy, Replace
@@ -59,6 +59,12 @@ def plan(
     for entry in leftovers(expansion, kinds, prune or Rules(), found):
         results[entry.key] = planner.leftover(entry)
     return Plan(view.project.name, account, say_renamed(results, view.project.name), expansion.view.graph)
+
+
+def plan_again(view: View, kinds: Kinds, keys: Iterable[ObjectKey], before: Plan) -> list[ObjectPlan]:
+    """Some simple objects anew, with a plan for what they depend on: see `controller.reconcile.quick`. Pure."""
+    planner = _Planner(Expansion(view, {}, {}), kinds, {}, {})
+    return [planner.object(view.graph.objects[key], dict(before.objects)) for key in keys]
 
 
 @dataclass(frozen=True)

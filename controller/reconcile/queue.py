@@ -76,6 +76,20 @@ class WorkQueue:
             heapq.heapify(self._order)
             self._ready.notify_all()
 
+    def hasten(self, changes: Sequence[Change]) -> None:
+        """Take in changes beside what waits; the next plan decides about all. What is worked on is left to it."""
+        with self._ready:
+            for change in changes:
+                if self._closed or change.key in self._held:
+                    continue
+                if change.key not in self._entries:
+                    self.meter.queued(change.key)
+                now = self.now()
+                self._entries[change.key] = Entry((0, -change.priority, now, 0), change, now)
+            self._order = list(self._entries.values())
+            heapq.heapify(self._order)
+            self._ready.notify_all()
+
     def withdraw(self) -> None:
         """Nothing is wanted for the time being: there is no plan that stands."""
         self.offer((), {})

@@ -74,6 +74,11 @@ class ObjectStatus:
     def stalled(self) -> bool:
         return self.is_true("Stalled")
 
+    def out_of_sync(self) -> ObjectStatus:
+        """The same, found to differ from its manifest."""
+        synced = (replace(c, status="False") if c.type == "Synced" else c for c in self.conditions)
+        return replace(self, sync=Sync.OUT_OF_SYNC, conditions=tuple(synced))
+
     def with_conditions(self, conditions: tuple[Condition, ...]) -> ObjectStatus:
         return replace(self, conditions=conditions)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -12,9 +12,10 @@ from controller.account.redact import redact
 from controller.api.objects import ObjectKey
 from controller.kinds.base import Health
 from controller.reconcile import history
-from controller.reconcile.change import Plan
+from controller.reconcile.backoff import Failure
+from controller.reconcile.change import ObjectPlan, Plan
 from controller.reconcile.clock import Timing
-from controller.reconcile.engine import invalid_objects, spec_hashes
+from controller.reconcile.engine import invalid_objects, spec_hash, spec_hashes
 from controller.reconcile.events import Reason
 from controller.reconcile.failures import Failures
 from controller.reconcile.files import Loaded
@@ -41,19 +42,38 @@ class Reporter:
     before: dict[ObjectKey, ObjectStatus] = field(default_factory=dict)
     generations: dict[ObjectKey, int] = field(default_factory=dict)
     _degraded_since: dict[ObjectKey, float] = field(default_factory=dict)
+    _plan: Plan | None = None  # of the last look, kept so that its identity stands for it
+    _seen: tuple[int, dict[ObjectKey, str], dict[ObjectKey, Failure]] | None = None
     _unreachable: int = 0
     _seen_account: bool = False
     _quiet: bool = False  # the last look found nothing to do
 
     def take_plan(self, plan: Plan) -> None:
         """The generations that results and statuses of this plan belong to."""
-        self.generations = self.state.generations(spec_hashes(plan))
+        if plan is not self._plan:
+            self.generations = self.state.generations(spec_hashes(plan))
+            self._plan = plan
+
+    def hastened(self, entries: Sequence[ObjectPlan]) -> None:
+        """Work on objects whose manifests were just saved begins before the look that would report the difference."""
+        wanted = {entry.key: spec_hash(entry.desired) for entry in entries if entry.desired is not None}
+        self.generations = {**self.generations, **self.state.generations(wanted)}
+        self._plan = None
+        for entry in entries:
+            history.hastened(self.state, entry.change, self.generations.get(entry.key, 0))
+            if entry.key in self.before:
+                self.before[entry.key] = self.before[entry.key].out_of_sync()
 
     def looked(self, loaded: Loaded, plan: Plan, busy: Mapping[ObjectKey, str], now: float, *, full: bool, unread: int) -> Report:
         """After a look at the account. `busy`: key → what is being done; `unread`: questions that wait for their turn."""
-        found = [*statuses(plan, Context(self.failures.known, busy, self.generations)), *invalid_objects(loaded, plan)]
-        history.compare(self.state, plan, found, self.before)
-        found = self.state.transitions(found)
+        seen = (id(plan), dict(busy), dict(self.failures.known))
+        if seen == self._seen:  # statuses follow from nothing else
+            found = list(self.before.values())
+        else:
+            found = [*statuses(plan, Context(self.failures.known, busy, self.generations)), *invalid_objects(loaded, plan)]
+            history.compare(self.state, plan, found, self.before)
+            found = self.state.transitions(found)
+        self._seen = seen
         self.rest.moved(_seen(found) != _seen(self.before.values()))
         if any(status.ready and not (old and old.ready) for status in found for old in [self.before.get(status.key)]):
             self.failures.wake_waiting()

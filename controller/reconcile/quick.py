@@ -1,0 +1,50 @@
+"""What a person has just saved, looked at and handed out before everything else is looked at.
+
+A full look at a large account takes a second or more, and somebody who edits one field should not wait for it. So a glance comes first:
+only the rows of the objects whose manifests changed, and a plan of only those. What is not simple is left to the full look, which follows
+in any case and judges all again: composites, what takes or gives room on a pool, what is no plain create or update, files with problems.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from controller.account.errors import AccountError
+from controller.api.objects import ObjectKey
+from controller.kinds.base import Kind, View
+from controller.reconcile.change import Action, Change, ObjectPlan
+from controller.reconcile.engine import Engine
+from controller.reconcile.files import Loaded
+from controller.reconcile.plan import plan_again
+
+MOST = 20  # objects; what is more is no edit by hand, and the full look is as good
+
+Glance = Callable[[Loaded, View, list[ObjectKey]], View]
+
+
+def quick_changes(engine: Engine, before: Loaded | None, now: Loaded, glance: Glance) -> list[ObjectPlan]:
+    """What can be done at once about the objects that `now` says something else of than `before`, which the last plan was made from."""
+    last = engine.last(within=2 * now.settings.resync)
+    if last is None or before is None or engine.permit is not None:
+        return []
+    view, plan = last
+    if now.errors or before.errors or now.settings != before.settings:
+        return []
+    keys = [key for key, obj in now.graph.objects.items() if before.graph.get(key) is not obj and simple(engine.kinds[key.kind])]
+    if not 0 < len(keys) <= MOST or any(key in plan.objects and plan.objects[key].children for key in keys):
+        return []
+    try:
+        fresh = glance(now, view, keys)
+    except AccountError:  # the full look says what is wrong
+        return []
+    return [entry for entry in plan_again(fresh, engine.kinds, keys, plan) if entry.change.runnable and _plain(entry.change)]
+
+
+def simple(kind: Kind) -> bool:
+    """Whether objects of a kind stand for themselves alone: no children, and no room taken or given on a pool."""
+    own = type(kind)
+    return own.expand is Kind.expand and own.load is Kind.load and own.room is Kind.room
+
+
+def _plain(change: Change) -> bool:
+    return change.action in (Action.CREATE, Action.UPDATE) and not change.destructive
