@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -149,6 +150,28 @@ def test_an_aborted_session_is_gone(connect: Connect) -> None:
     assert _one(admin, f"SELECT SYSTEM$ABORT_SESSION('{other.session_id}')") == f"session [{other.session_id}] terminated."
     with pytest.raises(Error):
         other.cursor().execute("SELECT 1")
+
+
+def test_an_abort_returns_when_what_the_session_ran_has_ended(connect: Connect) -> None:
+    other, admin = connect(), connect()
+    answers: list[Error] = []
+
+    def work() -> None:
+        try:
+            other.cursor().execute("CALL SYSTEM$WAIT(600)")
+        except Error as error:
+            answers.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    log = "SELECT execution_status FROM TABLE(INFORMATION_SCHEMA.QUERY_HISTORY())"
+    running = f"{log} WHERE session_id = {other.session_id} AND query_text LIKE '%WAIT(600)%'"
+    while not admin.cursor().execute(running).fetchall():
+        pass
+    _one(admin, f"SELECT SYSTEM$ABORT_SESSION({other.session_id})")
+    assert _one(admin, running) == "FAILED_WITH_ERROR"
+    thread.join()
+    assert answers
 
 
 def test_the_log_of_statements_hides_secrets(session: Connection) -> None:

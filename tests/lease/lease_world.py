@@ -1,11 +1,12 @@
 """An account and processes in memory, on virtual time, where every statement may meet every other in any order.
 
-Each process is a real `Lease` with a keeper and workers. They run as threads of which one at a time moves, from one statement to the next; who
-moves next, what is late, lost or stopped is drawn from a seed, so that a schedule that fails can be run again.
+Each process is a real `Lease` with a keeper and workers. They run as threads of which one at a time moves, from one statement to the next;
+who moves next, what is late, lost or stopped is drawn from a seed, so that a schedule that fails can be run again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 from collections.abc import Callable
@@ -133,10 +134,8 @@ class World:
         for entry in [entry for entry in self.late if entry[0] <= self.now]:
             self.late.remove(entry)
             if entry[1] not in self.dead:
-                try:
+                with contextlib.suppress(AccountError, Lost):  # nobody hears of it
                     entry[2]()
-                except (AccountError, Lost):
-                    pass  # nobody hears of it
 
     # -- statements
 

@@ -58,6 +58,26 @@ def test_after_a_storm_one_leads_again(number: int) -> None:
     assert not regressions(world.effects)
 
 
+@pytest.mark.parametrize("slowest", [0.5, PERIOD, 4 * PERIOD])
+def test_where_sessions_cannot_be_ended_only_what_was_under_way_comes_late(slowest: float) -> None:
+    latest, count = 0.0, 0
+    for number in range(20):
+        world = World(number, Chances(lost=0.05, abort=False))
+        for each in range(3):
+            Node(world, each, slowest=slowest, workers=6)
+        for each in range(3, 6):
+            world.go(world.random.uniform(3, 5) * PERIOD)
+            quick = Node(world, each, Mode.APPLY, slowest=0.5)
+            world.go(world.random.uniform(3, 5) * PERIOD)
+            quick.release()
+        world.go(4 * PERIOD)
+        for early, first in regressions(world.effects):
+            assert early.sent <= first.sent, "nothing was sent after the later term had begun to change things"
+            latest, count = max(latest, early.at - first.at), count + 1
+    print(f"statements of up to {slowest:g} s, a lease of {PERIOD:g} s: {count} came late, by {latest:.1f} s at most")
+    assert latest <= max(0.0, slowest - PERIOD) + 1.0, "a statement that takes no longer than a lease is never late"
+
+
 def test_a_schedule_is_the_same_for_the_same_seed() -> None:
     def play() -> list[tuple[int, int, float]]:
         world = World(7, Chances(lost=0.2, late=0.05, stale=0.3))

@@ -1,0 +1,186 @@
+"""Several snowcats on one project, as processes, against an account that holds statements up at will."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from typing import Any
+
+import pytest
+from lease_daemons import PERIOD, Process, Shared, entries, late, wait_for
+
+LEADS, READY = '"event": "leading"', "all objects are ready"
+STAGES = 6  # as many as a daemon works on at once
+ALTER = "^ALTER STAGE (?!.*_LEASE_)"
+
+
+def two_daemons(shared: Shared) -> tuple[Process, Process]:
+    """One that leads and has made everything, and one that stands by."""
+    first = shared.daemon()
+    first.until(READY)
+    second = shared.daemon()
+    second.until(f"(pid {first.pid})")
+    return first, second
+
+
+def renewals_of(shared: Shared, process: Process) -> list[dict[str, Any]]:
+    return [e for e in shared.statements(process) if "SET COMMENT" in e["statement"] and "_LEASE_" in e["statement"]]
+
+
+def test_one_leads_and_the_other_takes_over_at_once_when_it_is_killed(shared: Shared) -> None:
+    first, second = two_daemons(shared)
+    waiting = next(e for e in entries(second.text) if e["event"] == "standby" and "leads" in e["message"])
+    assert f"'snowcat run' on {waiting['message'].split()[3]} (pid {first.pid}), since " in waiting["message"]
+    shared.stages(1)
+    first.until('"event": "Created"', count=3)
+    assert not shared.changes(second), "who stands by changes nothing"
+    assert LEADS not in second.text
+    wait_for(lambda: len(renewals_of(shared, first)) > 6, "the lease is not renewed")
+    looks = [e for e in shared.statements(first) if e["statement"].startswith("SHOW STAGES LIKE")]
+    assert abs(len(looks) - len(renewals_of(shared, first))) <= 2, "a renewal is one ALTER and one SHOW"
+    first.kill()
+    second.until(LEADS)
+    shared.stages(2)
+    second.until(READY)
+    assert shared.made() == 2
+    polls = [e for e in shared.statements(second) if e["statement"].startswith("SHOW STAGES LIKE")]
+    took = next(e for e in shared.statements(second) if "RENAME TO" in e["statement"])
+    renewals = renewals_of(shared, first)
+    since = [e for e in polls if renewals[-1]["n"] < e["n"] < took["n"]]
+    assert len(since) <= 4, "the process is gone, so no period is waited: it looks every third of one"
+
+
+def test_one_that_stands_still_is_taken_over_from_within_three_periods_and_then_stands_by(shared: Shared) -> None:
+    first, second = two_daemons(shared)
+    os.kill(first.pid, signal.SIGSTOP)
+    second.until(LEADS)
+    shared.stages(3)
+    second.until(READY)
+    renewals = renewals_of(shared, first)
+    looks = [e for e in shared.statements(second) if e["statement"].startswith("SHOW STAGES LIKE") and e["n"] > renewals[-1]["n"]]
+    took = next(e for e in shared.statements(second) if "RENAME TO" in e["statement"])
+    assert len([e for e in looks if e["n"] < took["n"]]) <= 9, "three periods of three looks each"
+    sent = len(shared.changes(first))
+    os.kill(first.pid, signal.SIGCONT)
+    first.until(f"(pid {second.pid})")
+    assert len(shared.changes(first)) == sent
+    assert not late(shared.changes(first), shared.changes(second))
+
+
+@pytest.mark.parametrize(
+    ("partition", "reason"),
+    [
+        ({"hold": "before"}, "nothing of it arrives any more"),
+        ({"hold": "after"}, "no answer reaches it any more"),
+        ({"latency": 2.5 * PERIOD}, "everything is later than a period"),
+        ({"drop": "before"}, "its connections break"),
+    ],
+)
+def test_a_partition_leaves_no_late_statement_of_the_earlier_leader(shared: Shared, partition: dict[str, Any], reason: str) -> None:
+    shared.stages(STAGES)
+    first, second = two_daemons(shared)
+    shared.faults.put({"client": shared.client(first), "match": ALTER, "hold": "before"})
+    shared.stages(STAGES, "second")
+    shared.faults.await_held(STAGES)  # under way when the partition begins, and let go after the next has led for a while
+    shared.faults.add({"client": shared.client(first), **partition})
+    second.until(READY)
+    assert shared.made("second") == STAGES
+    shared.faults.clear()
+    first.until(f"(pid {second.pid})")
+    shared.stages(STAGES, "third")
+    second.until('"event": "Updated"', count=2 * STAGES)
+    assert shared.made("third") == STAGES
+    assert not late(shared.changes(first), shared.changes(second)), reason
+    assert not [e for e in shared.changes(first) if "second" in e["statement"]], reason
+
+
+def test_without_the_right_to_end_sessions_one_more_lease_is_waited_and_the_risk_is_told(shared: Shared) -> None:
+    shared.stages(STAGES)
+    first, second = two_daemons(shared)
+    refuse = {"match": r"SYSTEM\$ABORT_SESSION", "error": {"errno": 3001, "sqlstate": "42501", "message": "Insufficient privileges"}}
+    shared.faults.put(refuse, {"client": shared.client(first), "match": ALTER, "hold": "before"})
+    shared.stages(STAGES, "second")
+    shared.faults.await_held(STAGES)
+    shared.faults.add({"client": shared.client(first), "hold": "before"})
+    second.until("cannot be ended: waiting one lease more")
+    second.until(READY)
+    changed = shared.changes(second)
+    took = next(e for e in shared.statements(second) if "RENAME TO" in e["statement"])
+    begun = min(e["startedAt"] for e in changed)
+    assert begun - took["endedAt"] >= PERIOD
+    shared.faults.clear()  # what was under way arrives now
+    first.until(f"(pid {second.pid})")
+    risk = late(shared.changes(first), changed)
+    latest = max(e["endedAt"] for e in risk) - begun
+    print(f"{len(risk)} statements of the earlier term took effect up to {latest:.1f} s after the first of the later")
+    assert len(risk) == STAGES, "as the log had said"
+    assert not [e for e in shared.changes(first) if e["startedAt"] > begun], "nothing new was sent"
+
+
+def test_a_daemon_gives_way_to_an_apply_and_comes_back_after_it(shared: Shared) -> None:
+    daemon = shared.daemon()
+    daemon.until(READY)
+    shared.faults.put({"client": f"^snowcat {shared.name} [^ /]+/(?!{daemon.pid}/)", "match": "^CREATE STAGE", "hold": "before"})
+    os.kill(daemon.pid, signal.SIGSTOP)  # so that the command, not the daemon, sees the file first
+    shared.stages(2)
+    command = shared.start("apply")
+    shared.faults.await_held(2)
+    os.kill(daemon.pid, signal.SIGCONT)
+    standing_by = daemon.until(f"(pid {command.pid})")
+    assert "'snowcat apply' on" in standing_by
+    sent = len(shared.changes(daemon))
+    shared.faults.clear()
+    assert command.end() == 0, command.text
+    assert len(shared.changes(daemon)) == sent
+    daemon.until(LEADS, count=2)
+    shared.stages(3)
+    daemon.until('"event": "Created"', count=3)
+
+
+def test_a_second_apply_waits_and_says_for_whom_and_goes_on_when_that_one_is_killed(shared: Shared) -> None:
+    shared.stages(2)
+    shared.faults.put({"client": f"^snowcat {shared.name} ", "match": "^CREATE STAGE (?!.*_LEASE_)", "hold": "before", "times": 2})
+    first = shared.start("apply")
+    shared.faults.await_held(2)
+    second = shared.start("apply")
+    says = second.until(f"(pid {first.pid}), since ")
+    assert re.search(rf"waiting for the lease: 'snowcat apply' on \S+ \(pid {first.pid}\), since \d{{4}}-", says)
+    assert not shared.changes(second)
+    first.kill()
+    assert second.end() == 0, second.text
+    assert "all 4 objects are ready" in second.text
+    assert not late(shared.changes(first), shared.changes(second))
+
+
+def test_a_stop_releases_the_lease_and_destroy_takes_it_away(shared: Shared) -> None:
+    shared.stages(1)
+    daemon = shared.daemon()
+    daemon.until(READY)
+    plan = shared.start("plan")
+    assert plan.end() == 0 and not [e for e in shared.statements(plan) if "_LEASE_" in e["statement"]], "who only looks takes none"
+    os.kill(daemon.pid, signal.SIGTERM)
+    assert daemon.end() == 0
+    ((name, comment),) = shared.lease()
+    assert name == f"SNOWCAT_{shared.name.upper()}_LEASE_1" and "state=released" in comment and "sessions= " in comment
+    assert shared.start("apply").end() == 0
+    ((name, comment),) = shared.lease()
+    assert name.endswith("_LEASE_2") and "state=released" in comment, "the lease is no leftover of the project"
+    destroy = shared.start("destroy", "--yes")
+    assert destroy.end() == 0, destroy.text
+    assert shared.lease() == []
+
+
+def test_a_lease_can_be_switched_off_and_a_missing_home_is_told(shared: Shared) -> None:
+    shared.settings(seconds=0)
+    daemon = shared.daemon()
+    daemon.until(READY)
+    assert daemon.text.count('"event": "no lease') == 1 and shared.lease() == []
+    daemon.kill()
+    shared.settings("home: nowhere.control\n")
+    refused = shared.start("apply")
+    assert refused.end() == 1
+    assert "schema NOWHERE.CONTROL (`home` in snowcat.yaml)" in refused.text and "snowcat bootstrap" in refused.text
+    waiting = shared.daemon()
+    waiting.until("NOWHERE.CONTROL")
+    assert not shared.changes(waiting)
