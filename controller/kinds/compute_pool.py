@@ -73,11 +73,14 @@ class ComputePoolKind(TableKind):
         yield from strangers(view, obj.key.name.name.text)
 
     def attributes(self, obj: DesiredObject, view: View) -> dict[str, str]:
-        """`resume=yes` from the SUSPEND of a running pool until the change is in."""
+        """`resume=yes` from the SUSPEND of a running pool until the change is in; until then `set=` keeps what is to be unset."""
         row = self.row(obj, view)
-        pending = row is not None and any(self._needs_suspension(obj, row))
+        pending = list(self._needs_suspension(obj, row)) if row is not None else []
         running = row is not None and as_upper(row.get("state")) not in _STOPPED
-        return {**super().attributes(obj, view), "resume": "yes" if pending and (running or self._comes_back(row)) else ""}
+        common = super().attributes(obj, view)
+        known = {*filter(None, common["set"].split(",")), *(change.path for change in pending if change.path == "placementGroup")}
+        resume = "yes" if pending and (running or self._comes_back(row)) else ""
+        return {**common, "set": ",".join(sorted(known)), "resume": resume}
 
     def more_drift(self, obj: DesiredObject, row: Row, view: View) -> Iterable[FieldChange]:
         changing = any(self._needs_suspension(obj, row))
@@ -201,7 +204,7 @@ class ComputePoolKind(TableKind):
         spec = obj.manifest.spec
         after = _credits(spec.instance_family, spec.min_nodes)
         if row is None:
-            return 0.0, 0.0 if spec.initially_suspended else after
+            return 0.0, 0.0 if begins_suspended(obj) else after
         running = as_upper(row.get("state")) not in _STOPPED
         if not running:
             return 0.0, after if any(change.path == "suspended" for change in seen.drift) else 0.0
