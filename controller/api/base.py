@@ -105,6 +105,7 @@ class Manifest(Model):
     scope: ClassVar[Scope]
     holds_data: ClassVar[bool] = False  # dropping it loses what cannot be made again from the manifests
     bare_name: ClassVar[bool] = False  # Snowflake takes only an unquoted name for it
+    seen_beside: ClassVar[tuple[str, ...]] = ()  # what may differ without being a field of the spec, for metadata.ignore
     uses_warehouse: ClassVar[bool] = False  # loads rows, or gives the project's warehouse to its containers
 
     @property

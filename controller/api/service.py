@@ -114,6 +114,7 @@ class Service(Manifest):
     scope: ClassVar[Scope] = Scope.SCHEMA
     bare_name: ClassVar[bool] = True
     uses_warehouse: ClassVar[bool] = True
+    seen_beside: ClassVar[tuple[str, ...]] = ("imageDigest", "suspended")
 
     @property
     def keeps_data(self) -> bool:

@@ -146,6 +146,7 @@ def _name_problems(manifest: Manifest, node: Node, file: Path) -> list[Problem]:
     for index, path in enumerate(meta.ignore):
         top = path.removeprefix("spec.").split(".")[0].split("[")[0]
         known = [info.alias or name for name, info in type(manifest.spec).model_fields.items()]
+        known += manifest.seen_beside
         if top not in known:
             line = node.find(("metadata", "ignore", index))[0]
             hint = did_you_mean(top, known) or f"known: {', '.join(known)}"

@@ -6,6 +6,7 @@ good text of a broken file may load again with that text in its place.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +14,13 @@ from typing import Any
 
 import pydantic
 
+from controller.api.base import LocalPath
 from controller.api.names import QualifiedName
 from controller.api.objects import Graph, Location
 from controller.api.project import PROJECT_FILE, ProjectSettings
 from controller.manifests.decode import Broken, Draft, decode
 from controller.manifests.explain import findings
+from controller.manifests.fields import marked_fields
 from controller.manifests.files import manifest_files, read_text
 from controller.manifests.memory import Memory
 from controller.manifests.nodes import Node, YamlProblem, documents, dotted
@@ -112,6 +115,7 @@ def load_project(
     values = Values(given)
     files = manifest_files(root)
     drafts, broken = _decode_all(files, reader, values, problems, memory)
+    broken = _without_named_files(drafts, broken)
     resolved = resolve(_placed(drafts, settings, broken), broken, settings, memory)
     problems += [problem for part in broken for problem in part.problems]
     problems += resolved.problems
@@ -235,6 +239,17 @@ def _decode_all(
         if isinstance(text, str) and nodes and len(right) == len(found):
             memory.keep(file, text, right)
     return drafts, broken
+
+
+def _without_named_files(drafts: list[Draft], broken: list[Broken]) -> list[Broken]:
+    """What is no manifest but named by one, such as a service's specification beside it, is not wrong."""
+    named = {
+        os.path.normpath(draft.file.parent / value)
+        for draft in drafts
+        for _, value, marker in marked_fields(draft.manifest.spec, LocalPath, ("spec",))
+        if not marker.glob
+    }
+    return [part for part in broken if part.kind or not all(os.path.normpath(p.location.file) in named for p in part.problems)]
 
 
 def _placed(drafts: list[Draft], settings: ProjectSettings, broken: list[Broken]) -> list[Candidate]:

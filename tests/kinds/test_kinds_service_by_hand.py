@@ -14,9 +14,14 @@ from strategies_services import EXISTING, IMAGES
 from tiny_images import push
 
 from controller.account.connections import local_connection
+from controller.account.errors import Rejected
+from controller.api.names import QualifiedName
+from controller.api.objects import ObjectKey
+from controller.kinds.registry import KINDS
 from controller.reconcile.change import Block, Change
 
 SERVICE = "DB.SCH.WEB"
+SMALL = {"spec": {"containers": [{"name": "main", "image": IMAGES[0]}]}}
 
 
 @pytest.fixture(scope="module")
@@ -32,15 +37,11 @@ def made(running: RunningAccount) -> Iterator[Trip]:
 
 
 def service(metadata: dict[str, Any] | None = None, body: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
-    containers = {"containers": [{"name": "main", "image": IMAGES[0]}]}
+    inline = {} if {"template", "specificationFile"} & spec.keys() else {"specification": body or SMALL}
     return {
         "kind": "Service",
         "metadata": {"name": "web", "schema": "db.sch", **(metadata or {})},
-        "spec": {
-            "computePool": "specs",
-            **({} if {"template", "specificationFile"} & spec.keys() else {"specification": body or {"spec": containers}}),
-            **spec,
-        },
+        "spec": {"computePool": "specs", **inline, **spec},
     }
 
 
@@ -102,7 +103,7 @@ def test_a_property_set_by_hand_goes_back_to_its_default(made: Trip, by_hand: st
 
 def test_properties_of_an_earlier_manifest_are_unset(made: Trip) -> None:
     everything = {
-        "minInstances": 2, "maxInstances": 4, "minReadyInstances": 1, "autoSuspendSeconds": 600, "autoResume": False, "logLevel": "ERROR",
+        "minInstances": 2, "maxInstances": 4, "minReadyInstances": 2, "autoSuspendSeconds": 600, "autoResume": False, "logLevel": "ERROR",
         "externalAccess": ["OUT1", "OUT2"], "warehouse": "wh", "comment": "mine", "usage": ["analyst"],
     }  # fmt: skip
     first = applied(made, service(**everything))
@@ -226,10 +227,8 @@ def test_a_template_is_sent_as_such_and_compared_as_filled_in(made: Trip) -> Non
     assert "USING (image => '/db/sch/images/web:1', count => '3', port => '8000')" in sent[0]
     (row,) = made.by_hand(f"DESCRIBE SERVICE {SERVICE}")
     assert 'LEVEL: "info"' in str(row["spec"])
-    filled = TEMPLATE.replace("{{ image }}", IMAGES[0]).replace("{{ count }}", "3").replace("{{ port }}", "8001")
-    made.by_hand(
-        f"ALTER SERVICE {SERVICE} FROM SPECIFICATION $${filled.replace(chr(123) * 2 + ' level | default(' + chr(39) + 'info' + chr(39) + ') ' + chr(125) * 2, 'info')}$$"
-    )
+    by_hand = TEMPLATE.replace("port: {{ port }}", "port: 8001")
+    made.by_hand(f"ALTER SERVICE {SERVICE} FROM SPECIFICATION_TEMPLATE $${by_hand}$$ USING (image => '{IMAGES[0]}', count => 3)")
     assert list(made.drift()) == ["specification.spec.endpoints[0].port"]
     mended(made)
     sent = applied(made, service(template={"text": TEMPLATE, "using": {**using, "level": "debug"}}))
@@ -268,20 +267,29 @@ def test_block_volumes_cannot_be_changed_and_are_not_dropped_unasked(made: Trip)
     assert "CREATE SNAPSHOT" in change.reason
     made.write([service(body=BLOCKS, minInstances=2)])
     assert only(made).block_reason == "Immutable"
-    made.write([])
-    assert not [change for change in made.plan().changes if change.runnable], "data is kept unless the manifest said otherwise"
+    made.write([service(body=BLOCKS)])
+    with pytest.raises(Rejected, match="block volumes"):
+        dropped(made)  # without permission there is no FORCE
 
 
 @pytest.mark.parametrize(
     ("config", "told_of"),
-    [({"snapshotDeleteAfter": "48h"}, "a snapshot of each block volume is kept for 48h"), ({"snapshotOnDelete": False}, "is lost")],
+    [
+        ({"snapshotDeleteAfter": "48h"}, "a snapshot of each block volume is kept for 48h"),
+        ({"snapshotOnDelete": False}, "the data of its block volumes is lost: snapshotOnDelete is false"),
+    ],
 )
 def test_block_volumes_go_by_force_where_the_manifest_says_delete(made: Trip, config: dict[str, Any], told_of: str) -> None:
     volume = {**BLOCKS["spec"]["volumes"][0], "blockConfig": config}  # type: ignore[dict-item]
     applied(made, service({"deletionPolicy": "delete"}, body={"spec": {**BLOCKS["spec"], "volumes": [volume]}}))
-    made.write([])
-    (change,) = [change for change in made.plan().changes if change.key.kind == "Service"]
-    (text,) = [str(step) for step in change.steps]
-    assert text.startswith(f"DROP SERVICE {SERVICE} FORCE -- ") and told_of in text
-    made.apply()
+    assert dropped(made) == [f"DROP SERVICE {SERVICE} FORCE -- {told_of}"]
     assert made.by_hand("SHOW SERVICES LIKE 'WEB' IN SCHEMA DB.SCH") == []
+
+
+def dropped(made: Trip) -> list[str]:
+    """Drop the service as a destroy or a prune would."""
+    engine, loaded = made._engine()
+    steps = KINDS["Service"].delete(ObjectKey("Service", QualifiedName.parse(SERVICE)), engine.look(loaded))
+    for step in steps:
+        made._step(step)
+    return [str(step) for step in steps]

@@ -257,7 +257,7 @@ def _compare(path: str, wanted: Any, seen: Any, order: Mapping[str, list[str]]) 
             elif key not in seen:
                 if not _only_filled_in(inner, wanted[key]):
                     yield FieldChange(inner, None, wanted[key])
-            elif key in _NAMED and isinstance(wanted[key], list) and isinstance(seen[key], list):
+            elif key in _NAMED and _are_maps(wanted[key]) and _are_maps(seen[key]):
                 yield from _compare_named(inner, wanted[key], seen[key], _NAMED[key], order.get(key, []), order)
             else:
                 yield from _compare(inner, wanted[key], seen[key], order)
@@ -282,6 +282,10 @@ def _compare_named(
             yield FieldChange(inner, None, mine[name])
         else:
             yield from _compare(inner, mine[name], theirs[name], order)
+
+
+def _are_maps(items: Any) -> bool:
+    return isinstance(items, list) and all(isinstance(item, dict) for item in items)
 
 
 def _only_filled_in(path: str, value: Any) -> bool:
