@@ -22,12 +22,16 @@ class Do(StrEnum):
 
 @dataclass(frozen=True)
 class Decision:
-    """`term` is the one to create, or the one to take over from. `seconds`: after which the answer may change by time alone."""
+    """`term` is the one to create, or the one to take over from. `seconds`: after which the answer may change by time alone.
+
+    `live`: who is taken over from is at work, and will be back.
+    """
 
     do: Do
     term: int = 0
     message: str = ""
     seconds: float = 0.0
+    live: bool = False
 
 
 @dataclass
@@ -53,13 +57,14 @@ class Watch:
             self._seen, self._since = (newest.term, newest.comment), now
         left = self._since + self.seconds - now
         if left <= 0 or self._free(newest, newest.mark):
-            return Decision(Do.TAKE, newest.term, newest.mark.words)
+            return Decision(Do.TAKE, newest.term)
+        if self.mode is Mode.APPLY and newest.mark.mode is Mode.RUN and not newest.taken:
+            return Decision(Do.TAKE, newest.term, live=True)  # a daemon gives way to a command
         who = "somebody who is taking over now" if newest.taken else newest.mark.words
         return Decision(Do.WAIT, newest.term, who, left)
 
     def _free(self, lease: Found, mark: LeaseMark) -> bool:
-        """Whether it can be had without waiting. Not while its comment speaks of an earlier holder: the present one is not known yet."""
+        """Whether nobody holds it. Not while its comment speaks of an earlier holder: the present one is not known yet."""
         if lease.taken:
             return False
-        gives_way = self.mode is Mode.APPLY and mark.mode is Mode.RUN
-        return mark.state is LeaseState.RELEASED or mark.holder == self.holder or gives_way or self.gone(mark.holder)
+        return mark.state is LeaseState.RELEASED or mark.holder == self.holder or self.gone(mark.holder)

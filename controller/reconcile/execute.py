@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from controller.account.errors import NotFound
+from controller.account.errors import NotFound, Transient
 from controller.account.redact import redact
 from controller.account.session import Result, Session, SessionPool, Statement
 from controller.account.tracing import Span, span
@@ -48,6 +48,8 @@ class LoggedSession(Session):
         try:
             result = super().execute(statement, parameters)
         except Exception as error:
+            if isinstance(error, Transient):
+                self.leadership.unsure(self)
             took = round(time.monotonic() - started, 3)
             log.warning("statement failed", **self.about, sql=redact(shown), duration=took, error=redact(str(error)))
             raise
@@ -75,9 +77,13 @@ class WorkContext:
     session: Session
     workdir: Path
     say: Callable[[str], None]
+    keep: Callable[[str, Any], None]
 
     def progress(self, message: str) -> None:
         self.say(redact(message))
+
+    def remember(self, key: str, value: Any) -> None:
+        self.keep(key, value)
 
 
 @dataclass
@@ -87,6 +93,7 @@ class Executor:
     pool: SessionPool
     stopping: threading.Event = field(default_factory=threading.Event)
     leadership: Leadership = field(default_factory=Alone)
+    remember: Callable[[str, Any], None] = lambda key, value: None
     cycle: Span | None = None  # the last one, which spans of changes belong to
     _sessions: dict[ObjectKey, Session] = field(default_factory=dict)  # of the changes under way
 
@@ -114,7 +121,7 @@ class Executor:
                 session = LoggedSession(lent.driver, lent.counters, lent.line, lent.limits, about=about, leadership=self.leadership)
                 self._sessions[change.key] = session
                 try:
-                    self._steps(change, WorkContext(session, Path(folder), say))
+                    self._steps(change, WorkContext(session, Path(folder), say, self.remember))
                 finally:
                     del self._sessions[change.key]
                     lent.alive, statement_id = session.alive, session.last_id

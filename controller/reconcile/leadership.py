@@ -24,7 +24,8 @@ class NotLeading(Interrupted):
 class Standing:
     """Whether this process leads, and in words who does otherwise.
 
-    `waits`: for somebody who works on the project. `hopeless`: waiting will not help, a person must act; `error` is the account's own, if any.
+    `waits`: for somebody who works on the project. `hopeless`: waiting will not help, a person must act; `error` is the account's
+    own, if any.
     """
 
     leads: bool
@@ -48,6 +49,9 @@ class Leadership(Protocol):
             NotLeading: the statement must not be sent.
         """
 
+    def unsure(self, session: Session) -> None:
+        """To be told when a statement of the session was given up, so that it may take effect at any time, or never."""
+
     def release(self, *, drop: bool = False, quiet: bool = True) -> None:
         """Let others lead; see `controller.reconcile.lease.Lease.release`."""
 
@@ -63,6 +67,9 @@ class Alone:
 
     def admit(self, session: Session) -> None:
         """Nothing to check."""
+
+    def unsure(self, session: Session) -> None:
+        """Nobody need know."""
 
     def release(self, *, drop: bool = False, quiet: bool = True) -> None:
         """Nobody waits."""

@@ -6,6 +6,7 @@ effect after the first one of a later term, stand in docs/decisions/lease.md; th
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from controller.account.errors import AccountError, Denied, LoginFailed, NotFoun
 from controller.account.redact import redact
 from controller.account.session import Session
 from controller.reconcile.clock import Clock
-from controller.reconcile.election import Do, Watch
+from controller.reconcile.election import Decision, Do, Watch
 from controller.reconcile.leadership import NotLeading, Standing
 from controller.reconcile.lease_mark import LeaseMark, LeaseState, Mode
 from controller.reconcile.lease_stage import LeaseStage, Lost
@@ -41,9 +42,11 @@ class _Term:
     read: bool = False  # what the earlier holder left is known, and stands in our own comment
     entered: bool = False
     unfenced: bool = False  # a session of an earlier term could not be ended
+    live: bool = False  # the earlier holder is at work, and will be back
     lower: tuple[int, ...] = ()  # leases of earlier terms that lie about
     valid_until: float = 0.0
     used: dict[str, float] = field(default_factory=dict)  # session of this term → when a statement was last admitted in it
+    unsure: set[str] = field(default_factory=set)  # of those: a statement was given up
 
 
 @dataclass
@@ -113,6 +116,11 @@ class Lease:
         if self._term is not term or not self.may_mutate():
             raise NotLeading(f"this process does not lead the project any more: {self._standing.message}")
 
+    def unsure(self, session: Session) -> None:
+        term = self._term
+        if term is not None:
+            term.unsure.add(session.id)
+
     # ---- its life ------------------------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -138,7 +146,7 @@ class Lease:
         """Give the lease up, so that the next one need not wait.
 
         `quiet`: no statement of this process is under way, so its sessions need not be ended. `drop`: nothing of the project is left, so
-        the lease goes too.
+        the lease goes too, unless the daemon that gave way waits for it.
         """
         self._stop.set()
         self._nudge.set()
@@ -160,12 +168,21 @@ class Lease:
             self._writing.release()
 
     def _give_up(self, term: _Term, *, drop: bool, quiet: bool) -> None:
-        if drop and term.entered:
+        if drop and term.entered and not term.live:
             self.stage.drop(term.mark.term)
         else:
-            sessions = frozenset[str]() if quiet and term.entered else term.mark.sessions
+            sessions = self._unfinished(term) if quiet and term.entered else term.mark.sessions
             self.stage.write(replace(term.mark, sessions=sessions, renewals=term.mark.renewals + 1, state=LeaseState.RELEASED))
         log.info("lease released", term=term.mark.term)
+
+    def _unfinished(self, term: _Term) -> frozenset[str]:
+        """The sessions in which something may still be under way, though nobody waits for it: all but those that can be ended now."""
+        left = set(term.unsure)
+        for session in sorted(left & term.used.keys()):
+            with contextlib.suppress(AccountError):
+                self.stage.abort(session)
+                left.discard(session)
+        return frozenset(left)
 
     def _keep(self) -> None:
         while not self._stop.is_set():
@@ -206,20 +223,21 @@ class Lease:
             elif decision.do is Do.WAIT:
                 self._stand(Standing(False, f"{decision.message}, leads", waits=True))
                 return min(decision.seconds, self.seconds / 3)
-            elif self._begin(decision.do, decision.term):
+            elif self._begin(decision):
                 return 0.0
             return self.seconds / _AGAIN
         except (NotFound, Denied) as error:
             self._stand(Standing(False, self._no_home(error), hopeless=True))
             return self.seconds / 3
 
-    def _begin(self, do: Do, term: int) -> bool:
+    def _begin(self, decision: Decision) -> bool:
         """Step 1: the compare-and-swap. False when somebody else was faster."""
-        began = term if do is Do.CREATE else term + 1
+        first = decision.do is Do.CREATE
+        began = decision.term if first else decision.term + 1
         mark = LeaseMark(self.stage.project, began, self.holder, self.mode, int(time.time()), frozenset({self.stage.session_id}))
-        if not (self.stage.create(mark) if do is Do.CREATE else self.stage.take(term)):
+        if not (self.stage.create(mark) if first else self.stage.take(decision.term)):
             return False
-        self._term = _Term(mark, self.clock.now())
+        self._term = _Term(mark, self.clock.now(), live=decision.live)
         self._stand(Standing(False, f"begins term {began}"))
         return True
 
@@ -258,6 +276,7 @@ class Lease:
         now = term.mark.term
         found = {lease.term: lease for lease in self.stage.look()}
         if max(found, default=now) > now:
+            self.stage.drop(now)  # it is still there only if a CREATE came so late that others have led meanwhile
             raise Lost
         if now not in found:
             return False

@@ -11,12 +11,17 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import structlog
+
 from controller.account import statements as sql
-from controller.account.errors import AlreadyExists, NotFound
+from controller.account.errors import AccountError, AlreadyExists, NotFound, Transient
 from controller.account.session import Session
 from controller.account.snapshot import Row
 from controller.api.names import QualifiedName
 from controller.reconcile.lease_mark import Found, LeaseMark, lease_name, like, parse, term_of
+
+log = structlog.get_logger("snowcat.lease")
+_LOG_OUT = 2.0  # seconds
 
 
 class Lost(Exception):
@@ -31,6 +36,9 @@ class LeaseStage:
     project: str
     opener: Callable[[], Session]
     _session: Session | None = field(default=None, init=False)
+    _unsure: set[str] = field(
+        default_factory=set, init=False
+    )  # sessions with a statement of which nobody knows whether it is still to come
 
     @property
     def session_id(self) -> str:
@@ -90,17 +98,38 @@ class LeaseStage:
 
     def close(self) -> None:
         if self._session is not None:
-            self._session.close()
+            self._session.close(_LOG_OUT)
             self._session = None
 
     def name(self, term: int) -> QualifiedName:
         return lease_name(self.home, self.project, term)
 
     def _run(self, statement: str) -> tuple[Row, ...]:
-        return tuple(self._opened().execute(statement).rows)
+        session = self._opened()
+        try:
+            return tuple(session.execute(statement).rows)
+        except Transient:
+            self._leave(session)
+            raise
+
+    def _leave(self, session: Session) -> None:
+        """Nobody knows what became of its last statement."""
+        self._unsure.add(session.id)
+        session.break_off()
+        self.close()
 
     def _opened(self) -> Session:
+        """The session to send in. A statement that was given up must not come after those that follow it: its session is ended first."""
         if self._session is None or not self._session.alive:
             self.close()
             self._session = self.opener()
+        for earlier in sorted(self._unsure):
+            try:
+                self._session.execute(sql.call_system("ABORT_SESSION", int(earlier)))
+            except Transient:
+                self._leave(self._session)
+                raise
+            except AccountError:
+                log.debug("a session of the lease cannot be ended", session=earlier)  # it is gone, or this role may end none
+            self._unsure.discard(earlier)
         return self._session

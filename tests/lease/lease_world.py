@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
-from controller.account.errors import AccountError, Denied, Transient
+from controller.account.errors import AccountError, AlreadyExists, Denied, NotFound, Transient
+from controller.api.names import QualifiedName
 from controller.reconcile.leadership import NotLeading
 from controller.reconcile.lease import Lease
-from controller.reconcile.lease_mark import Found, LeaseMark, Mode, parse
-from controller.reconcile.lease_stage import Lost
+from controller.reconcile.lease_mark import Mode
+from controller.reconcile.lease_stage import LeaseStage, Lost
 from controller.reconcile.process import Holder
 
 PERIOD = 9.0
@@ -171,77 +173,52 @@ class World:
         return self.leases
 
 
-class Stage:
-    """The lease statements of one process; stands in for LeaseStage."""
+class FakeSession:
+    """A session with the account; knows the statements of a lease."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.project = "lab"
-        self.home = SimpleNamespace(sql="SNOWCAT.CONTROL")
-        self.aborted: list[str] = []
-        self._session = world.session()
+    def __init__(self, world: Any) -> None:
+        self._world = world
+        self.id: str = world.session()
+        self.alive = True
 
-    def name(self, term: int) -> str:
-        return f"LEASE_{term}"
+    def execute(self, statement: str) -> SimpleNamespace:
+        rows = self._world.send(self.id, lambda: self._effect(statement))
+        return SimpleNamespace(rows=rows or ())
 
-    @property
-    def session_id(self) -> str:
-        return self._session
+    def break_off(self) -> None:
+        self.alive = False
 
-    def _send(self, effect: Callable[[], Any]) -> Any:
-        try:
-            return self.world.send(self._session, effect)
-        except Transient as error:
-            if error.errno == 390114:
-                self._session = self.world.session()
-            raise
+    def close(self, seconds: float = 0.0) -> None:
+        self.alive = False
 
-    def look(self) -> list[Found]:
-        found = self._send(self.world.listing)
-        return [Found(term, parse(comment), comment) for term, comment in found.items()]
-
-    def create(self, mark: LeaseMark) -> bool:
-        def effect() -> bool:
-            if mark.term in self.world.leases:
-                return False
-            self.world.change({**self.world.leases, mark.term: str(mark)})
-            return True
-
-        return bool(self._send(effect))
-
-    def take(self, term: int) -> bool:
-        def effect() -> bool:
-            leases = dict(self.world.leases)
-            if term not in leases or term + 1 in leases:
-                return False
-            leases[term + 1] = leases.pop(term)
-            self.world.change(leases)
-            return True
-
-        return bool(self._send(effect))
-
-    def write(self, mark: LeaseMark) -> None:
-        def effect() -> None:
-            if mark.term not in self.world.leases:
-                raise Lost
-            self.world.change({**self.world.leases, mark.term: str(mark)})
-
-        self._send(effect)
-
-    def drop(self, term: int) -> None:
-        self._send(lambda: self.world.change({t: c for t, c in self.world.leases.items() if t != term}))
-
-    def abort(self, session_id: str) -> None:
-        def effect() -> None:
-            if not self.world.chances.abort:
+    def _effect(self, statement: str) -> list[dict[str, str]]:
+        world, leases = self._world, dict(self._world.leases)
+        if statement.startswith("SHOW STAGES"):
+            return [{"name": f"SNOWCAT_LAB_LEASE_{term}", "comment": comment} for term, comment in world.listing().items()]
+        if match := re.search(r"ABORT_SESSION\((\d+)\)", statement):
+            if not world.chances.abort:
                 raise Denied("not authorized")
-            self.world.dead.add(session_id)
-            self.aborted.append(session_id)
+            world.dead.add(match[1])
+            return []
+        term, *more = map(int, re.findall(r"_LEASE_(\d+)", statement))
+        if statement.startswith("CREATE") == (term in leases):
+            raise AlreadyExists("taken", errno=2002) if term in leases else NotFound("missing", errno=2003)
+        if more:
+            if more[0] in leases:
+                raise AlreadyExists("taken", errno=2002)
+            leases[more[0]] = leases.pop(term)
+        elif statement.startswith("DROP"):
+            del leases[term]
+        else:
+            comment = re.search(r"COMMENT = '(.*)'", statement)
+            assert comment is not None, statement
+            leases[term] = comment[1]
+        world.change(leases)
+        return []
 
-        self._send(effect)
 
-    def close(self) -> None:
-        return None
+def stage(world: Any) -> LeaseStage:
+    return LeaseStage(QualifiedName.parse("snowcat.control"), "lab", lambda: FakeSession(world))  # type: ignore[arg-type, return-value]
 
 
 class TurnLock:
@@ -277,10 +254,10 @@ class Node:
     def __init__(self, world: World, number: int, mode: Mode = Mode.RUN, *, workers: int = 2, slowest: float = 2.0) -> None:
         self.world, self.number, self.killed, self.stopped = world, number, False, False
         self.slowest = slowest
-        self.stage = Stage(world)
+        self.stage = stage(world)
         holder = Holder(f"host{number}", 100 + number, f"{number:04x}", "machine", "1")
         self.lease = Lease(
-            stage=self.stage,  # type: ignore[arg-type]
+            stage=self.stage,
             holder=holder,
             mode=mode,
             seconds=PERIOD,
@@ -309,6 +286,7 @@ class Node:
             except NotLeading:
                 continue
             except Transient:
+                self.lease.unsure(session)  # type: ignore[arg-type]
                 session = SimpleNamespace(id=self.world.session())
 
     def _effect(self, term: int, sent: float) -> None:
@@ -324,7 +302,13 @@ class Node:
     def release(self) -> None:
         """A clean stop, as of SIGTERM."""
         self.stopped = True
-        self.world.spawn(self, f"release {self.number}", lambda: self.lease.release(quiet=False))
+        self.world.spawn(self, f"release {self.number}", self._release)
+
+    def _release(self) -> None:
+        """As `snowcat run` ends: first the workers, then the lease."""
+        while any(a.node is self and a.name.startswith("worker") and not a.ended for a in self.world.actors):
+            self.world.pause(0.1)
+        self.lease.release()
 
 
 def without_faults(world: World) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import structlog
-from lease_world import PERIOD, Stage
+from lease_world import PERIOD, stage
 
 from controller.account.errors import AccountError, Denied, LoginFailed, NotFound, Transient
 from controller.reconcile.leadership import NotLeading
@@ -58,10 +58,9 @@ def account() -> Account:
 
 
 def process(account: Account, mode: Mode = Mode.RUN, number: int = 1) -> Lease:
-    stage = Stage(account)  # type: ignore[arg-type]
     clock = SimpleNamespace(now=lambda: account.now)
     holder = Holder(f"h{number}", number, f"{number:04}")
-    return Lease(stage, holder, mode, PERIOD, clock=clock, is_gone=lambda _: False)  # type: ignore[arg-type]
+    return Lease(stage(account), holder, mode, PERIOD, clock=clock, is_gone=lambda _: False)  # type: ignore[arg-type]
 
 
 def steps(account: Account, lease: Lease, seconds: float) -> None:
@@ -170,6 +169,36 @@ def test_a_release_leaves_sessions_to_be_ended_only_where_something_is_under_way
     assert ("7" in account.mark.sessions) is sessions
     with pytest.raises(NotLeading):
         lease.admit(session(7))
+
+
+def test_a_release_ends_sessions_in_which_a_statement_was_given_up(account: Account) -> None:
+    lease = process(account)
+    steps(account, lease, 0.1)
+    lease.admit(session(7))
+    lease.admit(session(8))
+    lease.unsure(session(7))
+    lease.release()
+    assert "7" in account.dead and "8" not in account.dead
+    assert account.mark.state is LeaseState.RELEASED and not account.mark.sessions
+
+
+def test_a_statement_of_the_lease_that_was_given_up_cannot_come_after_the_next(account: Account) -> None:
+    lease = process(account)
+    steps(account, lease, 0.1)
+    (first,) = account.mark.sessions
+    account.refuse = Transient("no answer")
+    lease.step()
+    account.refuse = None
+    lease.step()
+    assert first in account.dead
+
+
+def test_the_lease_stays_while_the_daemon_that_gave_way_waits_for_it(account: Account) -> None:
+    daemon, command = process(account, Mode.RUN, 1), process(account, Mode.APPLY, 2)
+    steps(account, daemon, 0.1)
+    steps(account, command, 0.1)
+    command.release(drop=True)
+    assert account.mark.state is LeaseState.RELEASED and account.mark.term == 2
 
 
 def test_the_lease_goes_with_the_last_of_the_project(account: Account) -> None:
