@@ -11,6 +11,7 @@ from controller.api.compute_pool import ComputePool
 from controller.api.database import Database
 from controller.api.dataset import Dataset
 from controller.api.fine_tune_job import FineTuneJob
+from controller.api.gateway import Gateway
 from controller.api.image import Image, ImageRepository
 from controller.api.model_deployment import ModelDeployment
 from controller.api.network import ExternalAccessIntegration, NetworkRule
@@ -43,6 +44,7 @@ _ALL: tuple[type[Manifest], ...] = (
     ModelDeployment,
     Service,
     Workspace,
+    Gateway,
 )
 
 KINDS: Mapping[str, type[Manifest]] = {kind.__name__: kind for kind in _ALL}

@@ -9,6 +9,7 @@ from controller.kinds.database import DatabaseKind, SchemaKind
 from controller.kinds.dataset import DatasetKind
 from controller.kinds.fine_tune_job import FineTuneJobKind
 from controller.kinds.function import FunctionKind
+from controller.kinds.gateway import GatewayKind
 from controller.kinds.image import ImageKind
 from controller.kinds.image_repository import ImageRepositoryKind
 from controller.kinds.model_deployment import ModelDeploymentKind
@@ -41,6 +42,7 @@ _ALL: tuple[Kind, ...] = (
     WorkspaceKind(),
     ServiceKind(),
     FunctionKind(),
+    GatewayKind(),
 )
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}

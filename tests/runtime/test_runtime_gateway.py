@@ -118,7 +118,7 @@ def test_usage_of_the_gateway_is_enough(account: AccountProcess, sql: Sql, two: 
     sql("GRANT ROLE guest TO USER guest")
     sql(f"CREATE GATEWAY opened FROM SPECIFICATION $${split(blue=100)}$$")
     host = sql.one("DESCRIBE GATEWAY opened")["ingress_url"]
-    guest: Any = Sql(account.connect(user="guest", password="Guest-1234", role="guest"))  # noqa: S106 (a test user)
+    guest: Any = Sql(account.connect(user="guest", password="Guest-1234", role="guest"))
     assert ask(account, guest, host).status_code == 404
     sql("GRANT USAGE ON GATEWAY opened TO ROLE guest")
     until(lambda: ask(account, guest, host).status_code == 200)
