@@ -35,11 +35,12 @@ def service(name: str, cpu: float = 2, more: str = "preemptible: true", **metada
     return f"kind: Service\nmetadata: {{name: {name}, schema: db.sch{extra}}}\nspec: {{{spec}}}"
 
 
-def job(name: str, priority: int = 10, cpu: float = 2) -> str:
+def job(name: str, priority: int = 10, cpu: float = 2, **metadata: Any) -> str:
     """The smallest job: it fetches a model."""
+    extra = "".join(f", {field}: {value}" for field, value in metadata.items())
     source = "source: {huggingFace: {id: org/small}}, stage: models, image: /db/sch/repo/app:1, computePool: pool"
     resources = f"resources: {{requests: {{cpu: {cpu}, memory: 1Gi}}}}, priority: {priority}"
-    return f"kind: BaseModel\nmetadata: {{name: {name}, schema: db.sch}}\nspec: {{{source}, {resources}}}"
+    return f"kind: BaseModel\nmetadata: {{name: {name}, schema: db.sch{extra}}}\nspec: {{{source}, {resources}}}"
 
 
 @dataclass
@@ -159,6 +160,36 @@ def test_it_comes_back_and_the_mark_is_taken_out_last(reason: str, columns: dict
     found = sql(change)
     assert len(found) == len(statements) and all(part in line for part, line in zip(statements, found, strict=True)), reason
     assert "held=" not in found[-1] and change.cause == "Resumed"
+
+
+def test_a_job_that_depends_on_what_was_suspended_for_it_starts_all_the_same(tmp_path: Path) -> None:
+    """As the lab's fine-tune does, after a first attempt that failed: nobody waits for the other."""
+    place = Place.of(tmp_path, service("base"), job("small", dependsOn="[Service/base]"))
+    place.runs("base", held="BaseModel/small", status="SUSPENDED", auto_resume="false")
+    assert place.change("BaseModel", "small").runnable
+
+
+def test_where_there_is_room_for_one_service_the_other_stays_suspended_for_good(tmp_path: Path) -> None:
+    place = Place.of(tmp_path, service("base"), service("tuned", more="preemptible: true, priority: 5"))
+    place.runs("tuned")
+    row = place.runs("base", held="BaseModel/gone", status="SUSPENDED", auto_resume="false")
+    (statement,) = sql(place.change("Service", "base"))
+    assert "SET COMMENT" in statement and " held=Service/tuned " in statement, "the mark says who has the room now"
+    row["comment"] = row["comment"].replace("BaseModel/gone", "Service/tuned")
+    status = status_of(place.entry("Service", "base"), Context({}, {}, {}))
+    assert (status.health, status.ready, status.action) == (Health.SUSPENDED, True, ""), "apply is done with it"
+    assert status.message == "suspended: its room on POOL is taken by Service/tuned (priority 5), which goes first"
+
+
+def test_a_service_suspended_by_hand_is_resumed_when_there_is_room(tmp_path: Path) -> None:
+    place = Place.of(tmp_path, service("base"), job("small", 0))
+    place.runs("base", status="SUSPENDED")
+    running = place.runs_job("small")
+    change = place.change("Service", "base")
+    assert change.block is Block.WAITING and change.reason == "1st of 1 in the queue for POOL; the pool is held by BaseModel/small"
+    running["status"] = "FAILED"
+    place.world.account.rows["SERVICES"].remove(running)
+    assert place.change("BaseModel", "small").runnable, "the job goes first, as it ends"
 
 
 def test_a_change_of_its_manifest_goes_in_before_it_comes_back(tmp_path: Path) -> None:
