@@ -21,7 +21,7 @@ from account import CONNECTION, ROOT, Account, Sent
 from projects import SECRET_VARIABLE, BenchProject
 
 SNOWCAT = [sys.executable, "-m", "controller.cli.main"]
-SAVES = 20
+SAVES = 12
 _PATIENCE = 1800.0  # seconds for anything that is waited for
 _LEVELS = 4  # Database → Schema → NetworkRule → ExternalAccessIntegration
 
