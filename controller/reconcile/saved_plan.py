@@ -98,7 +98,7 @@ class SavedPlan:
         return lines
 
 
-@dataclass
+@dataclass(eq=False)
 class Promise:
     """The `Permit` of a run that carries out a saved plan."""
 
