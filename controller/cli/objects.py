@@ -120,7 +120,7 @@ def describe_lines(status: ObjectStatus, change: Change | None, history: list[Ev
     if status.observed:
         yield "Observed:"
         for key, value in status.observed.items():
-            yield f"  {key}: {value}"
+            yield f"  {key}: {', '.join(str(part) for part in value) if isinstance(value, list) else value}"
     if change:
         yield "Would be done:"
         for line in change_lines(change):

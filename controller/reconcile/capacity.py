@@ -100,8 +100,7 @@ class Packing:
         instances = [item.size for item in items for _ in range(item.instances)]
         for order in (_by_gpu, _by_memory, _by_cpu):  # packing is hard: the first order that works will do
             self.free = list(nodes)
-            placed = [self._place(size) for size in sorted(instances, key=order, reverse=True)]
-            self.overfull = not all(placed)
+            self.overfull = not self._place_all(sorted(instances, key=order, reverse=True))
             if not self.overfull:
                 break
 
@@ -109,20 +108,32 @@ class Packing:
         if self.overfull:
             return False
         before = list(self.free)
-        done = all(self._place(item.size) for _ in range(item.instances))
+        done = self._place_all([item.size] * item.instances)
         self.free = before
         return done
 
     def add(self, item: Item) -> None:
-        placed = [self._place(item.size) for _ in range(item.instances)]
-        self.overfull = self.overfull or not all(placed)
+        done = self._place_all([item.size] * item.instances)
+        self.overfull = self.overfull or not done
 
-    def _place(self, size: Size) -> bool:
-        for number, free in enumerate(self.free):
-            if free.holds(size):
-                self.free[number] = free - size
-                return True
-        return False
+    def copy(self) -> Packing:
+        same = Packing(())
+        same.free, same.overfull = list(self.free), self.overfull
+        return same
+
+    def _place_all(self, sizes: Sequence[Size]) -> bool:
+        """Each on the first node that holds it. The next of the same size need not look at the nodes before."""
+        everyone, last, number = True, None, 0
+        for size in sizes:
+            number = number if size == last else 0
+            last = size
+            while number < len(self.free) and not self.free[number].holds(size):
+                number += 1
+            if number < len(self.free):
+                self.free[number] -= size
+            else:
+                everyone = False
+        return everyone
 
 
 def _by_gpu(size: Size) -> tuple[int, int, int]:
@@ -150,18 +161,18 @@ class _Decider:
         self.hold: dict[str, str] = {}
         self.off: dict[str, Verdict] = {}
         self.now = Packing(nodes, [*self.on, *self.leaving])  # as it is
-        self.soon = Packing(nodes, self.on)  # when those that leave are gone
+        self.soon = Packing(nodes, self.on) if self.leaving else self.now.copy()  # when those that leave are gone
+        self.lasting: dict[int, tuple[list[Item], Packing]] = {}  # by the priority that they do not yield to
 
     def decide(self) -> Decision:
         first: Item | None = None  # the first in line that has to wait
         for item in self._line():
-            hopeless = self._hopeless(item)
-            if hopeless is not None:
+            if first is None and self.now.fits(item):
+                self._take(item)
+            elif (hopeless := self._hopeless(item)) is not None:
                 self.off[item.name] = hopeless
             elif first is not None:
                 self.off[item.name] = Verdict(Why.BEHIND, (first.name,))
-            elif self.now.fits(item):
-                self._take(item)
             elif not item.ours:
                 continue  # it waits in the account; no room is made for it, and nothing of ours waits for it
             else:
@@ -193,6 +204,7 @@ class _Decider:
         self.now.add(item)
         self.soon.add(item)
         self.on.append(item)
+        self.lasting.clear()
         if item.state is not State.SUBMITTED:
             self.start.append(item.name)
 
@@ -202,9 +214,12 @@ class _Decider:
             return Verdict(Why.TOO_BIG)
         if not Packing(self.nodes).fits(item):
             return Verdict(Why.TOO_MANY)
-        lasting = [other for other in self.on if other.ours and not other.job and not _yields(other, item)]
-        if lasting and not Packing(self.nodes, lasting).fits(item):
-            return Verdict(Why.NO_ROOM, tuple(other.name for other in sorted(lasting, key=_rank)))
+        if item.priority not in self.lasting:
+            stay = [other for other in self.on if other.ours and not other.job and not _yields(other, item)]
+            self.lasting[item.priority] = (stay, Packing(self.nodes, stay))
+        stay, packed = self.lasting[item.priority]
+        if stay and not packed.fits(item):
+            return Verdict(Why.NO_ROOM, tuple(other.name for other in sorted(stay, key=_rank)))
         return None
 
     def _wait(self, item: Item) -> Verdict:
