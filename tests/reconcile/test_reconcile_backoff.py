@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from controller.account.errors import AlreadyExists, Denied, LoginFailed, NotFound, NoWarehouse, Rejected, Transient
+from controller.account.errors import AlreadyExists, Denied, LoginFailed, NotFound, NoWarehouse, Rejected, TimedOut, Transient
 from controller.kinds.base import KindError, Stalled, Waiting
 from controller.reconcile.backoff import Backoff, Failure, FailureClass, classify
 
 CLASSES = [
     ("the connection was lost", Transient("gone"), FailureClass.TRANSIENT, "Transient"),
+    ("a statement hung", TimedOut("60 seconds"), FailureClass.TRANSIENT, "Timeout"),
     ("somebody was quicker; the next look sees it", AlreadyExists("there"), FailureClass.TRANSIENT, "AlreadyExists"),
     ("a privilege is missing", Denied("no"), FailureClass.STALLED, "Denied"),
     ("the text is wrong", Rejected("syntax"), FailureClass.STALLED, "Rejected"),
