@@ -100,6 +100,9 @@ class EffectContext(Protocol):
     def progress(self, message: str) -> None:
         """Say on the object's status what is being done."""
 
+    def remember(self, key: str, value: Any) -> None:
+        """Keep a JSON value in the project's state file, for `Gatherer.recall` (a cache: losing it costs doing the step again)."""
+
 
 # ---- errors a kind may raise ---------------------------------------------------------------------------------------------------------
 

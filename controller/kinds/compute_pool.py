@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar
 
 from controller.account import statements as sql
@@ -88,10 +87,12 @@ class ComputePoolKind(TableKind):
             yield FieldChange("suspended", True, False)
 
     def compared(self, obj: DesiredObject, row: Row) -> Row:
-        """A suspended pool may not show where its nodes will be: then the mark knows that the placement was set."""
+        """A suspended pool may not show where its nodes will be: then the mark knows whether the placement was set."""
         mark = split_comment(row.get("comment"))[1]
-        hidden = as_upper(row.get("state")) == "SUSPENDED" and not row.get("placement_group") and not self._comes_back(row)
-        if hidden and obj.manifest.spec.placement_group is not None and "placementGroup" in set_before(mark):
+        known = as_upper(row.get("state")) == "SUSPENDED" and not row.get("placement_group") and "placementGroup" in set_before(mark)
+        if known and obj.manifest.spec.placement_group is None:
+            return {**row, "placement_group": "set earlier"}
+        if known and not self._comes_back(row):
             return {column: value for column, value in row.items() if column != "placement_group"}
         return row
 
@@ -176,7 +177,7 @@ class ComputePoolKind(TableKind):
         if state == "SUSPENDED":
             # RESUME goes before the statement that takes `resume=yes` out of the mark, so that a crash in between is made good
             properties = self.alterations(obj, seen, view, comment=False)
-            mark = self.alterations(obj, replace(seen, drift=()), view)
+            mark = self._settled_mark(obj, row, view)
             resume = [Sql(sql.alter(self.what, obj.key.name, "RESUME"))] if self._comes_back(row) or "suspended" in drifted else []
             return [*properties, *resume, *mark]
         live = self.alterations(obj, seen, view, skip=_WHILE_SUSPENDED)
@@ -185,6 +186,13 @@ class ComputePoolKind(TableKind):
                 raise Waiting("stopping: running jobs go on to their end, then the change goes on")
             return live
         return [*live, Sql(sql.alter(self.what, obj.key.name, "SUSPEND"))]
+
+    def _settled_mark(self, obj: DesiredObject, row: Row | None, view: View) -> list[Step]:
+        """The comment as it should be once nothing is pending any more."""
+        current = (row.get("comment") if row is not None else None) or ""
+        text = renewed_comment(obj, view, current, **super().attributes(obj, view))
+        clause = sql.equals("COMMENT", sql.text(text))
+        return [] if text == current else [Sql(sql.alter_set(self.what, obj.key.name, [clause]))]
 
     def _needs_suspension(self, obj: DesiredObject, row: Row) -> Iterable[FieldChange]:
         mark = split_comment(row.get("comment"))[1]

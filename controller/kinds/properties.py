@@ -146,7 +146,7 @@ class Property:
         if seen is None:
             seen = self.implied
         if value is None and self.inherits:
-            return FieldChange(self.path, seen, "default") if self.path in set_before(mark) else None
+            return FieldChange(self.path, seen, "default") if seen is not None and self.path in set_before(mark) else None
         wanted = self.wanted(value)
         return None if seen == wanted else FieldChange(self.path, seen, wanted, immutable=not self.mutable, way_out=self.way_out)
 

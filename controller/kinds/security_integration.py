@@ -2,19 +2,45 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 from controller.account import statements as sql
-from controller.account.snapshot import Row
+from controller.account.snapshot import Row, Show
 from controller.api.names import QualifiedName
-from controller.api.objects import DesiredObject, ObjectKey
+from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.api.security_integration import SecurityIntegration
-from controller.kinds.base import Health, Observation, Sql, Step, View
+from controller.kinds.base import Effect, EffectContext, Gatherer, Health, Observation, Sql, Step, View
 from controller.kinds.properties import Property, TableKind, Verdict, as_bool, as_upper
 
+BELIEVED = 24 * 3600.0  # seconds until CREATE is tried again where one was found that cannot be seen
 ONE_ALREADY = frozenset({390950, 2002})
 """A second integration of this type, or the same name: it is there, which is all that was wanted."""
+
+
+def _memory(key: ObjectKey) -> str:
+    return f"unseen:{key}"
+
+
+@dataclass(frozen=True)
+class NoteUnseen(Effect):
+    """After CREATE: what SHOW still does not list is there all the same, made by others. Remembered, or each cycle would try again."""
+
+    key: ObjectKey
+
+    def __str__(self) -> str:
+        return "note whether the account has one that this role cannot see"
+
+    def run(self, context: EffectContext) -> None:
+        rows = context.session.execute(Show(SecurityIntegrationKind.plural).sql).rows
+        if not any("SNOWSERVICES_INGRESS" in (as_upper(row.get("type")) or "") for row in rows):
+            context.remember(_memory(self.key), time.time())
+
+
+def _there_already(message: str, owner: str | None = None) -> Observation:
+    return Observation(exists=True, message=message, reason="BuiltIn", markable=False, owner=owner)
 
 
 class SecurityIntegrationKind(TableKind):
@@ -27,6 +53,11 @@ class SecurityIntegrationKind(TableKind):
     def clauses(self, obj: DesiredObject, view: View) -> list[str]:
         return [sql.equals("TYPE", "OAUTH"), sql.equals("OAUTH_CLIENT", "SNOWSERVICES_INGRESS"), *super().clauses(obj, view)]
 
+    def gather(self, obj: DesiredObject, graph: Graph, gatherer: Gatherer) -> bool:
+        """Whether CREATE found lately that there is one that this role cannot see."""
+        found = gatherer.recall(_memory(obj.key))
+        return isinstance(found, int | float) and time.time() - found < BELIEVED
+
     def observe(self, obj: DesiredObject, view: View) -> Observation:
         seen = super().observe(obj, view)
         others = [row for row in view.snapshot.rows(self.show(obj.key.name)) if "SNOWSERVICES_INGRESS" in (as_upper(row.get("type")) or "")]
@@ -34,8 +65,11 @@ class SecurityIntegrationKind(TableKind):
             return seen
         if seen.exists or others:
             name = obj.key.name.sql if seen.exists else others[0].get("name")
-            message = f"the account has {name}, and one is all that it takes; left as it is"
-            return Observation(exists=True, message=message, reason="BuiltIn", markable=False, owner=seen.owner)
+            return _there_already(f"the account has {name}, and one is all that it takes; left as it is", seen.owner)
+        if view.fact(obj.key) is True:
+            return _there_already(
+                "the account has one that this role cannot see (CREATE said so), and one is all that it takes; left as it is"
+            )
         return seen
 
     def verdict(self, obj: DesiredObject, row: Row, view: View) -> Verdict:
@@ -47,7 +81,7 @@ class SecurityIntegrationKind(TableKind):
 
     def create(self, obj: DesiredObject, view: View) -> Sequence[Step]:
         (step,) = super().create(obj, view)
-        return (Sql(str(step), tolerate=ONE_ALREADY),)
+        return (Sql(str(step), tolerate=ONE_ALREADY), NoteUnseen(obj.key))
 
     def update(self, obj: DesiredObject, seen: Observation, view: View) -> Sequence[Step]:
         return self.alterations(obj, seen, view) if seen.mark is not None else ()

@@ -34,8 +34,12 @@ class Context:
 
     session: Any
     workdir: Path
+    keep: Callable[[str, Any], None] = lambda key, value: None
 
     def progress(self, message: str) -> None: ...
+
+    def remember(self, key: str, value: Any) -> None:
+        self.keep(key, value)
 
 
 @dataclass(frozen=True)

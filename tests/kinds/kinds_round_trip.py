@@ -56,7 +56,7 @@ def round_trip(account: Connection, documents: Sequence[Document], **settings: A
 def trip(account: Connection, **settings: Any) -> Iterator[Trip]:
     """A project of its own in the account, whose objects go at the end. `settings` are fields of snowcat.yaml over the usual ones.
 
-    What `STANDING` makes is there and belongs to somebody else.
+    What `STANDING` makes is there and belongs to somebody else; another `role` than the usual one has to be given what it needs.
     """
     role = settings.pop("role", "ACCOUNTADMIN")
     pool = SessionPool(account, 2, role=role)
@@ -64,7 +64,8 @@ def trip(account: Connection, **settings: Any) -> Iterator[Trip]:
     try:
         with tempfile.TemporaryDirectory(prefix="trip-") as folder:
             made = Trip(pool, Path(folder), state, {"project": "proj", "role": role, "existing": list(EXISTING), **settings})
-            made.by_hand(*STANDING)
+            if role == "ACCOUNTADMIN":
+                made.by_hand(*STANDING)
             try:
                 yield made
             finally:
@@ -138,6 +139,8 @@ class Trip:
 
     def clear(self) -> None:
         """Drop what was made, whatever the manifests say of it."""
+        if not self._made:
+            return
         engine, loaded = self._engine(check=False)
         view = engine.look(loaded)
         for key in reversed(self._made):
@@ -166,7 +169,7 @@ class Trip:
     def _step(self, step: object) -> None:
         with self.pool.session() as session:
             if isinstance(step, Effect):
-                step.run(Context(session, self.folder))
+                step.run(Context(session, self.folder, self.state.remember))
             elif isinstance(step, Sql):
                 session.execute(step)
 

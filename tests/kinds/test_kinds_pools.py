@@ -88,7 +88,8 @@ def test_another_family_goes_by_suspend_set_resume(tmp_path: Path) -> None:
     assert sql_of(POOL.update(obj, seen, view)) == [
         "ALTER COMPUTE POOL THING SET INSTANCE_FAMILY = CPU_X64_M",
         "ALTER COMPUTE POOL THING RESUME",
-    ]
+        f"ALTER COMPUTE POOL THING SET COMMENT = '{comment_of(obj)}'",
+    ], "the mark forgets it last"
 
     crashed = {**stopping, "state": "SUSPENDED", "instance_family": "CPU_X64_M"}
     view, seen = seen_as(obj, graph, row_for(obj, **crashed))
