@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 from controller.account.tracing import Span, Tracer, Value, trace_with
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.sdk.trace.export import SpanExporter
     from opentelemetry.trace import Span as OtelSpan
     from opentelemetry.trace import Tracer as OtelTracer
@@ -57,18 +58,19 @@ def start_traces(project: str, version: str, environment: Mapping[str, str] = os
         exporter = _exporter(kind)
     except ImportError:
         raise TracesProblem(EXTRA) from None
-    return start_with(exporter, project, version)
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    return start_with(BatchSpanProcessor(exporter), project, version)
 
 
-def start_with(exporter: SpanExporter, project: str, version: str) -> Callable[[], None]:
-    """Send traces through this exporter."""
+def start_with(processor: SpanProcessor, project: str, version: str) -> Callable[[], None]:
+    """Hand every span to this processor."""
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     named = {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": "snowcat"}
     provider = TracerProvider(resource=Resource.create({**named, "service.version": version, "snowcat.project": project}))
-    provider.add_span_processor(BatchSpanProcessor(exporter))
+    provider.add_span_processor(processor)
     trace_with(_Otel(provider.get_tracer("snowcat", version)))
 
     def end() -> None:
