@@ -23,6 +23,7 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "ModelDeployment": {"model": "m", "computePool": "p", "image": "server", "function": {"name": "f"}},
     "Service": {"computePool": "p", "specification": {"spec": {"containers": [{"name": "main", "image": "/a/b/c/d:1"}]}}},
     "Workspace": {"computePool": "p", "image": "workspace", "stage": "s"},
+    "Gateway": {"targets": [{"service": "s", "endpoint": "api", "weight": 100}]},
 }
 
 
