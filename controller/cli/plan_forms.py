@@ -41,6 +41,8 @@ def plan_lines(plan: Plan, *, full: bool = False) -> Iterator[str]:
     for change in changes:
         if change.block is Block.HELD:
             yield from change_lines(change, full=full)
+    for key, jobs in plan.later.items():
+        yield f"… later    {key}  may follow {', '.join(map(str, jobs))}"
     for change in plan.destructive:
         yield f"DESTRUCTIVE: {_loss(change)}"
     yield summary(plan)
@@ -150,11 +152,19 @@ def markdown(plan: Plan) -> str:
     head = [f"<!-- snowcat plan {plan.project} -->", f"### Snowcat: project `{plan.project}`, account `{plan.account or 'offline'}`", ""]
     head += [f"**{_text(summary(plan))}**", ""]
     if plan.destructive:
-        head += ["> [!CAUTION]", *(f"> - **{label(change)}** {_code(change.key)}: {_text(change.reason)}" for change in plan.destructive), ""]
+        head += [
+            "> [!CAUTION]",
+            *(f"> - **{label(change)}** {_code(change.key)}: {_text(change.reason)}" for change in plan.destructive),
+            "",
+        ]
     page = _Page(head)
     changes.sort(key=lambda change: not change.destructive)
     page.table(("", "object", "change", "credits per hour"), [_row(change) for change in changes], plan.cost)
     page.folded(f"Left alone ({len(kept)})", [f"- {_code(change.key)}: {_text(change.reason)}" for change in kept])
+    page.folded(
+        f"Later ({len(plan.later)})",
+        [f"- {_code(key)} may follow {', '.join(_code(job) for job in jobs)}" for key, jobs in plan.later.items()],
+    )
     page.sql([change for change in shown(plan) if change.statements or change.effects])
     return page.text
 

@@ -13,6 +13,8 @@ from controller.api.warehouse import Warehouse, size_word
 from controller.kinds.base import Health, Observation, Sql, Step, View
 from controller.kinds.properties import Property, TableKind, Verdict, as_bool, as_int, as_name, as_upper, name_sql, stored_name
 
+_AT_REST = frozenset({"SUSPENDED", "SUSPENDING"})
+_SIZES = ("XSMALL", "SMALL", "MEDIUM", "LARGE", "XLARGE", "XXLARGE", "XXXLARGE", "X4LARGE", "X5LARGE", "X6LARGE")
 _SUSPENDED_ALREADY = frozenset({90064})
 
 
@@ -26,6 +28,14 @@ def _seconds(value: Any) -> int:
 
 def _text(value: Any) -> str | None:
     return None if value in (None, "") else str(value)
+
+
+def _rate(named: str | None, clusters: int | None, plain: bool) -> float | None:
+    """Credits per hour: 1 for the smallest size, twice as many for each larger one; None for other types, whose rates differ by cloud.
+
+    Source: docs.snowflake.com, user-guide/warehouses-overview.
+    """
+    return float(2 ** _SIZES.index(named) * (clusters or 1)) if plain and named in _SIZES else None
 
 
 def _sized(obj: DesiredObject) -> bool:
@@ -92,6 +102,18 @@ class WarehouseKind(TableKind):
         suspend = Sql(sql.alter(self.what, obj.key.name, "SUSPEND"), tolerate=_SUSPENDED_ALREADY)
         resume = Sql(sql.alter(self.what, obj.key.name, "RESUME IF SUSPENDED"))
         return [suspend, *steps, *([] if obj.manifest.spec.auto_resume else [resume])]
+
+    def cost(self, obj: DesiredObject, seen: Observation, view: View) -> tuple[float | None, float | None] | None:
+        """Of one that never suspends itself; any other costs nothing that it is not asked for."""
+        row, spec = self.row(obj, view), obj.manifest.spec
+        runs = not spec.initially_suspended if row is None else as_upper(row.get("state")) not in _AT_REST
+        plain = spec.type == "STANDARD" and spec.generation is None and spec.resource_constraint is None
+        after = _rate(spec.size, spec.min_clusters, plain) if runs and not spec.auto_suspend else 0.0
+        before: float | None = 0.0
+        if row is not None and runs and not _seconds(row.get("auto_suspend")):
+            shown = as_upper(row.get("type")) in (None, "STANDARD") and not row.get("generation") and not row.get("resource_constraint")
+            before = _rate(size(row.get("size")), as_int(row.get("min_cluster_count")), shown)
+        return None if (before, after) == (0.0, 0.0) else (before, after)
 
     def exported_name(self, row: Row) -> QualifiedName | None:
         """Not the ones that Snowflake keeps for itself, such as SYSTEM$STREAMLIT_NOTEBOOK_WH."""
