@@ -135,8 +135,8 @@ class Shared:
         self.processes.append(Process(popen, output))
         return self.processes[-1]
 
-    def daemon(self) -> Process:
-        return self.start("run", "--log-format", "json")
+    def daemon(self, *more: str) -> Process:
+        return self.start("run", "--log-format", "json", *more)
 
     def client(self, process: Process) -> str:
         """A pattern for the QUERY_TAG of a process."""

@@ -7,6 +7,7 @@ import re
 import signal
 from typing import Any
 
+import httpx
 import pytest
 from lease_daemons import PERIOD, Process, Shared, entries, late, wait_for
 
@@ -19,7 +20,7 @@ def two_daemons(shared: Shared) -> tuple[Process, Process]:
     """One that leads and has made everything, and one that stands by."""
     first = shared.daemon()
     first.until(READY)
-    second = shared.daemon()
+    second = shared.daemon("--listen", "127.0.0.1:0")
     second.until(f"(pid {first.pid})")
     return first, second
 
@@ -32,6 +33,9 @@ def test_one_leads_and_the_other_takes_over_at_once_when_it_is_killed(shared: Sh
     first, second = two_daemons(shared)
     waiting = next(e for e in entries(second.text) if e["event"] == "standby" and "leads" in e["message"])
     assert f"'snowcat run' on {waiting['message'].split()[3]} (pid {first.pid}), since " in waiting["message"]
+    url = next(e["url"] for e in entries(second.text) if e["event"] == "listening")
+    page = httpx.get(f"{url}/readyz")
+    assert page.status_code == 200 and "standby" in page.text, "it is ready to take over"
     shared.stages(1)
     first.until('"event": "Created"', count=3)
     assert not shared.changes(second), "who stands by changes nothing"
