@@ -157,3 +157,38 @@ def test_idle_pool_suspends_itself(sql: Sql) -> None:
     sql("CREATE COMPUTE POOL idle MIN_NODES = 1 MAX_NODES = 1 INSTANCE_FAMILY = CPU_X64_S AUTO_SUSPEND_SECS = 30")
     until(lambda: _pool(sql, "idle")["state"] == "SUSPENDED")
     sql("DROP COMPUTE POOL idle")
+
+
+def _gpu(count: int) -> str:
+    part = {"nvidia.com/gpu": count}
+    return json.dumps({"container.resources": {"requests": part, "limits": part}})
+
+
+@pytest.mark.parametrize(
+    ("wants", "lacks"),
+    [(_gpu(1), "nvidia.com/gpu"), (_resources("5"), "cpu"), (_resources("1", "20Gi"), "memory")],
+    ids=["gpu", "cpu", "memory"],
+)
+def test_jobs_wait_for_what_a_service_holds(sql: Sql, wants: str, lacks: str) -> None:
+    """One node with 6 CPUs, 28 GiB and one GPU, whose GPU, and most of the rest, a service holds."""
+    held = {"cpu": "4", "memory": "16Gi", "nvidia.com/gpu": 1}
+    first = json.dumps({"container.resources": {"requests": held, "limits": held}})
+    sql("CREATE COMPUTE POOL IF NOT EXISTS onegpu MIN_NODES = 1 MAX_NODES = 1 INSTANCE_FAMILY = GPU_NV_S")
+    sql(f"CREATE SERVICE holder IN COMPUTE POOL onegpu FROM SPECIFICATION $${spec('tool:1', command=['sleep', '1000'], extra=first)}$$")
+    sql.wait("holder", "RUNNING")
+    text = spec("tool:1", command=["true"], extra=wants)
+    sql(f"EXECUTE JOB SERVICE IN COMPUTE POOL onegpu FROM SPECIFICATION $${text}$$ NAME = waiter ASYNC = TRUE")
+    message = f"Unschedulable due to insufficient {lacks} resources."
+    until(lambda: sql.one("SHOW SERVICE CONTAINERS IN SERVICE waiter")["message"] == message)
+    assert sql.service("waiter")["status"] == "PENDING"
+    sql("ALTER SERVICE holder SUSPEND")
+    sql.wait("waiter", "DONE")
+    for name in ("holder", "waiter"):
+        sql(f"DROP SERVICE {name}")
+
+
+def test_a_job_that_never_fits_is_refused(sql: Sql) -> None:
+    sql("CREATE COMPUTE POOL IF NOT EXISTS onegpu MIN_NODES = 1 MAX_NODES = 1 INSTANCE_FAMILY = GPU_NV_S")
+    text = spec("tool:1", command=["true"], extra=_gpu(2))
+    with pytest.raises(ProgrammingError, match="requests 2 GPUs .*offers 1 GPUs, so it can never run in compute pool ONEGPU"):
+        sql(f"EXECUTE JOB SERVICE IN COMPUTE POOL onegpu FROM SPECIFICATION $${text}$$ NAME = never ASYNC = TRUE")
