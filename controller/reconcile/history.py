@@ -22,6 +22,7 @@ _DONE = {
     Action.DELETE: Reason.DELETED,
     Action.ADOPT: Reason.ADOPTED,
 }
+_LOOKED_BACK = 50  # events of an object
 
 
 def compare(state: State, now: Plan, statuses: Iterable[ObjectStatus], before: Mapping[ObjectKey, ObjectStatus]) -> None:
@@ -58,8 +59,8 @@ def _suspensions(state: State, status: ObjectStatus, old: ObjectStatus | None) -
     if paused == before:
         return
     reason, text = (Reason.SUSPENDED, status.message) if paused else (Reason.RESUMED, "by 'snowcat resume'")
-    last = state.events(status.key, 1)
-    if not last or last[-1].reason != reason:
+    told = [event.reason for event in state.events(status.key, _LOOKED_BACK) if event.reason in (Reason.SUSPENDED, Reason.RESUMED)]
+    if not told or told[-1] != reason:
         state.event(status.key, reason, text, generation=status.generation)
 
 

@@ -264,7 +264,8 @@ def test_the_number_of_threads_is_bounded_however_many_hang() -> None:
     for turn in range(5):
         offer(queue, *(change(f"t{turn}_{n}") for n in range(3)))
         workers.staff()
-        eventually(lambda: len(started) == min(2 * (turn + 1), 4), "each place is filled once more, and then no more")
+        expected = min(2 * (turn + 1), 4)
+        eventually(lambda expected=expected: len(started) == expected, "each place is filled once more, and then no more")
         clock.time += 1.0
         workers.watch()
         clock.time += 1.0
