@@ -155,6 +155,35 @@ repositories = manifests(
 )
 ingress = manifests("SecurityIntegration", optional(enabled=st.booleans(), comment=comments))
 
+_on = {
+    "account": ["CREATE DATABASE", "bind service endpoint", "CREATE COMPUTE POOL"],
+    "Database": ["USAGE", "MONITOR", "CREATE SCHEMA"],
+    "Schema": ["USAGE", "CREATE STAGE", "create service"],
+    "Warehouse": ["USAGE", "OPERATE", "ALL"],
+    "Stage": ["READ", "ALL"],
+}
+_named = {"Database": "db", "Schema": "db.sch", "Warehouse": "wh", "Stage": "db.sch.kept"}
+_FUTURE = {"stages": ["READ"], "services": ["MONITOR", "OPERATE"], "secrets": ["USAGE", "READ"]}
+
+
+@st.composite
+def _role(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """With the warehouse and the stage that it may use."""
+    entries = []
+    for target in draw(st.lists(st.sampled_from(sorted(_on)), unique=True)):
+        on = "account" if target == "account" else {"kind": target, "name": _named[target]}
+        names = draw(st.lists(st.sampled_from(_on[target]), min_size=1, unique=True))
+        entries.append({"on": on, "privileges": names, **draw(optional(grantOption=st.booleans()))})
+    for plural in draw(st.lists(st.sampled_from(sorted(_FUTURE)), unique=True)):
+        container = draw(st.sampled_from([{"kind": "Database", "name": "db"}, {"kind": "Schema", "name": "db.sch"}]))
+        entries.append({"on": {"future": plural, "in": container}, "privileges": _FUTURE[plural]})
+    holders = optional(roles=st.lists(st.sampled_from(["sysadmin", "useradmin"]), unique=True), users=st.just(["admin"]))
+    documents = [
+        {"kind": "Warehouse", "metadata": {"name": "wh"}, "spec": {}},
+        {"kind": "Stage", "metadata": {"name": "kept", **SCHEMA}, "spec": {}},
+    ]
+    return [*documents, draw(manifests("Role", optional(comment=comments, privileges=st.just(entries), grantedTo=holders)))]
+
 
 def _alone(strategy: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[list[dict[str, Any]]]:
     return strategy.map(lambda document: [document])
@@ -171,4 +200,5 @@ BY_KIND = {
     "Stage": _alone(stages),
     "ImageRepository": _alone(repositories),
     "SecurityIntegration": _alone(ingress),
+    "Role": _role(),
 }
