@@ -142,7 +142,8 @@ def _conditions(
     change, seen = entry.change, entry.observation
     stalled = (failure is not None and failure.kind is FailureClass.STALLED) or change.block is Block.STALLED
     stall_reason = failure.reason if failure else change.block_reason or "Stalled"
-    ready = entry.ready and not stalled and working is None and all(child.ready for child in children)
+    undisturbed = working is None or change.pending  # what is ready with a change pending is only written a note
+    ready = entry.ready and not stalled and undisturbed and all(child.ready for child in children)
     busy = working is not None or (health is Health.PROGRESSING and not stalled) or (change.runnable and not stalled)
     if ready:
         ready_reason = (seen.reason if seen else "") or "Ready"
