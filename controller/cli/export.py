@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,10 @@ import typer
 import yaml
 
 from controller.account.connections import Connection, find_connection, local_connection
+from controller.account.errors import Rejected
 from controller.account.reader import current_role, read
 from controller.account.session import SessionPool
+from controller.account.snapshot import Missing, Read, Row
 from controller.api.names import Identifier, NameProblem, QualifiedName
 from controller.api.project import PROJECT_FILE, ProjectSettings
 from controller.cli.errors import INVALID, Failure
@@ -24,6 +26,7 @@ from controller.kinds.exporting import identifier_text
 from controller.kinds.registry import KINDS
 from controller.reconcile.export import Export, Exported, Exporter
 from controller.reconcile.files import NoProject
+from controller.reconcile.observe import Answers
 
 _SESSIONS = 6
 
@@ -55,7 +58,7 @@ def export(wanted: Wanted, manner: Manner) -> None:
         _refuse_full(manner.folder)
     with _opened(wanted, settings, manner.role) as pool:
         own = settings.project if settings is not None else ""
-        found = Exporter(KINDS, lambda reads: read(pool, reads), own, manner.adopt, wanted.matches, scope).run()
+        found = Exporter(KINDS, lambda reads: _ask(pool, reads), own, manner.adopt, wanted.matches, scope).run()
         role = current_role(pool)
     if (wanted.names or scope) and not found.objects and not found.left_out:
         raise Failure("there is nothing of that name that this role may see")
@@ -102,6 +105,19 @@ def _opened(wanted: Wanted, settings: ProjectSettings | None, role: str | None) 
         yield pool
     finally:
         pool.close()
+
+
+def _ask(pool: SessionPool, reads: Iterable[Read]) -> Answers:
+    """All answers; a question that this account does not take (it has no such kind of object) is left without one."""
+    wanted = list(reads)
+    try:
+        return read(pool, wanted)
+    except Rejected:
+        answers: dict[Read, tuple[Row, ...] | Missing] = {}
+        for question in wanted:
+            with suppress(Rejected):
+                answers.update(read(pool, [question]))
+        return answers
 
 
 def _schema(text: str | None) -> QualifiedName | None:

@@ -24,13 +24,14 @@ from typing import Any, ClassVar, cast
 import yaml
 
 from controller.account import statements as sql
-from controller.account.snapshot import Describe, Missing, Read, Row, Show
+from controller.account.snapshot import Describe, Missing, Read, Row, Show, Snapshot
 from controller.api.gateway import Gateway, GatewaySpec, Target
 from controller.api.names import Identifier, QualifiedName
 from controller.api.objects import DesiredObject, Graph
 from controller.api.service import Service
 from controller.kinds.base import FieldChange, Gatherer, Health, Observation, Sql, Stalled, Step, View
 from controller.kinds.comments import mark_for, renewed_comment
+from controller.kinds.exporting import name_text
 from controller.kinds.mark import split_comment
 from controller.kinds.properties import Property, TableKind, Verdict, as_bool, as_upper
 from controller.kinds.references import name_of, names_of
@@ -81,11 +82,7 @@ class GatewayKind(TableKind):
         return next(iter(view.snapshot.rows(question)), {})
 
     def _seen_document(self, obj: DesiredObject, view: View) -> dict[str, Any] | None:
-        try:
-            document = yaml.safe_load(str(self._described(obj, view).get("spec") or ""))
-        except yaml.YAMLError:
-            return None
-        return document if isinstance(document, dict) and isinstance(document.get("spec"), dict) else None
+        return _parsed(self._described(obj, view).get("spec"))
 
     def attributes(self, obj: DesiredObject, view: View) -> dict[str, str]:
         return {"spec": _digest(_document(obj)), "usage": _usage(obj).note}
@@ -133,6 +130,17 @@ class GatewayKind(TableKind):
     def observed(self, row: Row) -> Mapping[str, Any]:
         return {"type": row.get("gateway_type")}
 
+    def export_details(self, name: QualifiedName, row: Row) -> Iterable[Read]:
+        yield self.deep_question(name)
+
+    def export(self, name: QualifiedName, row: Row, snapshot: Snapshot) -> dict[str, Any] | None:
+        """None where this role may not see the specification."""
+        spec, document = super().export(name, row, snapshot), _parsed(self.told_of(name, snapshot).get("spec"))
+        if spec is None or document is None:
+            return None
+        shares = {field: [_share(item) for item in document["spec"].get(field) or []] for field in ("targets", "primary", "shadow")}
+        return {**spec, **{field: found[0] if field == "primary" else found for field, found in shares.items() if found}}
+
     # ---- what is done ----
 
     def create(self, obj: DesiredObject, view: View) -> Sequence[Step]:
@@ -153,6 +161,21 @@ class GatewayKind(TableKind):
             steps.append(Sql(sql.alter(self.what, obj.key.name, _from(obj))))
         steps += _usage(obj).steps(mark, view.snapshot)
         return [*steps, *(Sql(sql.comment(self.what, obj.key.name, text)) for text in self.due_comment(obj, view))]
+
+
+def _parsed(text: Any) -> dict[str, Any] | None:
+    try:
+        document = yaml.safe_load(str(text or ""))
+    except yaml.YAMLError:
+        return None
+    return document if isinstance(document, dict) and isinstance(document.get("spec"), dict) else None
+
+
+def _share(item: Mapping[str, Any]) -> dict[str, Any]:
+    """A target of the account's specification as a manifest has it."""
+    service, _, endpoint = str(item.get("value", "")).partition("!")
+    share = {"service": name_text(service), "endpoint": endpoint.lower()}
+    return share if item.get("weight") is None else {**share, "weight": item["weight"]}
 
 
 def _spec(obj: DesiredObject) -> GatewaySpec:

@@ -187,7 +187,7 @@ def _containers(key: ObjectKey) -> Iterator[ObjectKey]:
 def _referred(one: Exported) -> Iterator[ObjectKey]:
     manifest = MANIFESTS[one.key.kind].model_validate(one.document)
     for path, text, ref in marked_fields(manifest.spec, Ref, ("spec",)):
-        kind = _sibling(one.document, path) if ref.kind == SIBLING else ref.kind
+        kind = _sibling(manifest, path) if ref.kind == SIBLING else ref.kind
         if kind not in MANIFESTS or (ref.kind == "Image" and text.startswith("/")):
             continue
         try:
@@ -196,8 +196,9 @@ def _referred(one: Exported) -> Iterator[ObjectKey]:
             continue
 
 
-def _sibling(document: Mapping[str, Any], path: tuple[str | int, ...]) -> str:
-    value: Any = document
+def _sibling(manifest: Manifest, path: tuple[str | int, ...]) -> str:
+    """What the field `kind` beside a reference says, or stands at."""
+    value: Any = manifest.model_dump(by_alias=True)
     for segment in path[:-1]:
         value = value[segment]
     return str(value["kind"])
