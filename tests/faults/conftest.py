@@ -9,6 +9,7 @@ import pytest
 import snowflake.connector
 from embedded_account import RunningAccount, run_account
 from fault_client import Faults
+from faults_crash import Unbroken, run_unbroken
 
 Connection = snowflake.connector.SnowflakeConnection
 
@@ -16,6 +17,12 @@ Connection = snowflake.connector.SnowflakeConnection
 @pytest.fixture(scope="session")
 def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningAccount]:
     yield from run_account(tmp_path_factory.mktemp("faults") / "state", "--time-scale", "0.01", "--faults")
+
+
+@pytest.fixture(scope="session")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Unbroken:
+    """What all that is broken has to end at."""
+    return run_unbroken(tmp_path_factory.mktemp("unbroken"))
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from subprocess import Popen
 from typing import Any
 
-from faults_crash import TRANSFERS
+from faults_crash import DEEP, TRANSFERS
 from faults_lab import CHANGES, CLIENT, LightLab
 from httpx import TransportError
 
 _TRANSIENT = ((604, "57014", "SQL execution canceled"), (603, "XX000", "SQL execution internal error: Processing aborted by error 300010"))
-_ENOUGH = 25  # faults after which the account becomes well
-_LONGEST = 25.0  # seconds after which it does in any case
+_ENOUGH = 25 if DEEP else 12  # faults after which the account becomes well
+_LONGEST = 25.0 if DEEP else 12.0  # seconds after which it does in any case
 _HANGS = 0.5  # seconds that a hung statement is left alone
 
 

@@ -8,13 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from faults_crash import MOST, Unbroken, differences, kill_at, numbers, run_unbroken
+from faults_crash import MOST, Unbroken, differences, kill_at, numbers
 from faults_lab import LEASE, LightLab
-
-
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Unbroken:
-    return run_unbroken(tmp_path_factory.mktemp("unbroken"))
 
 
 @pytest.fixture

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults_crash import DEEP, Unbroken, differences, run_unbroken
+from faults_crash import DEEP, Unbroken, differences
 from faults_lab import CLIENT, LEASE, LightLab
 from faults_schedule import settled
 
+_LISTING = "^SHOW (?!STAGES LIKE)"  # the lease asks with LIKE: in an account that was made just now it would not find its schema
 #: While an apply runs, and while a destroy does. With `attempts` the driver never gets an answer, gives up and breaks its session.
 STORIES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
-    "every listing is late": ([{"match": "^SHOW", "stale": 1.5}], [{"match": "^SHOW", "stale": 1.5}]),
+    "every listing but the lease's is late": ([{"match": _LISTING, "stale": 1.5}], [{"match": _LISTING, "stale": 1.5}]),
     "no answer to what started a job, or dropped one": (
         [{"match": "^EXECUTE JOB.*TOY_WISHES", "drop": "after", "attempts": 99, "times": 1}],
         [{"match": "^DROP (SERVICE|DATABASE)", "drop": "after", "attempts": 99, "times": 2}],
@@ -26,11 +27,6 @@ STORIES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
         [{"match": "^DROP", "expire": "master", "every": 5}],
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Unbroken:
-    return run_unbroken(tmp_path_factory.mktemp("unbroken"))
 
 
 @pytest.mark.deep
