@@ -41,7 +41,7 @@ def _context_values(ctx: CommandContext) -> dict[str, Any]:
         "CURRENT_ACCOUNT": ctx.account.name,
         "CURRENT_ACCOUNT_NAME": ctx.account.name,
         "CURRENT_ORGANIZATION_NAME": ctx.account.organization,
-        "CURRENT_REGION": "LOCAL",
+        "CURRENT_REGION": "LOCAL_MACHINE",  # tools split it at the first underscore into cloud and region
         "CURRENT_VERSION": "9.36.0",
         "CURRENT_CLIENT": session.client,
         "CURRENT_IP_ADDRESS": "127.0.0.1",
