@@ -20,6 +20,7 @@ GRANT ROLE VENKSADMIN TO ROLE SYSADMIN;
 GRANT ROLE VENKSADMIN TO USER VENKS;
 
 -- create SecurityIntegration/snowservices_ingress_oauth: does not exist
+-- note whether the account has one that this role cannot see
 CREATE SECURITY INTEGRATION SNOWSERVICES_INGRESS_OAUTH
   TYPE = OAUTH
   OAUTH_CLIENT = SNOWSERVICES_INGRESS

@@ -13,12 +13,13 @@ CREATE DATABASE LLM_FINETUNE_DB
 
 -- create Role/venksadmin: does not exist
 CREATE ROLE IF NOT EXISTS VENKSADMIN
-  COMMENT = 'Runs the fine-tuning lab [snowcat lab/Role/venksadmin]';
+  COMMENT = 'Runs the fine-tuning lab [snowcat lab/Role/venksadmin given=cdd715,f18aa4]';
 GRANT BIND SERVICE ENDPOINT, CREATE COMPUTE POOL, CREATE DATABASE, CREATE INTEGRATION, CREATE WAREHOUSE ON ACCOUNT TO ROLE VENKSADMIN;
 GRANT ROLE VENKSADMIN TO ROLE SYSADMIN;
 GRANT ROLE VENKSADMIN TO USER ADMIN;
 
 -- create SecurityIntegration/snowservices_ingress_oauth: does not exist
+-- note whether the account has one that this role cannot see
 CREATE SECURITY INTEGRATION SNOWSERVICES_INGRESS_OAUTH
   TYPE = OAUTH
   OAUTH_CLIENT = SNOWSERVICES_INGRESS
