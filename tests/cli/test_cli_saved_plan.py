@@ -44,10 +44,6 @@ def test_a_saved_plan_is_kept_to_until_something_moves(local: Snowcat) -> None:
     assert done.code == 0, done.text
     assert "all 6 objects are ready" in done.out and len(done.out.splitlines()) < 16, done.out
 
-    # the same plan again: it was for an account that had nothing
-    again = local("apply", "--local", "--plan", "first.json", MY_TOKEN=SECRET)
-    assert again.code == 1 and "ComputePool/POOL exists now" in again.err
-
     # a pool that falls asleep meanwhile is no obstacle
     objects.write_text(objects.read_text().replace("maxNodes: 2", "maxNodes: 3"))
     assert local("plan", "--local", "--out", "second.json", MY_TOKEN=SECRET).code == 0
@@ -69,11 +65,8 @@ def test_a_saved_plan_is_kept_to_until_something_moves(local: Snowcat) -> None:
     objects.write_text(objects.read_text() + "# said later\n")
     refused = local("apply", "--local", "--plan", "third.json", MY_TOKEN=SECRET)
     assert refused.code == 1 and "objects.yaml has changed" in refused.err and "AUTO" not in refused.err
-    plan = json.loads(local("plan", "--local", "-o", "json", MY_TOKEN=SECRET).out)
-    assert [(change["object"], change["action"]) for change in plan["changes"]] == [("ComputePool/pool", "update")]
 
-    # why, of what is fine and of what is not
-    assert "Stage/files is ready" in local("why", "--local", "Stage/files", MY_TOKEN=SECRET).out
+    # why, of two that are not ready
     told = local("why", "--local", "Secret/token")
     assert told.code == 0 and "MY_TOKEN" in told.out and "What to do:" in told.out
     document = json.loads(local("why", "--local", "ComputePool/pool", "-o", "json", MY_TOKEN=SECRET).out)
@@ -97,13 +90,11 @@ def test_export_begins_a_project_whose_plan_is_empty(local: Snowcat, tmp_path: P
     assert stages["by_hand"] == {"name": "by_hand", "schema": "db.s", "managementPolicy": "observe"}
     seen = elsewhere("plan", "--local", "--exit-code", "seen")
     assert seen.code == 0 and "as they should be" in seen.out, seen.text
-    assert elsewhere("apply", "--local", "seen").code == 0
 
     # the same folder twice is refused, one schema and one object can be asked for, and without -d all is printed
     assert elsewhere("export", "--local", "-d", "seen").code == 2
     printed = elsewhere("export", "--local", "--schema", "db.s", "Stage")
     assert {one["metadata"]["name"] for one in yaml.safe_load_all(printed.out)} == {"files", "by_hand"}
-    assert elsewhere("export", "--local", "--schema", "db").code == 2
 
     # taken over: the marks are written, and nothing else
     taken = elsewhere("export", "--local", "--adopt", "--project", "taken", "-d", "taken", "ComputePool/other", "Stage/by_hand")
