@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
@@ -121,11 +122,13 @@ class Gate:
             await asyncio.sleep(verdict.latency)
             entry.end(_kept_away(rule))
             return self.refuse(rule, session)
+        past = None
+        if rule is not None and rule.stale is not None:
+            past = await run_in_threadpool(self._past.as_of, time.time() - rule.stale)
         statement = self.account.statements.register(session, redact(text), request_id)
+        statement.past = past
         if rule is not None and rule.drop == "after":
             self._lost[statement.query_id] = rule.attempts
-        if rule is not None and rule.stale is not None:
-            statement.past = self._past.as_of(time.time() - rule.stale)
         statement.future = Future()
         self._start(self._drive(statement, statement.future, entry, verdict, text, body))
         return statement
@@ -182,6 +185,8 @@ class Gate:
         except Exception as error:  # noqa: BLE001 - whatever fails must reach the client as a SQL error
             fail(statement, error)
         finally:
+            if statement.past is not None:
+                statement.past.close()
             self.account.statements.finish(statement)
             entry.end(_outcome(statement))
             done.set_result(None)

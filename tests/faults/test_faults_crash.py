@@ -1,6 +1,6 @@
 """kill -9 between any two statements of the lab's apply and destroy: what is started again ends at the same account.
 
-A deep run goes through every boundary; otherwise a few are drawn.
+Five rounds of a deep run go through every boundary; otherwise a few are drawn.
 """
 
 from __future__ import annotations
