@@ -150,6 +150,7 @@ class Trip:
                     self._step(step)
                 except AccountError:
                     continue  # gone already, or with its container
+        self._made.clear()
 
     def _engine(self, *, check: bool = True) -> tuple[Engine, Loaded]:
         engine = Engine(loader(self.folder), KINDS, self.state, self.pool, account="local", local=True)

@@ -17,10 +17,16 @@ from controller.reconcile.change import Action, Plan
 FIRST = {case.kind: case for case in reversed(CASES)}
 
 
-@pytest.fixture
-def made(account: Connection) -> Iterator[Trip]:
+@pytest.fixture(scope="module")
+def project(account: Connection) -> Iterator[Trip]:
     with trip(account) as one:
         yield one
+
+
+@pytest.fixture
+def made(project: Trip) -> Iterator[Trip]:
+    yield project
+    project.clear()
 
 
 def settled(made: Trip) -> Plan:

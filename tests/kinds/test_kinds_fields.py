@@ -30,14 +30,20 @@ def test_no_field_is_forgotten(kind: str) -> None:
     assert compared == {path for case in CASES if case.kind == kind for path in case.other}
 
 
-@pytest.fixture
-def made(account: Connection) -> Iterator[Trip]:
+@pytest.fixture(scope="module")
+def project(account: Connection) -> Iterator[Trip]:
     with trip(account) as one:
         one.by_hand(
             "CREATE SECURITY INTEGRATION IF NOT EXISTS AUTH2 TYPE = API_AUTHENTICATION AUTH_TYPE = OAUTH2 ENABLED = TRUE",
             "CREATE RESOURCE MONITOR IF NOT EXISTS LIMITS2",
         )
         yield one
+
+
+@pytest.fixture
+def made(project: Trip) -> Iterator[Trip]:
+    yield project
+    project.clear()
 
 
 @pytest.mark.parametrize(("case", "path"), ROWS, ids=IDS)
