@@ -24,6 +24,7 @@ def test_every_boundary_is_among_those_tried(unbroken: Unbroken) -> None:
 
 
 @pytest.mark.deep
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("number", numbers())
 def test_killed_on_the_way_there_and_back(lab: LightLab, unbroken: Unbroken, number: int) -> None:
     there, back = unbroken.there(number), unbroken.back(number)

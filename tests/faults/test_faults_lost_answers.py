@@ -30,6 +30,7 @@ STORIES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
 
 
 @pytest.mark.deep
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("story", STORIES if DEEP else list(STORIES)[:1])
 def test_one_daemon_gets_there_by_itself(tmp_path: Path, unbroken: Unbroken, story: str) -> None:
     lab, (going, leaving) = LightLab(tmp_path), STORIES[story]

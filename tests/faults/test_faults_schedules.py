@@ -16,6 +16,7 @@ def test_a_schedule_is_the_same_for_the_same_seed() -> None:
 
 
 @pytest.mark.deep
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("number", range(4) if DEEP else range(1))
 def test_a_random_schedule(tmp_path: Path, unbroken: Unbroken, number: int) -> None:
     lab, seed = LightLab(tmp_path), 100 * SEED + number
