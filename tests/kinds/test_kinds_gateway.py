@@ -11,7 +11,6 @@ from embedded_account import RunningAccount
 from hypothesis import given
 from hypothesis import strategies as st
 from kinds_round_trip import Trip, told, trip
-from services_account import account_for_services
 from strategies_common import comments, manifests, optional, over_the_wire
 from strategies_services import EXISTING, IMAGES
 
@@ -25,15 +24,14 @@ _ENDPOINTS = "endpoints: [{name: api, port: 8000}, {name: more, port: 8001}, {na
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningAccount]:
+def running(full_pool: RunningAccount) -> RunningAccount:
     """An account with three services of somebody."""
-    for account in account_for_services(tmp_path_factory.mktemp("gateways") / "state"):
-        with trip(local_connection(account.details)) as made:
-            made.write([])
-            for name in SERVICES:
-                text = f"spec: {{containers: [{{name: main, image: '{IMAGES[0]}'}}], {_ENDPOINTS}}}"
-                made.by_hand(f"CREATE SERVICE IF NOT EXISTS DB.SCH.{name} IN COMPUTE POOL SPECS FROM SPECIFICATION $${text}$$")
-        yield account
+    with trip(local_connection(full_pool.details)) as made:
+        made.write([])
+        for name in SERVICES:
+            text = f"spec: {{containers: [{{name: main, image: '{IMAGES[0]}'}}], {_ENDPOINTS}}}"
+            made.by_hand(f"CREATE SERVICE IF NOT EXISTS DB.SCH.{name} IN COMPUTE POOL SPECS FROM SPECIFICATION $${text}$$")
+    return full_pool
 
 
 @pytest.fixture
@@ -185,9 +183,9 @@ def test_it_waits_for_the_services_of_the_project(made: Trip) -> None:
 
 def test_health_is_that_of_the_services_behind(made: Trip) -> None:
     applied(made, gateway(("one", 70), ("two", 30)))
-    (entry,) = [entry for key, entry in made.plan().objects.items() if key.kind == "Gateway"]
-    assert entry.observation is not None
-    assert (entry.observation.health, entry.observation.message) == (Health.DEGRADED, "0 of 2 endpoints can answer"), "nothing runs on the full pool"
+    (seen,) = [entry.observation for key, entry in made.plan().objects.items() if key.kind == "Gateway"]
+    assert seen is not None
+    assert (seen.health, seen.message) == (Health.DEGRADED, "0 of 2 endpoints can answer"), "nothing runs on the full pool"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from embedded_account import RunningAccount
 from kinds_round_trip import Trip, told, trip
-from services_account import account_for_services
 from strategies_services import EXISTING, IMAGES
 from tiny_images import push
 
@@ -24,14 +23,9 @@ SERVICE = "DB.SCH.WEB"
 SMALL = {"spec": {"containers": [{"name": "main", "image": IMAGES[0]}]}}
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningAccount]:
-    yield from account_for_services(tmp_path_factory.mktemp("by-hand") / "state")
-
-
 @pytest.fixture
-def made(running: RunningAccount) -> Iterator[Trip]:
-    with trip(local_connection(running.details), existing=list(EXISTING)) as project:
+def made(full_pool: RunningAccount) -> Iterator[Trip]:
+    with trip(local_connection(full_pool.details), existing=list(EXISTING)) as project:
         yield project
         project.by_hand(f"DROP SERVICE IF EXISTS {SERVICE} FORCE")
 
@@ -160,12 +154,12 @@ def test_a_service_that_may_be_suspended_stays_so(made: Trip, excuse: str) -> No
         made.by_hand("ALTER COMPUTE POOL SPECS UNSET COMMENT")
 
 
-def test_other_content_behind_the_tag_is_rolled_out(made: Trip, running: RunningAccount) -> None:
+def test_other_content_behind_the_tag_is_rolled_out(made: Trip, full_pool: RunningAccount) -> None:
     image = "/db/sch/images/moving:1"
-    before = push(running, image, "old")
+    before = push(full_pool, image, "old")
     body = {"spec": {"containers": [{"name": "main", "image": image}, {"name": "side", "image": IMAGES[1]}]}}
     applied(made, service(body=body))
-    after = push(running, image, "new")
+    after = push(full_pool, image, "new")
     assert before != after
     drift = made.drift()
     assert list(drift) == ["imageDigest.main"]
@@ -182,12 +176,12 @@ def test_other_content_behind_the_tag_is_rolled_out(made: Trip, running: Running
     assert after in str(row["spec"])
 
 
-def test_a_push_that_somebody_rolled_out_by_hand_changes_the_note_only(made: Trip, running: RunningAccount) -> None:
+def test_a_push_that_somebody_rolled_out_by_hand_changes_the_note_only(made: Trip, full_pool: RunningAccount) -> None:
     image = "/db/sch/images/moved:1"
-    push(running, image, "old")
+    push(full_pool, image, "old")
     body = {"spec": {"containers": [{"name": "main", "image": image}]}}
     applied(made, service(body=body))
-    push(running, image, "new")
+    push(full_pool, image, "new")
     made.by_hand(f"ALTER SERVICE {SERVICE} FROM SPECIFICATION $$spec: {{containers: [{{name: main, image: '{image}'}}]}}$$")
     assert set(made.drift()) == {"mark"}
     assert all("COMMENT" in text and "FROM" not in text for text in mended(made))
