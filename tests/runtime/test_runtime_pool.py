@@ -190,5 +190,5 @@ def test_jobs_wait_for_what_a_service_holds(sql: Sql, wants: str, lacks: str) ->
 def test_a_job_that_never_fits_is_refused(sql: Sql) -> None:
     sql("CREATE COMPUTE POOL IF NOT EXISTS onegpu MIN_NODES = 1 MAX_NODES = 1 INSTANCE_FAMILY = GPU_NV_S")
     text = spec("tool:1", command=["true"], extra=_gpu(2))
-    with pytest.raises(ProgrammingError, match="requests 2 GPUs .*offers 1 GPUs, so it can never run in compute pool ONEGPU"):
+    with pytest.raises(ProgrammingError, match=r"requests 2 GPUs .*offers 1 GPUs, so it can never run in compute pool ONEGPU"):
         sql(f"EXECUTE JOB SERVICE IN COMPUTE POOL onegpu FROM SPECIFICATION $${text}$$ NAME = never ASYNC = TRUE")
