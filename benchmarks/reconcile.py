@@ -22,6 +22,7 @@ from typing import Any
 
 from account import Account, account
 from measure import SNOWCAT, Bench
+from others import compare
 from projects import SECRET_VARIABLE, project
 
 from controller.account.connections import local_connection
@@ -46,11 +47,27 @@ def main() -> None:
         for size in sizes:
             print(f"{size} objects", file=sys.stderr)
             results["sizes"][str(size)] = _one_size(size, Path(name) / str(size), options)
-            results["load"]["after"] = os.getloadavg()[0]
-            if not options.no_write:  # after each size: a run that is cut short leaves the smaller ones
-                options.out.parent.mkdir(exist_ok=True)
-                options.out.write_text(json.dumps(results, indent=2) + "\n")
+            _write(results, options)  # after each size: a run that is cut short leaves the smaller ones
+        if not options.no_others:
+            results["plansOfOthers"] = _others(Path(name) / "others", options)
+            _write(results, options)
     print(table(results))
+
+
+def _write(results: dict[str, Any], options: argparse.Namespace) -> None:
+    results["load"]["after"] = os.getloadavg()[0]
+    if not options.no_write:
+        options.out.parent.mkdir(exist_ok=True)
+        options.out.write_text(json.dumps(results, indent=2) + "\n")
+
+
+def _others(home: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """The plans of other tools and ours of the same, in one account."""
+    home.mkdir()
+    sizes = [int(size) for size in options.others.split(",")]
+    with account(home / "account") as running:
+        running.connections(home / "snowflake")
+        return compare(running, home, options.latency, sizes)
 
 
 def _one_size(size: int, home: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -145,6 +162,12 @@ def table(results: dict[str, Any]) -> str:
     width = max(len(title) for title, _ in rows)
     lines = [f"{'objects':<{width}}" + "".join(f"{size:>16}" for size in sizes)]
     lines += [f"{title:<{width}}" + "".join(f"{cell:>16}" for cell in cells) for title, cells in rows]
+    for size, found in results.get("plansOfOthers", {}).get("sizes", {}).items():
+        for tool, figures in found.items():
+            end = "" if not figures["exitCode"] else f", stopped: {figures['stoppedWith'][-120:]}"
+            lines.append(
+                f"{size} databases, schemas and warehouses, {tool} plans: {figures['seconds']} s, {figures['statements']} statements{end}"
+            )
     load = f"load {results['load']['before']:.1f} before, {results['load'].get('after', 0):.1f} after, {results['cores']} cores"
     lines.append(f"snowcat --help: {results['help']['bestSeconds']} s (0.3); {load}; latency {results['latencySeconds']} s a statement")
     return "\n".join(lines)
@@ -159,6 +182,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="numbers of objects, separated by commas")
     parser.add_argument("--latency", type=float, default=0.1, help="seconds added to every statement")
     parser.add_argument("--cycles", type=int, default=3, help="steady cycles to measure")
+    parser.add_argument("--others", default="10,100,1000", help="sizes at which other tools plan too")
+    parser.add_argument("--no-others", action="store_true", help="leave other tools out")
     parser.add_argument("--folder", type=Path, default=None, help="where accounts and projects are made, for a look at them")
     parser.add_argument("--out", type=Path, default=RESULTS, help="the JSON file")
     parser.add_argument("--no-write", action="store_true", help="print the table only")
