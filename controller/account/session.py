@@ -42,7 +42,7 @@ SESSION_PARAMETERS: Mapping[str, str | int | bool] = {
     "ABORT_DETACHED_QUERY": False,
 }
 _GONE = frozenset({390111, 390112, 390113, 390114, 390115, 250001, 250002})  # the session cannot be used again
-_SLOW_DOWN = frozenset({290429, 290503})  # HTTP 429 and 503: the driver has tried again for a while, and shows no Retry-After
+_SLOW_DOWN = frozenset({290429, 290503, 251011})  # HTTP 429, 503, no answer: the driver has tried for a while, and shows no Retry-After
 _SLOWER = 5.0  # seconds for which all sessions hold back then
 _CANCELLED = 604
 _CANCEL = 5.0  # seconds that a cancelled statement has to come back
@@ -151,10 +151,10 @@ class Session:
     def cleared(self) -> None:
         """Called right before a statement is sent, after any wait for the token bucket: here raises who may not send any more."""
 
-    def break_off(self) -> None:
-        """By any thread: the statement under way fails at once where it is waited for, and no other is sent."""
+    def break_off(self, error: AccountError | None = None) -> None:
+        """By any thread: the statement under way fails at once where it is waited for, with this error, and no other is sent."""
         self.alive = False
-        self.line.break_off()
+        self.line.break_off(error)
 
     def _classed(self, error: DriverError, shown: str) -> AccountError:
         classed = from_driver(error, shown)

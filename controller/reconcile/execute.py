@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from controller.account.errors import NotFound, Transient
+from controller.account.errors import NotFound, TimedOut, Transient
 from controller.account.redact import redact
 from controller.account.session import Result, Session, SessionPool, Statement
 from controller.account.tracing import Span, span
@@ -101,7 +101,7 @@ class Executor:
         """End the work on an object: its session is broken off, and every statement in it fails from now on."""
         session = self._sessions.get(key)
         if session is not None:
-            session.break_off()
+            session.break_off(TimedOut("the work on the object took longer than `timeouts: {object}` of snowcat.yaml allows"))
 
     def run(self, change: Change, say: Callable[[str], None]) -> Done:
         """Do all steps. Never raises: the error is in the result."""

@@ -111,6 +111,16 @@ def test_a_hanging_change_is_tried_again_and_stops_no_other(live: Live, faults: 
     assert len(failures) == 2, "once hung, once done"
 
 
+def test_work_that_takes_too_long_in_all_is_ended_and_tried_again(live: Live, faults: Faults) -> None:
+    live.pool.limits = Limits(Timeouts(read=600, change=600), TokenBucket())
+    live.write(a=WAREHOUSE)
+    faults.put({"match": "CREATE WAREHOUSE WH", "hang": True, "times": 1})
+    with live.daemon(timing=Timing(work=20.0, grace=0.3)):
+        eventually(lambda: live.row("WAREHOUSES", "wh_@"), "the second try makes it")
+    retried = [event.message for event in live.state.events() if event.reason == "Retrying"]
+    assert len(retried) == 1 and "took longer than `timeouts: {object}`" in retried[0]
+
+
 def test_a_stop_in_the_middle_of_hanging_statements_is_quick(live: Live, faults: Faults) -> None:
     live.pool.limits = Limits(Timeouts(read=600, change=600), TokenBucket())
     live.write(a=WAREHOUSE)
