@@ -63,10 +63,12 @@ class PlainView:
         return None
 
     def __call__(self, report: Report) -> None:
-        for text in (*report.problems, *([f"account: {report.error}"] if report.error else [])):
+        texts = [*report.problems, *([f"account: {report.error}"] if report.error else [])]
+        texts += [f"standing by: {report.standby}"] if report.standby and not report.error else []
+        for text in texts:
             if text not in self._said:
                 self._line(text)
-        self._said = {*report.problems, *([f"account: {report.error}"] if report.error else [])}
+        self._said = set(texts)
         for event in report.events:
             if event.reason in _MADE:
                 self._line(f"{_MADE[event.reason]:<8} {event.key or event.object}  {event.message}".rstrip())

@@ -36,6 +36,10 @@ class Standing:
 
 
 class Leadership(Protocol):
+    @property
+    def term(self) -> int:
+        """Which term of leading this is: what was decided in one is not carried on in another. 0 when it is none."""
+
     def standing(self) -> Standing:
         """What the loop reports; asked at the start of each cycle."""
 
@@ -58,6 +62,8 @@ class Leadership(Protocol):
 
 class Alone:
     """Leads always: there is no lease."""
+
+    term = 1
 
     def standing(self) -> Standing:
         return Standing(True)

@@ -12,6 +12,7 @@ import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -282,7 +283,7 @@ class Node:
                 self.lease.admit(session)  # type: ignore[arg-type]
                 term, sent = self.lease.term, self.world.now
                 self.world.pause(self.world.random.uniform(0, self.slowest))  # how long it takes until it has its effect
-                self.world.send(session.id, lambda t=term, s=sent: self._effect(t, s))
+                self.world.send(session.id, partial(self._effect, term, sent))
             except NotLeading:
                 continue
             except Transient:
