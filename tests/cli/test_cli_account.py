@@ -27,7 +27,7 @@ def applied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Snowcat]:
         done = caller("apply", "--local", "--timeout", "100")
         assert done.code == 0, done
         assert "all 5 objects are ready" in done.out
-        assert any(line.endswith("Warehouse/wh Synced Healthy suspended; resumes with the next query") for line in done.out.splitlines())
+        assert any(line.endswith("create Warehouse/wh CREATE WAREHOUSE WH") for line in done.out.splitlines())
         yield caller
     finally:
         caller("local", "stop")
