@@ -75,6 +75,27 @@ def test_the_base_model_makes_room_and_comes_back(lab: LightLab) -> None:
     settled_well(lab)
 
 
+def test_where_only_one_model_fits_the_tuned_one_has_the_place(lab: LightLab) -> None:
+    """As on one GPU, and as in the guide: the base model is gone in the end. Another fine-tune gets the tuned model's place in its turn."""
+    project = lab.manifests / "snowcat.yaml"
+    text = project.read_text()
+    one_at_a_time = text.replace("serve_resources: {requests: {cpu: 1,", "serve_resources: {requests: {cpu: 2,", 1)
+    assert one_at_a_time != text
+    project.write_text(one_at_a_time)
+    lab.finish("apply")
+    found = services(lab)
+    assert (found[TUNED]["status"], found[BASE]["status"]) == ("RUNNING", "SUSPENDED")
+    assert "held=ModelDeployment/llama_finetuned" in found[BASE]["comment"]
+    assert story(lab) == [f"CREATE {BASE}", f"SUSPEND {BASE}", f"EXECUTE {JOB}", f"CREATE {TUNED}"]
+    lab.finish("plan", "--exit-code")
+
+    project.write_text(one_at_a_time.replace("maxSteps: 40", "maxSteps: 41", 1))
+    before = len(story(lab))
+    lab.finish("apply")
+    assert story(lab)[before:] == [f"SUSPEND {TUNED}", f"EXECUTE {JOB}", f"RESUME {TUNED}"]
+    assert services(lab)[BASE]["status"] == "SUSPENDED"
+
+
 def test_a_daemon_that_dies_on_the_way(seed: int, lab: LightLab) -> None:
     """A new one goes on without the other's memory: why it was suspended stands in the account."""
     reason, statement, side = BOUNDARIES[seed % len(BOUNDARIES)]
