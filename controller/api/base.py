@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.alias_generators import to_camel
 
 API_VERSION = "snowcat/v1"
@@ -92,6 +92,13 @@ class Metadata(Model):
 
 class Spec(Model):
     """Base of the `spec` of a kind."""
+
+    @field_validator("comment", check_fields=False)
+    @classmethod
+    def _storable(cls, value: str | None) -> str | None:
+        if value is not None and "\0" in value:
+            raise ValueError("a comment cannot hold a NUL character")
+        return value
 
 
 class Manifest(Model):

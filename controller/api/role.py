@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from controller.api.base import SIBLING, Manifest, Model, Ref, Scope, Spec
 from controller.api.names import QualifiedName
@@ -87,16 +87,18 @@ class Privileges(Model):
     )
     grant_option: bool = Field(default=False, description="Whether the role may pass them on.")
 
-    @model_validator(mode="after")
-    def _can_be_granted(self) -> Self:
-        kind = self.on.kind if isinstance(self.on, GrantTarget) else ""
-        if ALL in self.privileges and kind not in EVERY:
+    @field_validator("privileges")
+    @classmethod
+    def _can_be_granted(cls, value: list[str], info: ValidationInfo) -> list[str]:
+        on = info.data.get("on")
+        kind = on.kind if isinstance(on, GrantTarget) else ""
+        if ALL in value and on is not None and kind not in EVERY:
             raise ValueError(
                 "ALL is not a privilege here: list the ones that are needed, since Snowflake expands ALL once and shows single ones after"
             )
-        if kind == "Stage" and "WRITE" in self.privileges and not {"READ", ALL} & set(self.privileges):
+        if kind == "Stage" and "WRITE" in value and not {"READ", ALL} & set(value):
             raise ValueError("WRITE on a stage needs READ too: list both")
-        return self
+        return value
 
 
 class ServiceRoleUse(Model):

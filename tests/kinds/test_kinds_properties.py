@@ -13,6 +13,7 @@ from kinds_account import Account
 from kinds_project import graph_of
 
 from controller.account.session import SessionPool
+from controller.api.warehouse import WarehouseSpec
 from controller.kinds.instance_families import FAMILIES
 
 Pair = tuple[str, dict[str, Any], dict[str, Any]]
@@ -106,3 +107,8 @@ def test_from_nothing_to_any_and_on_to_any_other(
     finally:
         if made is not None:
             account.delete(made, graph)
+
+
+def test_a_comment_that_cannot_be_stored_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="NUL"):
+        WarehouseSpec(comment="a\0b")

@@ -257,7 +257,7 @@ ROWS = [
         "GRANT ALL",
         "apiVersion: snowcat/v1\nkind: Role\nmetadata: {name: r}\nspec:\n  privileges:\n    - {on: account, privileges: [ALL]}\n",
         6,
-        "spec.privileges[0].privileges[0]",
+        "spec.privileges[0].privileges",
         "ALL is not a privilege",
     ),
 ]
