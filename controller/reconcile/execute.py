@@ -22,7 +22,7 @@ from controller.account.tracing import Span, span
 from controller.api.objects import ObjectKey
 from controller.kinds.base import Effect, Sql
 from controller.reconcile.change import Action, Change
-from controller.reconcile.leadership import Alone, Interrupted, Leadership
+from controller.reconcile.leadership import Alone, Interrupted, Leadership, NotLeading
 
 log = structlog.get_logger("snowcat.reconcile")
 
@@ -38,11 +38,16 @@ class LoggedSession(Session):
     leadership: Leadership = field(default_factory=Alone)
     last_id: str = ""
 
+    def __post_init__(self) -> None:
+        self._term = self.leadership.term
+
     def cleared(self) -> None:
         self.leadership.admit(self)
+        if self.leadership.term != self._term:
+            raise NotLeading("somebody else has led since this change was begun: it is looked at again")
 
     def execute(self, statement: Statement | str, parameters: Sequence[Any] | None = None) -> Result:
-        self.leadership.admit(self)
+        self.cleared()
         shown = statement if isinstance(statement, str) else statement.display or statement.text
         started = time.monotonic()
         try:
