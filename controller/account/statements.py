@@ -190,9 +190,9 @@ def use(what: str, name: QualifiedName | Identifier) -> str:
     return f"USE {what} {name.sql}"
 
 
-def call_system(function: str, *arguments: str | int) -> str:
+def call_system(function: str, *arguments: str | int | bool) -> str:
     """A system function that needs no warehouse: `SELECT SYSTEM$GET_SERVICE_LOGS('D.S.SVC', '0', 'main', 50)`."""
-    rendered = [text(value) if isinstance(value, str) else number(value) for value in arguments]
+    rendered = [text(v) if isinstance(v, str) else flag(v) if isinstance(v, bool) else number(v) for v in arguments]
     return f"SELECT SYSTEM${word(function)}({', '.join(rendered)})"
 
 

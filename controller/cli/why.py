@@ -111,8 +111,11 @@ def _logs(project: Opened, key: ObjectKey) -> list[str]:
             container = _failing(session, service)
             if container is None:
                 return []
-            call = statements.call_system("GET_SERVICE_LOGS", service, container[0], container[1], _LINES)
-            return [redact(line) for line in str(session.execute(call).scalar or "").splitlines()]
+            for previous in (False, True):  # one that was just started again has not written yet
+                call = statements.call_system("GET_SERVICE_LOGS", service, *container, _LINES, previous)
+                if lines := str(session.execute(call).scalar or "").splitlines():
+                    return [redact(line) for line in lines]
+            return []
     except (AccountError, Failure):
         return []
 
