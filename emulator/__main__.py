@@ -90,7 +90,7 @@ def _arguments() -> tuple[Options, Path]:
     parser.add_argument("--session-seconds", type=float, default=3600.0, help="life of a session token before renewal")
     parser.add_argument("--faults", action="store_true", help="offer the endpoint that makes faults happen, for tests")
     names = ("path", "host")
-    parser.add_argument("--image-names", choices=names, default=names[0], help="images in DESCRIBE SERVICE: as a path, or with the registry's host")
+    parser.add_argument("--image-names", choices=names, default=names[0], help="images in DESCRIBE SERVICE")
     given = parser.parse_args()
     if given.host not in ("127.0.0.1", "localhost", "::1"):
         parser.error("--host must be a loopback address: the account is for this machine only")
