@@ -27,7 +27,7 @@ _HEALTH = {
     Health.SUSPENDED: ("∥", "yellow"),
     Health.MISSING: ("·", "dim"),
 }
-_MADE = {
+_MADE: dict[str, str] = {
     Reason.CREATED: "create",
     Reason.UPDATED: "update",
     Reason.REPLACED: "replace",
