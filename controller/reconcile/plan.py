@@ -17,7 +17,7 @@ from controller.reconcile.change import Action, Block, Change, Cost, ObjectPlan,
 from controller.reconcile.expand import Expansion, Kinds, Refusal, attempt, expand_all
 from controller.reconcile.look_again import guarded
 from controller.reconcile.order import evaluation_order
-from controller.reconcile.ownership import Owner, claim, say_renamed
+from controller.reconcile.ownership import Owner, claim, may_drop, say_renamed
 from controller.reconcile.pause import PAUSED, families, is_paused, told
 from controller.reconcile.placement import arrange
 from controller.reconcile.prune import Rules, contents, inventory, leftovers, listed
@@ -205,7 +205,14 @@ class _Planner:
     def _replace(self, obj: DesiredObject, seen: Observation, fields: Sequence[FieldChange]) -> Change | Refusal:
         """Drop it and make it again, unless it is a container of something that must stay."""
         kind = self.kinds[obj.key.kind]
-        staying = [other.key for other in self.view.graph if _kept(other)]
+        declared = [other.key for other in self.view.graph if _kept(other)]
+        marked = inventory(self.view, self.kinds).items()  # in no manifest and not to be dropped, or suspended
+        left = [
+            key
+            for key, item in marked
+            if is_paused(item.mark) or (key not in self.view.graph and not may_drop(item.mark, self.view.project.name))
+        ]
+        staying = dict.fromkeys([*declared, *left])
         held = contents(obj.key, staying, self.view, self.kinds)
         if isinstance(held, Refusal):
             return held
