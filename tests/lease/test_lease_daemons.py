@@ -45,8 +45,7 @@ def test_one_leads_and_the_other_takes_over_at_once_when_it_is_killed(shared: Sh
     first.kill()
     second.until(LEADS)
     shared.stages(2)
-    second.until(READY)
-    assert shared.made() == 2
+    wait_for(lambda: shared.made() == 2, "the second stage is not made")
     polls = [e for e in shared.statements(second) if e["statement"].startswith("SHOW STAGES LIKE")]
     took = next(e for e in shared.statements(second) if "RENAME TO" in e["statement"])
     renewals = renewals_of(shared, first)
@@ -59,7 +58,7 @@ def test_one_that_stands_still_is_taken_over_from_within_three_periods_and_then_
     os.kill(first.pid, signal.SIGSTOP)
     second.until(LEADS)
     shared.stages(3)
-    second.until(READY)
+    wait_for(lambda: shared.made() == 3, "the stages are not made")
     renewals = renewals_of(shared, first)
     looks = [e for e in shared.statements(second) if e["statement"].startswith("SHOW STAGES LIKE") and e["n"] > renewals[-1]["n"]]
     took = next(e for e in shared.statements(second) if "RENAME TO" in e["statement"])
