@@ -43,6 +43,22 @@ class _Deep:
     at: float
 
 
+@dataclass(frozen=True)
+class _Shallow:
+    """A full look without its DESCRIBEs. Which questions to ask, and what to describe, follows from graph, facts and the answers to SHOWs
+    alone: as long as all three are the same, it is not worked out again."""
+
+    graph: Graph
+    facts: Mapping[ObjectKey, Any]
+    asked: tuple[Read, ...]
+    answers: Answers
+    questions: Mapping[ObjectKey, tuple[Read, ...]]
+    stamps: Mapping[ObjectKey, str]
+
+    def fits(self, graph: Graph, facts: Mapping[ObjectKey, Any], *, full: bool, dropping: bool) -> bool:
+        return full and not dropping and graph is self.graph and facts == self.facts
+
+
 @dataclass
 class DeepReads:
     """Remembers the DESCRIBEs of earlier looks. One for each engine; used by one thread."""
@@ -53,6 +69,7 @@ class DeepReads:
     turn: int = 0
     trusted: set[ObjectKey] = field(default_factory=set)  # changed by this process, and not read since
     unread: int = 0  # after the last look: questions that have no current answer yet and that somebody should wait for
+    shallow: _Shallow | None = None  # of the last full look
     _oldest: float | None = None
 
     @property
@@ -118,7 +135,13 @@ def look(
         AccountError: the account could not be read; nothing can be said of any object.
     """
     answers: dict[Read, tuple[Row, ...] | Missing] = dict(first or {})
-    asked = set(answers)  # a question that the account does not take stays without an answer
+    before = deep.shallow if deep.shallow is not None and deep.shallow.fits(graph, facts, full=full, dropping=dropping) else None
+    if before is not None:
+        answers.update(_asked([question for question in before.asked if question not in answers], answers, ask))
+        if answers == before.answers:
+            answers.update(deep.look(before.questions, before.stamps, ask, full=full))
+            return View(project, graph, Snapshot(answers, role), facts)
+    asked = {*answers, *(before.asked if before is not None else ())}  # a question that the account does not take stays without an answer
     wanted: list[Read] = [question for obj in graph for question in _reads(obj, graph, kinds)]
     if full:
         wanted += [question for kind in kinds.values() for question in kind.inventory_reads()]
@@ -141,9 +164,11 @@ def look(
         elif all(question in asked for question in wanted):
             break
     wide = expansion.view
-    questions = {obj.key: _deep_reads(obj, wide, kinds) for obj in wide.graph}
-    stamps = {obj.key: _stamp(obj, wide, kinds) for obj in wide.graph if questions[obj.key]}
-    answers.update(deep.look({key: q for key, q in questions.items() if q}, stamps, ask, full=full))
+    questions = {obj.key: found for obj in wide.graph if (found := _deep_reads(obj, wide, kinds))}
+    stamps = {key: _stamp(wide.graph.objects[key], wide, kinds) for key in questions}
+    usual = full and not dropping and not asked_wide
+    deep.shallow = _Shallow(graph, facts, tuple(asked), dict(answers), questions, stamps) if usual else None
+    answers.update(deep.look(questions, stamps, ask, full=full))
     return replace(view, snapshot=Snapshot(answers, role))
 
 

@@ -1,0 +1,58 @@
+"""A full look that shows what the last one showed is not worked out again; one that shows anything else is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from controller.account.snapshot import Describe, Missing, Read, Row, Show
+from controller.kinds.base import Project
+from controller.kinds.registry import KINDS
+from controller.manifests.project import load_project
+from controller.reconcile import observe
+from controller.reconcile.observe import DeepReads, look
+
+PROJECT = "apiVersion: snowcat/v1\nkind: Project\nproject: p\nrole: r\nexisting: [Schema/db.s]\n"
+RULE = "apiVersion: snowcat/v1\nkind: NetworkRule\nmetadata: {name: rule, schema: db.s}\nspec: {values: [example.com]}\n"
+ROW: Row = {"name": "RULE", "database_name": "DB", "schema_name": "S", "type": "HOST_PORT", "mode": "EGRESS", "comment": ""}
+
+
+def test_only_what_has_moved_is_worked_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "snowcat.yaml").write_text(PROJECT)
+    (tmp_path / "a.yaml").write_text(RULE)
+    graph = load_project(tmp_path).graph
+    rows: list[Row] = []
+    asked: list[Read] = []
+    expanded: list[int] = []
+    real = observe.expand_all
+    monkeypatch.setattr(observe, "expand_all", lambda *args: expanded.append(1) or real(*args))  # type: ignore[func-returns-value]
+
+    def ask(questions: Iterable[Read]) -> dict[Read, tuple[Row, ...] | Missing]:
+        found = list(questions)
+        asked.extend(found)
+        return {q: tuple(rows) if isinstance(q, Show) and q.what == "NETWORK RULES" else () for q in found}
+
+    deep, project = DeepReads(), Project("p", tmp_path)
+
+    def see(**facts: object) -> tuple[bool, bool]:
+        """Whether the rule was described, and whether anything was worked out."""
+        asked.clear()
+        expanded.clear()
+        view = look(project, graph, facts, KINDS, ask, deep)
+        assert {q for q in asked if isinstance(q, Show)} <= view.snapshot.answers.keys()
+        assert any(isinstance(q, Show) for q in asked), "the account is asked every time"
+        return any(isinstance(q, Describe) for q in asked), bool(expanded)
+
+    assert see() == (False, True), "nothing is there to describe"
+    assert see() == (False, False), "the same again"
+    rows.append(ROW)
+    assert see() == (True, True), "it is there now"
+    assert see() == (True, False), "its turn comes in each full look"
+    rows[0] = {**ROW, "comment": "by hand"}
+    assert see() == (True, True), "a column has moved"
+    assert see(other="fact") == (True, True), "a fact has moved"  # type: ignore[arg-type]
+    rows.clear()
+    assert see(other="fact") == (False, True), "it is gone"
+    assert see(other="fact") == (False, False)
