@@ -93,7 +93,8 @@ def leftovers(expansion: Expansion, kinds: Kinds, rules: Rules, found: Mapping[O
 
 def _manifests(items: Mapping[ObjectKey, Inventory]) -> int:
     """How many manifests objects come from: a composite counts once, however many it stands for."""
-    return len({parent_of(item.mark) or str(key) for key, item in items.items()})
+    composites = {(parent, key.name.parent) for key, item in items.items() if (parent := parent_of(item.mark)) is not None}
+    return len(composites) + sum(parent_of(item.mark) is None for item in items.values())
 
 
 def _orphan(key: ObjectKey, item: Inventory) -> ObjectPlan:
