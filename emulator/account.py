@@ -137,7 +137,7 @@ class Account:
             self.store.after_commit(lambda: self.engine.drop_table(obj))
 
     def end_session(self, session_id: int, *, by: str = "") -> bool:
-        """Cancels what the session runs, rolls its transaction back, drops its temporary objects and forgets it, with the tokens that it gave out.
+        """Cancels what the session runs, rolls its transaction back, drops its temporary objects, and forgets it and its tokens.
 
         When it returns no statement of the session has an effect any more; False when one did not end in time. `by` is the query id of the
         statement that asks for it, which may be the session's own.

@@ -20,13 +20,13 @@ from controller.cli.stopping import Stopping, end_at_once
 from controller.cli.target import Opened, Target, opened
 from controller.manifests.watch import Watcher
 from controller.reconcile.clock import Timing
-from controller.reconcile.leadership import Leadership
-from controller.reconcile.lease import Lease
-from controller.reconcile.lease_mark import Mode
+from controller.reconcile.lead.leadership import Leadership
+from controller.reconcile.lead.lease import Lease
+from controller.reconcile.lead.mark import Mode
+from controller.reconcile.lead.process import introduce
 from controller.reconcile.log import configure, say_always
 from controller.reconcile.loop import Reconciler
 from controller.reconcile.meter import Meter
-from controller.reconcile.process import introduce
 from controller.reconcile.report import Listener, Report
 
 log = structlog.get_logger("snowcat.run")

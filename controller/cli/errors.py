@@ -48,7 +48,7 @@ def _told(error: BaseException) -> tuple[int, str]:
         return FAILED, ""  # whoever read our output has seen enough
     from controller.account.errors import AccountError, Denied, NotFound, NoWarehouse
     from controller.kinds.base import KindError
-    from controller.reconcile.files import NoProject
+    from controller.reconcile.look.files import NoProject
 
     if isinstance(error, NoProject):
         return INVALID, str(error)

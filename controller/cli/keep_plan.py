@@ -13,9 +13,9 @@ from controller.cli.errors import Failure
 from controller.cli.plan import take_look
 from controller.cli.target import Opened
 from controller.manifests.project import LoadResult
-from controller.reconcile.evidence import collect
-from controller.reconcile.files import Loaded, Loader
-from controller.reconcile.saved_plan import BadPlanFile, Promise, SavedPlan, read
+from controller.reconcile.look.files import Loaded, Loader
+from controller.reconcile.planning.evidence import collect
+from controller.reconcile.planning.saved_plan import BadPlanFile, Promise, SavedPlan, read
 
 _MOST = 20  # lines of what moved
 

@@ -18,11 +18,11 @@ from controller.account.session import open_session
 from controller.api.names import QualifiedName
 from controller.cli.errors import Failure
 from controller.cli.target import Opened
-from controller.reconcile.leadership import Alone, Leadership
-from controller.reconcile.lease import Lease
-from controller.reconcile.lease_mark import Mode
-from controller.reconcile.lease_stage import LeaseStage
-from controller.reconcile.process import Holder
+from controller.reconcile.lead.leadership import Alone, Leadership
+from controller.reconcile.lead.lease import Lease
+from controller.reconcile.lead.mark import Mode
+from controller.reconcile.lead.process import Holder
+from controller.reconcile.lead.stage import LeaseStage
 
 log = structlog.get_logger("snowcat.lease")
 _LEAST = 2.0  # seconds that a statement of a lease may take at least

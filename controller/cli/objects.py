@@ -16,9 +16,9 @@ from controller.cli.tables import print_document, print_table
 from controller.cli.target import Opened, opened
 from controller.cli.words import Wanted
 from controller.manifests.problems import shown
-from controller.reconcile.change import Action, Change
 from controller.reconcile.events import Event
-from controller.reconcile.process import daemon
+from controller.reconcile.lead.process import daemon
+from controller.reconcile.planning.change import Action, Change
 from controller.reconcile.report import ObjectStatus
 
 

@@ -1,4 +1,4 @@
-"""`snowcat suspend` and `snowcat resume`: objects that are to be left alone for a while, noted in the account where every daemon sees it."""
+"""`snowcat suspend` and `snowcat resume`: objects to be left alone for a while, noted in the account where every daemon sees it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from controller.cli.target import Opened, opened
 from controller.cli.words import Wanted
 from controller.kinds.base import Sql, View
 from controller.kinds.registry import KINDS
-from controller.reconcile.change import Plan
 from controller.reconcile.events import Reason
 from controller.reconcile.pause import CannotPause, Writing, is_paused, pausing, resuming, told
+from controller.reconcile.planning.change import Plan
 
 _TRIES = 3  # a daemon that was changing the object just then may have written the mark that it knew
 

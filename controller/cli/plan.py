@@ -18,10 +18,10 @@ from controller.cli.target import Opened, Target, opened
 from controller.kinds.base import View
 from controller.manifests.problems import Problem
 from controller.manifests.watch import Watcher
-from controller.reconcile.change import Change, Plan
-from controller.reconcile.evidence import collect
-from controller.reconcile.files import Loaded, NoProject
-from controller.reconcile.saved_plan import save
+from controller.reconcile.look.files import Loaded, NoProject
+from controller.reconcile.planning.change import Change, Plan
+from controller.reconcile.planning.evidence import collect
+from controller.reconcile.planning.saved_plan import save
 
 ALL_DEEP_READS = 100_000  # a plan is looked at once, so it reads all that can be read
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from controller.account.redact import redact
-from controller.reconcile.change import Action, Block, Change, Cost, Plan
+from controller.reconcile.planning.change import Action, Block, Change, Cost, Plan
 
 _SIGNS = {Action.CREATE: "+", Action.UPDATE: "~", Action.REPLACE: "±", Action.DELETE: "-", Action.ADOPT: "=", Action.NONE: " "}
 _BLOCKED = {Block.HELD: ("·", "kept"), Block.WAITING: ("…", "waits"), Block.STALLED: ("!", "blocked")}

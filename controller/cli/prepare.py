@@ -8,7 +8,7 @@ from controller.api.names import Identifier
 from controller.kinds.base import Project
 from controller.manifests.project import LoadResult
 from controller.reconcile.bootstrap import bootstrap_statements, run_bootstrap
-from controller.reconcile.files import Loaded, NoProject
+from controller.reconcile.look.files import Loaded, NoProject
 
 ADMINISTRATOR = "ACCOUNTADMIN"
 

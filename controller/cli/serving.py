@@ -11,9 +11,9 @@ import structlog
 from controller.cli.errors import INVALID, Failure
 from controller.cli.target import Opened
 from controller.dashboard.traces import TracesProblem, start_traces
-from controller.reconcile.backoff import Backoff
 from controller.reconcile.meter import Meter
 from controller.reconcile.report import Listener
+from controller.reconcile.work.backoff import Backoff
 
 log = structlog.get_logger("snowcat.run")
 

@@ -22,9 +22,9 @@ from controller.cli.prepare import prepare_local
 from controller.kinds.registry import KINDS
 from controller.manifests.project import LoadResult, load_project
 from controller.reconcile.engine import Engine
-from controller.reconcile.files import NoProject, loader
+from controller.reconcile.lead.process import Holder, this_process
 from controller.reconcile.log import configure
-from controller.reconcile.process import Holder, this_process
+from controller.reconcile.look.files import NoProject, loader
 from controller.reconcile.state import State, state_file
 
 SESSIONS = 8  # statements side by side; each is one login

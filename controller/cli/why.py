@@ -26,7 +26,7 @@ from controller.cli.tables import print_document
 from controller.cli.target import Opened, Target, opened
 from controller.cli.words import one_key
 from controller.reconcile.events import Event
-from controller.reconcile.lease_mark import LeaseState, parse, term_of
+from controller.reconcile.lead.mark import LeaseState, parse, term_of
 from controller.reconcile.why import Cause, Why
 from controller.reconcile.why import why as explain
 

@@ -21,8 +21,8 @@ from prometheus_client.registry import Collector
 from controller.account.counters import Counters, StatementClass
 from controller.api.objects import ObjectKey
 from controller.dashboard.health import Health
+from controller.reconcile.look.observe import DeepReads
 from controller.reconcile.meter import Meter, Result
-from controller.reconcile.observe import DeepReads
 from controller.reconcile.report import Report
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

@@ -87,7 +87,7 @@ Step = Sql | Effect
 
 
 class EffectContext(Protocol):
-    """What an effect may use. Implemented by `controller.reconcile.execute`."""
+    """What an effect may use. Implemented by `controller.reconcile.work.execute`."""
 
     @property
     def session(self) -> Any:
@@ -214,7 +214,7 @@ class Room:
 
 
 class Gatherer(Protocol):
-    """I/O that a kind may ask for before planning. Implemented by `controller.reconcile.facts`, with caches."""
+    """I/O that a kind may ask for before planning. Implemented by `controller.reconcile.look.facts`, with caches."""
 
     project: Project
 
@@ -321,7 +321,7 @@ class Kind(ABC):
         """
         return None
 
-    # ---- room on compute pools; see `controller.reconcile.placement` ----
+    # ---- room on compute pools; see `controller.reconcile.planning.placement` ----
 
     def load(self, obj: DesiredObject, view: View) -> Load | None:
         """What it takes of a compute pool of the project; None for what runs nowhere."""

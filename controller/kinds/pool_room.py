@@ -1,4 +1,4 @@
-"""What a compute pool offers, and who waits for it: the account's side of `controller.reconcile.placement`."""
+"""What a compute pool offers, and who waits for it: the account's side of `controller.reconcile.planning.placement`."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from controller.api.objects import DesiredObject, Graph
 from controller.api.role import Role
 from controller.kinds.base import Sql, View
 from controller.kinds.role import role_statements
-from controller.reconcile.files import Loaded
+from controller.reconcile.look.files import Loaded
 
 log = structlog.get_logger("snowcat.reconcile")
 

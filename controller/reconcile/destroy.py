@@ -17,18 +17,18 @@ from controller.account.redact import redact
 from controller.api.objects import ObjectKey
 from controller.kinds.base import View
 from controller.reconcile import history
-from controller.reconcile.backoff import Backoff
-from controller.reconcile.change import Action, Change
 from controller.reconcile.clock import Clock
 from controller.reconcile.engine import Engine
-from controller.reconcile.execute import Done, Executor
-from controller.reconcile.expand import Kinds, Refusal, attempt, expand_all
-from controller.reconcile.leadership import Alone, Leadership
-from controller.reconcile.look_again import guarded
-from controller.reconcile.order import drop_order, goes_before
-from controller.reconcile.ownership import Owner, claim, kept_because, may_drop
+from controller.reconcile.lead.leadership import Alone, Leadership
 from controller.reconcile.pause import is_paused, told
-from controller.reconcile.prune import contents, inventory
+from controller.reconcile.planning.change import Action, Change
+from controller.reconcile.planning.expand import Kinds, Refusal, attempt, expand_all
+from controller.reconcile.planning.look_again import guarded
+from controller.reconcile.planning.order import drop_order, goes_before
+from controller.reconcile.planning.ownership import Owner, claim, kept_because, may_drop
+from controller.reconcile.planning.prune import contents, inventory
+from controller.reconcile.work.backoff import Backoff
+from controller.reconcile.work.execute import Done, Executor
 
 log = structlog.get_logger("snowcat.reconcile")
 _TRIES = 5

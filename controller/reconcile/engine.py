@@ -20,17 +20,17 @@ from controller.account.snapshot import Read, Snapshot
 from controller.account.tracing import span
 from controller.api.objects import DesiredObject, ObjectKey
 from controller.kinds.base import Kind, View
-from controller.reconcile.backoff import FailureClass
-from controller.reconcile.change import Permit, Plan
-from controller.reconcile.facts import FactGatherer, FileHashes, gather_all
-from controller.reconcile.files import Loaded, Loader, load_with_last_good
-from controller.reconcile.observe import Answers, DeepReads, look, offline_view
-from controller.reconcile.plan import plan
-from controller.reconcile.prune import Rules
+from controller.reconcile.look.facts import FactGatherer, FileHashes, gather_all
+from controller.reconcile.look.files import Loaded, Loader, load_with_last_good
+from controller.reconcile.look.observe import Answers, DeepReads, look, offline_view
+from controller.reconcile.look.silent import Silent
+from controller.reconcile.planning.change import Permit, Plan
+from controller.reconcile.planning.plan import plan
+from controller.reconcile.planning.prune import Rules
 from controller.reconcile.report import ObjectStatus
-from controller.reconcile.silent import Silent
 from controller.reconcile.state import State
 from controller.reconcile.status import Context, invalid, statuses
+from controller.reconcile.work.backoff import FailureClass
 
 log = structlog.get_logger("snowcat.reconcile")
 
@@ -91,7 +91,7 @@ class Engine:
         return loaded
 
     def look(self, loaded: Loaded, *, full: bool = True, dropping: bool = False) -> View:
-        """Facts and one look at the account; see `controller.reconcile.observe.look`.
+        """Facts and one look at the account; see `controller.reconcile.look.observe.look`.
 
         Raises:
             AccountError: the account could not be read.

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping
 from controller.account.redact import redact
 from controller.api.objects import ObjectKey
 from controller.kinds.base import Health
-from controller.reconcile.backoff import Failure, FailureClass
-from controller.reconcile.change import Action, Change, ObjectPlan, Plan, plain
 from controller.reconcile.events import Reason
-from controller.reconcile.execute import Done
 from controller.reconcile.pause import PAUSED
+from controller.reconcile.planning.change import Action, Change, ObjectPlan, Plan, plain
 from controller.reconcile.report import ObjectStatus
 from controller.reconcile.state import State
+from controller.reconcile.work.backoff import Failure, FailureClass
+from controller.reconcile.work.execute import Done
 
 _DONE = {
     Action.CREATE: Reason.CREATED,

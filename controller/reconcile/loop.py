@@ -19,24 +19,24 @@ from controller.api.objects import Location
 from controller.api.project import PROJECT_FILE
 from controller.manifests.problems import Problem
 from controller.reconcile import history
-from controller.reconcile.backoff import Backoff, FailureClass
-from controller.reconcile.change import Action, Change, Plan
 from controller.reconcile.clock import Clock, Timing
 from controller.reconcile.engine import Engine
 from controller.reconcile.events import Reason
-from controller.reconcile.execute import Executor
-from controller.reconcile.failures import Failures, outcome, result_of
-from controller.reconcile.files import Loaded, NoProject
-from controller.reconcile.leadership import Alone, Interrupted, Leadership
-from controller.reconcile.looking import Looker
+from controller.reconcile.lead.leadership import Alone, Interrupted, Leadership
+from controller.reconcile.look.files import Loaded, NoProject
+from controller.reconcile.look.looker import Looker
+from controller.reconcile.look.quick import quick_changes
 from controller.reconcile.meter import Meter
-from controller.reconcile.prune import Absences
-from controller.reconcile.queue import WorkQueue, longest_chains
-from controller.reconcile.quick import quick_changes
+from controller.reconcile.planning.change import Action, Change, Plan
+from controller.reconcile.planning.prune import Absences
 from controller.reconcile.report import Listener, Report
 from controller.reconcile.reporter import Reporter
 from controller.reconcile.rest import Rest
-from controller.reconcile.workers import Workers
+from controller.reconcile.work.backoff import Backoff, FailureClass
+from controller.reconcile.work.execute import Executor
+from controller.reconcile.work.failures import Failures, outcome, result_of
+from controller.reconcile.work.queue import WorkQueue, longest_chains
+from controller.reconcile.work.workers import Workers
 
 log = structlog.get_logger("snowcat.reconcile")
 _LOOK_ENDS = 2.0  # seconds that a look has to come back after a stop

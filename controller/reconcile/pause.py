@@ -14,8 +14,8 @@ from controller.api.objects import DesiredObject, ObjectKey
 from controller.kinds.base import Inventory, Step, View
 from controller.kinds.comments import as_attribute, from_attribute
 from controller.kinds.mark import Mark
-from controller.reconcile.change import ObjectPlan, Plan
-from controller.reconcile.expand import Kinds
+from controller.reconcile.planning.change import ObjectPlan, Plan
+from controller.reconcile.planning.expand import Kinds
 
 PAUSED = "Paused"
 """The reason of the condition `Suspended`, and of what is left undone."""

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 from controller.api.objects import Location, ObjectKey
 from controller.kinds.base import Health
-from controller.reconcile.change import Plan, plain
 from controller.reconcile.events import Event
+from controller.reconcile.planning.change import Plan, plain
 
 
 class Sync(StrEnum):

@@ -12,19 +12,19 @@ from controller.account.redact import redact
 from controller.api.objects import ObjectKey
 from controller.kinds.base import Health
 from controller.reconcile import history
-from controller.reconcile.backoff import Failure
-from controller.reconcile.change import ObjectPlan, Plan
 from controller.reconcile.clock import Timing
 from controller.reconcile.engine import invalid_objects, spec_hash, spec_hashes
 from controller.reconcile.events import Reason
-from controller.reconcile.failures import Failures
-from controller.reconcile.files import Loaded
-from controller.reconcile.leadership import Standing
+from controller.reconcile.lead.leadership import Standing
+from controller.reconcile.look.files import Loaded
+from controller.reconcile.planning.change import ObjectPlan, Plan
 from controller.reconcile.report import ObjectStatus, Report
 from controller.reconcile.rest import Rest
 from controller.reconcile.settled import settled
 from controller.reconcile.state import State
 from controller.reconcile.status import Context, statuses
+from controller.reconcile.work.backoff import Failure
+from controller.reconcile.work.failures import Failures
 
 log = structlog.get_logger("snowcat.reconcile")
 _FIRST_TRIES = 3

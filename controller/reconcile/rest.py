@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from controller.api.objects import ObjectKey
 from controller.kinds.base import Health
-from controller.reconcile.change import Action, Block
 from controller.reconcile.clock import Timing
-from controller.reconcile.failures import Failures
-from controller.reconcile.prune import Absences
+from controller.reconcile.planning.change import Action, Block
+from controller.reconcile.planning.prune import Absences
 from controller.reconcile.report import Report
+from controller.reconcile.work.failures import Failures
 
 _JITTER = 0.1  # share of a resync
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from controller.api.objects import ObjectKey
-from controller.reconcile.change import Action, Block, Plan
+from controller.reconcile.planning.change import Action, Block, Plan
 from controller.reconcile.report import ObjectStatus
 
 

@@ -23,9 +23,9 @@ from platformdirs import user_state_path
 
 from controller.account.redact import redact
 from controller.api.objects import ObjectKey
-from controller.reconcile.backoff import Failure, FailureClass
 from controller.reconcile.events import Event, Reason, key_of, type_of
 from controller.reconcile.report import Condition, ObjectStatus
+from controller.reconcile.work.backoff import Failure, FailureClass
 
 log = structlog.get_logger("snowcat.state")
 

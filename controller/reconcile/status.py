@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from controller.account.redact import redact
 from controller.api.objects import Location, ObjectKey
 from controller.kinds.base import Health
-from controller.reconcile.backoff import Failure, FailureClass
-from controller.reconcile.change import Action, Block, ObjectPlan, Plan
 from controller.reconcile.pause import PAUSED, is_paused
+from controller.reconcile.planning.change import Action, Block, ObjectPlan, Plan
 from controller.reconcile.report import Condition, ObjectStatus, Sync
+from controller.reconcile.work.backoff import Failure, FailureClass
 
 _WORST = (Health.MISSING, Health.DEGRADED, Health.PROGRESSING, Health.SUSPENDED, Health.HEALTHY)
 

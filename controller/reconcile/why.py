@@ -14,8 +14,8 @@ from typing import Any
 from controller.api.base import ManagementPolicy
 from controller.api.objects import ObjectKey
 from controller.kinds.base import Health
-from controller.reconcile.change import Block, ObjectPlan, Plan
 from controller.reconcile.pause import is_paused, told
+from controller.reconcile.planning.change import Block, ObjectPlan, Plan
 from controller.reconcile.report import ObjectStatus
 
 _JOBS = frozenset({"FineTuneJob", "BaseModel"})

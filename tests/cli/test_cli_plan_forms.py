@@ -11,7 +11,7 @@ from controller.api.names import QualifiedName
 from controller.api.objects import ObjectKey
 from controller.cli.plan_forms import COMMENT_LIMIT, change_lines, folded, markdown, plan_lines, sql_lines, summary
 from controller.kinds.base import FieldChange, Sql
-from controller.reconcile.change import Action, Block, Change, Cost, ObjectPlan, Plan
+from controller.reconcile.planning.change import Action, Block, Change, Cost, ObjectPlan, Plan
 
 
 def key(kind: str, name: str) -> ObjectKey:

@@ -15,9 +15,9 @@ from controller.api.objects import ObjectKey
 from controller.dashboard.health import Health
 from controller.dashboard.metrics import Metrics
 from controller.kinds.base import Health as ObjectHealth
-from controller.reconcile.change import Action, Change, Cost, ObjectPlan, Plan
+from controller.reconcile.look.observe import DeepReads
 from controller.reconcile.meter import Result
-from controller.reconcile.observe import DeepReads
+from controller.reconcile.planning.change import Action, Change, Cost, ObjectPlan, Plan
 from controller.reconcile.report import Condition, ObjectStatus, Report, Sync
 
 DOCS = Path(__file__).parents[2] / "docs"

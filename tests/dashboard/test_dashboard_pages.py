@@ -11,7 +11,7 @@ from controller.account.counters import Counters
 from controller.dashboard.health import PATIENCE, Health
 from controller.dashboard.metrics import Metrics
 from controller.dashboard.server import Dashboard, parse_address
-from controller.reconcile.observe import DeepReads
+from controller.reconcile.look.observe import DeepReads
 from controller.reconcile.report import Report
 
 

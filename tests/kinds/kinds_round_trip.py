@@ -26,10 +26,10 @@ from controller.account.session import SessionPool
 from controller.api.objects import ObjectKey
 from controller.kinds.base import Effect, FieldChange, Sql
 from controller.kinds.registry import KINDS
-from controller.reconcile.change import Action, Block, Change, Plan
 from controller.reconcile.engine import Engine
-from controller.reconcile.expand import Refusal, attempt
-from controller.reconcile.files import Loaded, loader
+from controller.reconcile.look.files import Loaded, loader
+from controller.reconcile.planning.change import Action, Block, Change, Plan
+from controller.reconcile.planning.expand import Refusal, attempt
 from controller.reconcile.state import State
 
 PATIENCE = 60.0  # seconds without a step forward, only until a broken account fails the test

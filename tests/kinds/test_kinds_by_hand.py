@@ -12,7 +12,7 @@ from kinds_round_trip import Trip, told, trip
 
 from controller.account.connections import Connection
 from controller.kinds.base import Health
-from controller.reconcile.change import Action, Plan
+from controller.reconcile.planning.change import Action, Plan
 
 FIRST = {case.kind: case for case in reversed(CASES)}
 

@@ -54,7 +54,7 @@ def write(made: Trip, *documents: dict[str, Any]) -> None:
     (made.folder / "weights").mkdir(exist_ok=True)
     (made.folder / "weights" / "config.json").write_text("{}")
     made.write([BASE, *documents])
-    engine, loaded = made._engine()
+    _, loaded = made._engine()
     (base,) = loaded.graph.of_kind("BaseModel")
     result = made.folder / MANIFEST
     result.write_text(json.dumps({"files": [], "model": {}}))

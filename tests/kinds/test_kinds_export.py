@@ -21,8 +21,8 @@ from controller.api.objects import ObjectKey
 from controller.cli.export import manifest_text
 from controller.kinds.base import Sql
 from controller.kinds.registry import KINDS
-from controller.reconcile.change import Action, Plan
 from controller.reconcile.export import Export, Exported, Exporter
+from controller.reconcile.planning.change import Action, Plan
 
 MARK = re.compile(r"\s*\[snowcat [^\]]*\](?=')")
 FEW = settings(over_the_wire, max_examples=max(1, over_the_wire.max_examples // 4))

@@ -16,7 +16,7 @@ from kinds_round_trip import Trip, told, trip
 from controller.account.connections import Connection
 from controller.kinds.properties import TableKind
 from controller.kinds.registry import KINDS
-from controller.reconcile.change import Action, Block, Change, Plan
+from controller.reconcile.planning.change import Action, Block, Change, Plan
 
 ROWS = [(case, path) for case in CASES for path in case.other]
 IDS = [f"{case.kind}-{path}" for case, path in ROWS]

@@ -16,7 +16,7 @@ from strategies_services import EXISTING, IMAGES
 
 from controller.account.connections import local_connection
 from controller.kinds.base import Health
-from controller.reconcile.change import Block, Change
+from controller.reconcile.planning.change import Block, Change
 
 SERVICES = ("one", "two", "three")
 GATEWAY = "DB.SCH.FRONT"

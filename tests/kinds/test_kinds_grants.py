@@ -13,7 +13,7 @@ from controller.account.connections import Connection
 from controller.api.names import Identifier
 from controller.api.role import RoleSpec
 from controller.kinds.grants import Difference, Grant, difference, held_grants, statements_for
-from controller.reconcile.change import Action, Block, Plan
+from controller.reconcile.planning.change import Action, Block, Plan
 
 STANDS = (
     "CREATE WAREHOUSE IF NOT EXISTS WH",

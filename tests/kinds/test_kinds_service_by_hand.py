@@ -17,7 +17,7 @@ from controller.account.errors import Rejected
 from controller.api.names import QualifiedName
 from controller.api.objects import ObjectKey
 from controller.kinds.registry import KINDS
-from controller.reconcile.change import Block, Change
+from controller.reconcile.planning.change import Block, Change
 
 SERVICE = "DB.SCH.WEB"
 SMALL = {"spec": {"containers": [{"name": "main", "image": IMAGES[0]}]}}

@@ -13,7 +13,7 @@ import yaml
 
 from controller.cli.app import app
 from controller.cli.plan_forms import markdown
-from controller.reconcile.change import Plan
+from controller.reconcile.planning.change import Plan
 
 DOCS = Path(__file__).parents[2] / "docs"
 WORKFLOW: dict[Any, Any] = yaml.safe_load((DOCS / "snowcat-plan.yaml").read_text())

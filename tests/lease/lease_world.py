@@ -18,11 +18,11 @@ from typing import Any
 
 from controller.account.errors import AccountError, AlreadyExists, Denied, NotFound, Transient
 from controller.api.names import QualifiedName
-from controller.reconcile.leadership import NotLeading
-from controller.reconcile.lease import Lease
-from controller.reconcile.lease_mark import Mode
-from controller.reconcile.lease_stage import LeaseStage, Lost
-from controller.reconcile.process import Holder
+from controller.reconcile.lead.leadership import NotLeading
+from controller.reconcile.lead.lease import Lease
+from controller.reconcile.lead.mark import Mode
+from controller.reconcile.lead.process import Holder
+from controller.reconcile.lead.stage import LeaseStage, Lost
 
 PERIOD = 9.0
 

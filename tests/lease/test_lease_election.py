@@ -11,9 +11,9 @@ import pytest
 
 from controller.api.names import QualifiedName
 from controller.kinds.mark import split_comment
-from controller.reconcile.election import Do, Watch
-from controller.reconcile.lease_mark import Found, LeaseMark, LeaseState, Mode, lease_name, parse, term_of
-from controller.reconcile.process import Holder, gone, this_process
+from controller.reconcile.lead.election import Do, Watch
+from controller.reconcile.lead.mark import Found, LeaseMark, LeaseState, Mode, lease_name, parse, term_of
+from controller.reconcile.lead.process import Holder, gone, this_process
 
 ME = Holder("here", 1, "aaaa", "machine", "10")
 OTHER = Holder("there", 2, "bbbb", "elsewhere", "20")
@@ -124,7 +124,7 @@ def test_the_name_of_a_lease_is_quoted_where_the_project_needs_it() -> None:
 
 
 def test_a_process_is_gone_when_it_was_killed_or_its_pid_is_another_s() -> None:
-    script = "from controller.reconcile.process import this_process as p; h = p(); print(h.machine, h.started, flush=True); input()"
+    script = "from controller.reconcile.lead.process import this_process as p; h = p(); print(h.machine, h.started, flush=True); input()"
     child = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     machine, started = child.stdout.readline().split()

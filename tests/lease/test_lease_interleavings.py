@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lease_world import PERIOD, Chances, Node, World, regressions, without_faults
 
-from controller.reconcile.lease_mark import Mode
+from controller.reconcile.lead.mark import Mode
 
 CHANCES = st.builds(
     Chances,

@@ -11,10 +11,10 @@ import structlog
 from lease_world import PERIOD, stage
 
 from controller.account.errors import AccountError, Denied, LoginFailed, NotFound, Transient
-from controller.reconcile.leadership import NotLeading
-from controller.reconcile.lease import Lease
-from controller.reconcile.lease_mark import LeaseMark, LeaseState, Mode, parse
-from controller.reconcile.process import Holder
+from controller.reconcile.lead.leadership import NotLeading
+from controller.reconcile.lead.lease import Lease
+from controller.reconcile.lead.mark import LeaseMark, LeaseState, Mode, parse
+from controller.reconcile.lead.process import Holder
 
 OTHER = LeaseMark("lab", 7, Holder("there", 2, "bbbb"), Mode.RUN, 0, frozenset({"12", "13"}), frozenset({"5"}), 41)
 

@@ -9,8 +9,8 @@ import pytest
 
 from controller.account.errors import Rejected, Transient
 from controller.account.session import Session
-from controller.reconcile.execute import LoggedSession
-from controller.reconcile.leadership import Alone, NotLeading
+from controller.reconcile.lead.leadership import Alone, NotLeading
+from controller.reconcile.work.execute import LoggedSession
 
 
 class Terms(Alone):

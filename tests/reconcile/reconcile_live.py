@@ -18,14 +18,14 @@ from controller.account.connections import local_connection
 from controller.account.session import Session, SessionPool, open_session
 from controller.kinds.base import Kind
 from controller.kinds.registry import KINDS
-from controller.reconcile.backoff import Backoff
 from controller.reconcile.bootstrap import bootstrap_statements, run_bootstrap
 from controller.reconcile.clock import Clock, Timing
 from controller.reconcile.engine import Engine
-from controller.reconcile.files import loader
+from controller.reconcile.look.files import loader
 from controller.reconcile.loop import Reconciler
 from controller.reconcile.report import Report
 from controller.reconcile.state import State
+from controller.reconcile.work.backoff import Backoff
 
 _SERIAL = itertools.count(1)
 _STEP = 0.02  # real seconds for any virtual wait

@@ -12,7 +12,7 @@ from controller.kinds.registry import KINDS
 from controller.reconcile import log
 from controller.reconcile.clock import Timing
 from controller.reconcile.engine import Engine
-from controller.reconcile.files import loader
+from controller.reconcile.look.files import loader
 from controller.reconcile.loop import Reconciler
 from controller.reconcile.state import State
 

@@ -15,12 +15,12 @@ from controller.kinds.base import View
 from controller.kinds.comments import mark_for
 from controller.kinds.mark import join_comment
 from controller.kinds.registry import KINDS
-from controller.reconcile.change import Change, ObjectPlan, Plan
-from controller.reconcile.facts import FactGatherer, FileHashes, gather_all
-from controller.reconcile.files import Loaded, load_with_last_good, loader
-from controller.reconcile.observe import DeepReads, look
-from controller.reconcile.plan import plan
-from controller.reconcile.prune import Rules
+from controller.reconcile.look.facts import FactGatherer, FileHashes, gather_all
+from controller.reconcile.look.files import Loaded, load_with_last_good, loader
+from controller.reconcile.look.observe import DeepReads, look
+from controller.reconcile.planning.change import Change, ObjectPlan, Plan
+from controller.reconcile.planning.plan import plan
+from controller.reconcile.planning.prune import Rules
 from controller.reconcile.state import State
 
 PROJECT = "apiVersion: snowcat/v1\nkind: Project\nproject: proj\nrole: worker\nresync: 30s\n"

@@ -6,7 +6,7 @@ import pytest
 
 from controller.account.errors import AlreadyExists, Denied, LoginFailed, NotFound, NoWarehouse, Rejected, TimedOut, Transient
 from controller.kinds.base import KindError, Stalled, Waiting
-from controller.reconcile.backoff import Backoff, Failure, FailureClass, classify
+from controller.reconcile.work.backoff import Backoff, Failure, FailureClass, classify
 
 CLASSES = [
     ("the connection was lost", Transient("gone"), FailureClass.TRANSIENT, "Transient"),

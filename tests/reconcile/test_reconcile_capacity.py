@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.kinds.sizes import Size
-from controller.reconcile.capacity import HOPELESS, Decision, Item, Packing, State, Verdict, Why, decide
+from controller.reconcile.planning.capacity import HOPELESS, Decision, Item, Packing, State, Verdict, Why, decide
 
 GPU = Size(4000, 16 << 30, 1)
 SMALL = Size(1000, 1 << 30)

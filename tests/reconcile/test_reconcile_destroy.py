@@ -10,7 +10,7 @@ from reconcile_world import World, key, write
 from controller.kinds.registry import KINDS
 from controller.reconcile.bootstrap import as_script, bootstrap_statements, run_bootstrap
 from controller.reconcile.destroy import Destroyed, Destroyer, removal
-from controller.reconcile.order import drop_order
+from controller.reconcile.planning.order import drop_order
 
 PROJECT = """
     kind: Warehouse

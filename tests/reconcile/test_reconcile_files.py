@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from reconcile_world import WAREHOUSE, World, key, mark, warehouse, write
 
-from controller.reconcile.change import Action
-from controller.reconcile.files import NoProject
+from controller.reconcile.look.files import NoProject
+from controller.reconcile.planning.change import Action
 
 
 def names(world: World) -> list[str]:

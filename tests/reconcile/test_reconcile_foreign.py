@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from reconcile_world import POOL, STAGE, WAREHOUSE, Account, World, mark, write
 
 from controller.account.snapshot import Row, Show
-from controller.reconcile.change import Action, Change, Plan
-from controller.reconcile.prune import Rules
+from controller.reconcile.planning.change import Action, Change, Plan
+from controller.reconcile.planning.prune import Rules
 
 PLACES = {  # kind → plural, full names that objects of it may have, columns as they should be, a spec, a spec that cannot be had in place
     "Warehouse": ("WAREHOUSES", ("w0", "w1", "w2"), WAREHOUSE, "size: xsmall, autoSuspend: 60", "size: xsmall, autoSuspend: 61"),

@@ -20,14 +20,14 @@ from controller.account.limits import Limits
 from controller.account.session import Session, SessionPool
 from controller.kinds.registry import KINDS
 from controller.reconcile import state as state_module
-from controller.reconcile.backoff import Backoff
 from controller.reconcile.clock import Timing
 from controller.reconcile.engine import Engine
 from controller.reconcile.events import Reason
-from controller.reconcile.files import loader
+from controller.reconcile.look.files import loader
 from controller.reconcile.loop import Reconciler
 from controller.reconcile.report import Report
 from controller.reconcile.state import State
+from controller.reconcile.work.backoff import Backoff
 
 OBJECTS = 6
 CYCLES = 200

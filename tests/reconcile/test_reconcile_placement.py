@@ -14,8 +14,8 @@ from controller.kinds.base import Health, View
 from controller.kinds.comments import renewed_comment
 from controller.kinds.registry import KINDS
 from controller.kinds.service import ServiceKind
-from controller.reconcile.change import Block, Change, ObjectPlan
-from controller.reconcile.plan import plan
+from controller.reconcile.planning.change import Block, Change, ObjectPlan
+from controller.reconcile.planning.plan import plan
 from controller.reconcile.status import Context, status_of
 
 PROJECT_MORE = "existing: [Database/db, Schema/db.sch, Stage/db.sch.models]\n"

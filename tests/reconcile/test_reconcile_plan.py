@@ -151,7 +151,7 @@ def test_an_unhealthy_dependency_is_waited_for(tmp_path: Path) -> None:
 def test_offline_everything_is_created(tmp_path: Path) -> None:
     from controller.kinds.registry import KINDS
     from controller.reconcile.engine import Engine
-    from controller.reconcile.files import loader
+    from controller.reconcile.look.files import loader
     from controller.reconcile.state import State
 
     engine = Engine(loader(write(tmp_path, all=CHAIN)), KINDS, State(None), None)

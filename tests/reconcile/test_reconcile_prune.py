@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reconcile_world import WAREHOUSE, World, key, mark, warehouse, write
 
-from controller.reconcile.change import Action, Block, Plan
-from controller.reconcile.prune import Absences
+from controller.reconcile.planning.change import Action, Block, Plan
+from controller.reconcile.planning.prune import Absences
 
 
 def drops(plan: Plan) -> list[str]:

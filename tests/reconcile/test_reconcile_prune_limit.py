@@ -13,10 +13,10 @@ from controller.account.errors import Rejected
 from controller.account.session import Result
 from controller.kinds.base import Project, Stalled
 from controller.kinds.registry import KINDS
-from controller.reconcile.change import Action, Block
-from controller.reconcile.look_again import LookAgain
-from controller.reconcile.plan import plan
-from controller.reconcile.prune import Rules
+from controller.reconcile.planning.change import Action, Block
+from controller.reconcile.planning.look_again import LookAgain
+from controller.reconcile.planning.plan import plan
+from controller.reconcile.planning.prune import Rules
 from controller.reconcile.status import Context, statuses
 
 LIMITS = [

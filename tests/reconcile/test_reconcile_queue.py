@@ -13,11 +13,11 @@ from reconcile_world import key
 
 from controller.api.objects import ObjectKey
 from controller.kinds.base import Sql
-from controller.reconcile.change import Action, Block, Change, ObjectPlan, Plan
-from controller.reconcile.execute import Done
 from controller.reconcile.meter import Meter
-from controller.reconcile.queue import WorkQueue, longest_chains
-from controller.reconcile.workers import Workers
+from controller.reconcile.planning.change import Action, Block, Change, ObjectPlan, Plan
+from controller.reconcile.work.execute import Done
+from controller.reconcile.work.queue import WorkQueue, longest_chains
+from controller.reconcile.work.workers import Workers
 
 NAMES = ("a", "b", "c", "d")
 PATIENCE = 20.0  # real seconds; only how long a broken queue keeps the tests waiting

@@ -18,8 +18,8 @@ from controller.kinds.base import View
 from controller.kinds.registry import KINDS
 from controller.manifests.watch import Watcher
 from controller.reconcile.engine import Engine
-from controller.reconcile.files import Loaded, loader
-from controller.reconcile.quick import simple
+from controller.reconcile.look.files import Loaded, loader
+from controller.reconcile.look.quick import simple
 from controller.reconcile.state import State
 
 PROJECT = "apiVersion: snowcat/v1\nkind: Project\nproject: p\nrole: r\n"

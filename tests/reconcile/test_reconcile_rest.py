@@ -8,18 +8,18 @@ from reconcile_world import key
 from controller.account.errors import Denied, TimedOut, Transient
 from controller.account.snapshot import Show
 from controller.kinds.base import Stalled, Waiting
-from controller.reconcile.backoff import STUCK, Backoff, FailureClass
-from controller.reconcile.change import Action, Change
 from controller.reconcile.clock import Timing
-from controller.reconcile.execute import Done
-from controller.reconcile.failures import Failures, result_of
-from controller.reconcile.leadership import Interrupted
+from controller.reconcile.lead.leadership import Interrupted
+from controller.reconcile.look.silent import Silent
 from controller.reconcile.meter import Result
-from controller.reconcile.prune import Absences
+from controller.reconcile.planning.change import Action, Change
+from controller.reconcile.planning.prune import Absences
 from controller.reconcile.report import Report
 from controller.reconcile.rest import Rest
-from controller.reconcile.silent import Silent
 from controller.reconcile.state import State
+from controller.reconcile.work.backoff import STUCK, Backoff, FailureClass
+from controller.reconcile.work.execute import Done
+from controller.reconcile.work.failures import Failures, result_of
 
 
 def rest(jitter: float = 0.0) -> Rest:

@@ -15,12 +15,12 @@ from controller.account.redact import redact
 from controller.api.objects import ObjectKey
 from controller.kinds.base import FieldChange, Sql
 from controller.kinds.registry import KINDS
-from controller.reconcile.change import Action, Block, Change, ObjectPlan, Plan
-from controller.reconcile.evidence import Evidence, collect
-from controller.reconcile.facts import FileHashes
-from controller.reconcile.plan import plan
-from controller.reconcile.prune import Rules
-from controller.reconcile.saved_plan import BadPlanFile, Promise, SavedPlan, read, save
+from controller.reconcile.look.facts import FileHashes
+from controller.reconcile.planning.change import Action, Block, Change, ObjectPlan, Plan
+from controller.reconcile.planning.evidence import Evidence, collect
+from controller.reconcile.planning.plan import plan
+from controller.reconcile.planning.prune import Rules
+from controller.reconcile.planning.saved_plan import BadPlanFile, Promise, SavedPlan, read, save
 
 POOL_SPEC = "kind: ComputePool\nmetadata: {name: pool}\nspec: {instanceFamily: CPU_X64_XS}"
 FILES = "kind: Stage\nmetadata: {name: st, schema: db.sch}\nspec: {files: [{from: data.csv}, {from: 'more/*.txt'}]}"

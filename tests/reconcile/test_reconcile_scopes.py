@@ -10,8 +10,8 @@ from controller.account.reader import SHOW_LIMIT
 from controller.account.snapshot import Describe, Missing, Read, Row, Show
 from controller.api.names import QualifiedName
 from controller.api.objects import ObjectKey
-from controller.reconcile.observe import DeepReads
-from controller.reconcile.scopes import derived, put_off
+from controller.reconcile.look.observe import DeepReads
+from controller.reconcile.look.scopes import derived, put_off
 
 ACCOUNT, ONE, TWO = Show("STAGES", "ACCOUNT"), Show("STAGES", "SCHEMA DB.ONE"), Show("STAGES", 'SCHEMA DB."two"')
 
@@ -53,7 +53,7 @@ class Account:
     def __call__(self, questions: Iterable[Read]) -> dict[Read, tuple[Row, ...] | Missing]:
         asked = list(questions)
         self.asked += asked
-        return {question: () for question in asked}
+        return dict.fromkeys(asked, ())
 
 
 def test_nobody_waits_for_the_details_of_what_was_just_changed() -> None:

@@ -11,8 +11,8 @@ from controller.account.snapshot import Describe, Missing, Read, Row, Show
 from controller.kinds.base import Project
 from controller.kinds.registry import KINDS
 from controller.manifests.project import load_project
-from controller.reconcile import observe
-from controller.reconcile.observe import DeepReads, look
+from controller.reconcile.look import observe
+from controller.reconcile.look.observe import DeepReads, look
 
 PROJECT = "apiVersion: snowcat/v1\nkind: Project\nproject: p\nrole: r\nexisting: [Schema/db.s]\n"
 RULE = "apiVersion: snowcat/v1\nkind: NetworkRule\nmetadata: {name: rule, schema: db.s}\nspec: {values: [example.com]}\n"

@@ -11,10 +11,10 @@ import pytest
 from reconcile_world import key
 
 from controller.kinds.base import Health
-from controller.reconcile.backoff import Failure, FailureClass
 from controller.reconcile.events import Reason
 from controller.reconcile.report import Condition, ObjectStatus, Sync
 from controller.reconcile.state import State
+from controller.reconcile.work.backoff import Failure, FailureClass
 
 POOL = key("ComputePool", "pool")
 

@@ -9,12 +9,12 @@ import pytest
 from reconcile_world import POOL, WAREHOUSE, World, key, mark, warehouse, write
 
 from controller.kinds.base import Health
-from controller.reconcile.backoff import Failure, FailureClass
-from controller.reconcile.execute import Done
 from controller.reconcile.history import succeeded
 from controller.reconcile.report import ObjectStatus, Sync
 from controller.reconcile.settled import settled
 from controller.reconcile.status import Context, statuses
+from controller.reconcile.work.backoff import Failure, FailureClass
+from controller.reconcile.work.execute import Done
 
 WH = key("Warehouse", "wh")
 OURS = mark("Warehouse", "wh", delete="yes")

@@ -15,10 +15,10 @@ from controller.api.registry import KINDS as MANIFESTS
 from controller.kinds.base import Health, Observation
 from controller.kinds.mark import Mark
 from controller.kinds.registry import KINDS
-from controller.reconcile.change import Action, Block, Change, ObjectPlan, Plan
 from controller.reconcile.engine import invalid_objects
-from controller.reconcile.plan import plan
-from controller.reconcile.prune import Rules
+from controller.reconcile.planning.change import Action, Block, Change, ObjectPlan, Plan
+from controller.reconcile.planning.plan import plan
+from controller.reconcile.planning.prune import Rules
 from controller.reconcile.report import ObjectStatus
 from controller.reconcile.status import Context, statuses
 from controller.reconcile.why import Cause, Why, why

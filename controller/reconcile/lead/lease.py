@@ -18,11 +18,11 @@ from controller.account.errors import AccountError, Denied, LoginFailed, NotFoun
 from controller.account.redact import redact
 from controller.account.session import Session
 from controller.reconcile.clock import Clock
-from controller.reconcile.election import Decision, Do, Watch
-from controller.reconcile.leadership import NotLeading, Standing
-from controller.reconcile.lease_mark import LeaseMark, LeaseState, Mode
-from controller.reconcile.lease_stage import LeaseStage, Lost
-from controller.reconcile.process import Holder, gone
+from controller.reconcile.lead.election import Decision, Do, Watch
+from controller.reconcile.lead.leadership import NotLeading, Standing
+from controller.reconcile.lead.mark import LeaseMark, LeaseState, Mode
+from controller.reconcile.lead.process import Holder, gone
+from controller.reconcile.lead.stage import LeaseStage, Lost
 
 log = structlog.get_logger("snowcat.lease")
 

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from controller.account.errors import AccountError
 from controller.api.objects import ObjectKey
 from controller.kinds.base import Kind, View
-from controller.reconcile.change import Action, Change, ObjectPlan
 from controller.reconcile.engine import Engine
-from controller.reconcile.files import Loaded
-from controller.reconcile.plan import plan_again
+from controller.reconcile.look.files import Loaded
+from controller.reconcile.planning.change import Action, Change, ObjectPlan
+from controller.reconcile.planning.plan import plan_again
 
 MOST = 20  # objects; what is more is no edit by hand, and the full look is as good
 

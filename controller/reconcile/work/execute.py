@@ -21,8 +21,8 @@ from controller.account.session import Result, Session, SessionPool, Statement
 from controller.account.tracing import Span, span
 from controller.api.objects import ObjectKey
 from controller.kinds.base import Effect, Sql
-from controller.reconcile.change import Action, Change
-from controller.reconcile.leadership import Alone, Interrupted, Leadership, NotLeading
+from controller.reconcile.lead.leadership import Alone, Interrupted, Leadership, NotLeading
+from controller.reconcile.planning.change import Action, Change
 
 log = structlog.get_logger("snowcat.reconcile")
 

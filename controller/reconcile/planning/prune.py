@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 
 from controller.api.objects import Graph, ObjectKey
 from controller.kinds.base import Health, Inventory, Kind, Observation, View
-from controller.reconcile.change import Action, Block, Change, ObjectPlan
-from controller.reconcile.expand import Expansion, Kinds, Refusal, attempt
-from controller.reconcile.look_again import guarded
-from controller.reconcile.order import drop_order, inside
-from controller.reconcile.ownership import may_drop, parent_of
 from controller.reconcile.pause import PAUSED, is_paused, told
+from controller.reconcile.planning.change import Action, Block, Change, ObjectPlan
+from controller.reconcile.planning.expand import Expansion, Kinds, Refusal, attempt
+from controller.reconcile.planning.look_again import guarded
+from controller.reconcile.planning.order import drop_order, inside
+from controller.reconcile.planning.ownership import may_drop, parent_of
 
 GAP = 10.0
 """Seconds between the two loads."""

@@ -18,7 +18,7 @@ from controller.account.errors import AccountError, AlreadyExists, NotFound, Tra
 from controller.account.session import Session
 from controller.account.snapshot import Row
 from controller.api.names import QualifiedName
-from controller.reconcile.lease_mark import Found, LeaseMark, lease_name, like, parse, term_of
+from controller.reconcile.lead.mark import Found, LeaseMark, lease_name, like, parse, term_of
 
 log = structlog.get_logger("snowcat.lease")
 _LOG_OUT = 2.0  # seconds

@@ -21,11 +21,11 @@ from controller.api.project import PROJECT_FILE
 from controller.kinds.base import View
 from controller.kinds.image import ImageFact
 from controller.manifests.fields import marked_fields
-from controller.reconcile.change import ObjectPlan, Plan, plain
-from controller.reconcile.expand import Kinds, Refusal, attempt
-from controller.reconcile.facts import FileHashes
-from controller.reconcile.files import Loaded
-from controller.reconcile.observe import RUNTIME
+from controller.reconcile.look.facts import FileHashes
+from controller.reconcile.look.files import Loaded
+from controller.reconcile.look.observe import RUNTIME
+from controller.reconcile.planning.change import ObjectPlan, Plan, plain
+from controller.reconcile.planning.expand import Kinds, Refusal, attempt
 from controller.reconcile.state import identity
 
 _UNDECLARED = RUNTIME | {

@@ -15,8 +15,8 @@ from controller.account.redact import redact
 from controller.account.snapshot import Describe, Show
 from controller.api.objects import DesiredObject, ObjectKey
 from controller.kinds.base import Kind, KindError, Stalled, View, Waiting
-from controller.reconcile.change import Block
 from controller.reconcile.log import trace
+from controller.reconcile.planning.change import Block
 
 log = structlog.get_logger("snowcat.reconcile")
 Kinds = Mapping[str, Kind]

@@ -16,9 +16,9 @@ from controller.account.snapshot import Missing, Read, Row, Show, Snapshot
 from controller.api.base import Replace
 from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.kinds.base import Project, View
-from controller.reconcile import scopes
-from controller.reconcile.expand import Expansion, Kinds, Refusal, attempt, expand_all
-from controller.reconcile.prune import undeclared
+from controller.reconcile.look import scopes
+from controller.reconcile.planning.expand import Expansion, Kinds, Refusal, attempt, expand_all
+from controller.reconcile.planning.prune import undeclared
 
 Answers = Mapping[Read, tuple[Row, ...] | Missing]
 Ask = Callable[[Iterable[Read]], Answers]

@@ -12,13 +12,13 @@ from controller.account.errors import TimedOut
 from controller.account.redact import redact
 from controller.api.objects import ObjectKey
 from controller.reconcile import history
-from controller.reconcile.backoff import INTERNAL, STUCK, Backoff, Failure, FailureClass
-from controller.reconcile.change import Action, Change, Plan
-from controller.reconcile.execute import Done
-from controller.reconcile.leadership import Interrupted
+from controller.reconcile.lead.leadership import Interrupted
 from controller.reconcile.meter import Result
+from controller.reconcile.planning.change import Action, Change, Plan
 from controller.reconcile.state import State
 from controller.reconcile.status import live_failure
+from controller.reconcile.work.backoff import INTERNAL, STUCK, Backoff, Failure, FailureClass
+from controller.reconcile.work.execute import Done
 
 log = structlog.get_logger("snowcat.reconcile")
 

@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from controller.api.objects import ObjectKey
-from controller.reconcile.change import Change, Plan
 from controller.reconcile.meter import Meter
+from controller.reconcile.planning.change import Change, Plan
 
 Rank = tuple[int, int, float, int]
 

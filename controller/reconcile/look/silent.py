@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from controller.account.snapshot import Read
-from controller.reconcile.backoff import Backoff
+from controller.reconcile.work.backoff import Backoff
 
 
 @dataclass

@@ -22,9 +22,9 @@ from typing import Any
 
 from controller.account.redact import redact
 from controller.api.objects import DesiredObject
-from controller.reconcile.change import Action, Block, Change, Plan
-from controller.reconcile.evidence import CONTEXT, Evidence, ObjectEvidence, digest, moved, object_files
-from controller.reconcile.facts import FileHashes
+from controller.reconcile.look.facts import FileHashes
+from controller.reconcile.planning.change import Action, Block, Change, Plan
+from controller.reconcile.planning.evidence import CONTEXT, Evidence, ObjectEvidence, digest, moved, object_files
 from controller.reconcile.state import identity
 
 FORMAT = "snowcat-plan/1"

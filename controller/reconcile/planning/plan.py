@@ -13,14 +13,14 @@ from controller.api.base import DeletionPolicy, ManagementPolicy, Replace
 from controller.api.objects import DesiredObject, ObjectKey
 from controller.kinds.base import FieldChange, Health, Observation, View
 from controller.kinds.mark import Mark
-from controller.reconcile.change import Action, Block, Change, Cost, ObjectPlan, Permit, Plan
-from controller.reconcile.expand import Expansion, Kinds, Refusal, attempt, expand_all
-from controller.reconcile.look_again import guarded
-from controller.reconcile.order import evaluation_order
-from controller.reconcile.ownership import Owner, claim, may_drop, say_renamed
 from controller.reconcile.pause import PAUSED, families, is_paused, told
-from controller.reconcile.placement import arrange
-from controller.reconcile.prune import Rules, contents, inventory, leftovers, listed
+from controller.reconcile.planning.change import Action, Block, Change, Cost, ObjectPlan, Permit, Plan
+from controller.reconcile.planning.expand import Expansion, Kinds, Refusal, attempt, expand_all
+from controller.reconcile.planning.look_again import guarded
+from controller.reconcile.planning.order import evaluation_order
+from controller.reconcile.planning.ownership import Owner, claim, may_drop, say_renamed
+from controller.reconcile.planning.placement import arrange
+from controller.reconcile.planning.prune import Rules, contents, inventory, leftovers, listed
 
 INVALID = "InvalidManifest"
 _BY_OWNER = {
@@ -62,7 +62,7 @@ def plan(
 
 
 def plan_again(view: View, kinds: Kinds, keys: Iterable[ObjectKey], before: Plan) -> list[ObjectPlan]:
-    """Some simple objects anew, with a plan for what they depend on: see `controller.reconcile.quick`. Pure."""
+    """Some simple objects anew, with a plan for what they depend on: see `controller.reconcile.look.quick`. Pure."""
     planner = _Planner(Expansion(view, {}, {}), kinds, {}, {})
     return [planner.object(view.graph.objects[key], dict(before.objects)) for key in keys]
 

@@ -13,8 +13,8 @@ from controller.api.base import ManagementPolicy
 from controller.api.objects import DesiredObject, ObjectKey
 from controller.kinds.base import Observation
 from controller.kinds.mark import Mark
-from controller.reconcile.change import ObjectPlan
 from controller.reconcile.pause import is_paused
+from controller.reconcile.planning.change import ObjectPlan
 
 
 class Owner(StrEnum):

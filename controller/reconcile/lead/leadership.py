@@ -1,6 +1,6 @@
 """Whether this process may change the account: what the loop and its workers ask before they act.
 
-`Alone` is the answer where nobody shares the project by a lease; `controller.reconcile.lease.Lease` is the other.
+`Alone` is the answer where nobody shares the project by a lease; `controller.reconcile.lead.lease.Lease` is the other.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Leadership(Protocol):
         """To be told when a statement of the session was given up, so that it may take effect at any time, or never."""
 
     def release(self, *, drop: bool = False, quiet: bool = True) -> None:
-        """Let others lead; see `controller.reconcile.lease.Lease.release`."""
+        """Let others lead; see `controller.reconcile.lead.lease.Lease.release`."""
 
 
 class Alone:

@@ -16,11 +16,11 @@ from controller.api.base import ManagementPolicy
 from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.kinds.base import FieldChange, Health, Load, Observation, Room, Step, View
 from controller.kinds.tenants import SERVICES, Phase, Tenant, size_of, tenants
-from controller.reconcile.capacity import HOPELESS, Decision, Item, State, Verdict, Why, decide
-from controller.reconcile.change import Action, Block, Change, ObjectPlan
 from controller.reconcile.events import Reason
-from controller.reconcile.expand import Kinds, Refusal, attempt
-from controller.reconcile.placement_text import Names, held_text, waiting_text
+from controller.reconcile.planning.capacity import HOPELESS, Decision, Item, State, Verdict, Why, decide
+from controller.reconcile.planning.change import Action, Block, Change, ObjectPlan
+from controller.reconcile.planning.expand import Kinds, Refusal, attempt
+from controller.reconcile.planning.placement_text import Names, held_text, waiting_text
 
 CONDITION = "CapacityHeld"
 Entries = Mapping[ObjectKey, ObjectPlan]

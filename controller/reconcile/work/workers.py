@@ -16,10 +16,10 @@ import structlog
 from controller.account.redact import redact
 from controller.api.objects import ObjectKey
 from controller.kinds.base import Stalled
-from controller.reconcile.backoff import STUCK
-from controller.reconcile.change import Change
-from controller.reconcile.execute import Done
-from controller.reconcile.queue import WorkQueue
+from controller.reconcile.planning.change import Change
+from controller.reconcile.work.backoff import STUCK
+from controller.reconcile.work.execute import Done
+from controller.reconcile.work.queue import WorkQueue
 
 log = structlog.get_logger("snowcat.reconcile")
 

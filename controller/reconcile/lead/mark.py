@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from controller.api.names import Identifier, QualifiedName
-from controller.reconcile.process import Holder
+from controller.reconcile.lead.process import Holder
 
 _MARK = re.compile(r"\s*\[snowcat-lease (?P<pairs>[^\]]*)\]\s*")
 _HOLDER = re.compile(r"(?P<host>[^/\s]+)/(?P<pid>\d+)/(?P<nonce>[^/\s]+)")

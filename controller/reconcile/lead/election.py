@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from controller.reconcile.lease_mark import Found, LeaseMark, LeaseState, Mode
-from controller.reconcile.process import Holder
+from controller.reconcile.lead.mark import Found, LeaseMark, LeaseState, Mode
+from controller.reconcile.lead.process import Holder
 
 
 class Do(StrEnum):

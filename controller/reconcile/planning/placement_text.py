@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from controller.api.objects import ObjectKey
 from controller.kinds.base import Load, Room
-from controller.reconcile.capacity import Decision, Verdict, Why
+from controller.reconcile.planning.capacity import Decision, Verdict, Why
 
 _MOST = 3
 

@@ -26,8 +26,8 @@ from controller.account.tracing import carried
 from controller.api.names import QualifiedName
 from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.kinds.base import Kind, KindError, Project, Stalled, Waiting
-from controller.reconcile.expand import Kinds
 from controller.reconcile.log import trace
+from controller.reconcile.planning.expand import Kinds
 from controller.reconcile.state import State
 
 log = structlog.get_logger("snowcat.reconcile")

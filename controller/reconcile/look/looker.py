@@ -11,8 +11,8 @@ from controller.account.tracing import carried, span
 from controller.api.objects import ObjectKey
 from controller.kinds.base import View
 from controller.reconcile.engine import Engine
-from controller.reconcile.files import Loaded
-from controller.reconcile.leadership import Interrupted
+from controller.reconcile.lead.leadership import Interrupted
+from controller.reconcile.look.files import Loaded
 
 _STEP = 0.2  # seconds between two looks at whether the loop was stopped
 
