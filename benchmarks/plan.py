@@ -12,7 +12,7 @@ from pathlib import Path
 
 from controller.kinds.registry import KINDS
 from controller.reconcile.engine import Engine
-from controller.reconcile.files import loader
+from controller.reconcile.look.files import loader
 from controller.reconcile.state import State
 
 PROJECT = "apiVersion: snowcat/v1\nkind: Project\nproject: bench\nrole: worker\nexisting: [Schema/db.s]\n"

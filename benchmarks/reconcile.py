@@ -30,8 +30,8 @@ from controller.account.session import open_session
 from controller.kinds.registry import KINDS
 from controller.reconcile.bootstrap import bootstrap_statements, run_bootstrap
 from controller.reconcile.engine import Engine
-from controller.reconcile.files import loader
 from controller.reconcile.log import configure
+from controller.reconcile.look.files import loader
 from controller.reconcile.state import State
 
 RESULTS = Path(__file__).parent / "results" / "reconcile.json"
