@@ -211,8 +211,8 @@ def test_the_lease_goes_with_the_last_of_the_project(account: Account) -> None:
 @pytest.mark.parametrize(
     ("error", "words", "hopeless"),
     [
-        (NotFound("Schema 'SNOWCAT.CONTROL' does not exist or not authorized."), "snowcat bootstrap", True),
-        (Denied("Insufficient privileges to operate on schema 'CONTROL'."), "snowcat bootstrap", True),
+        (NotFound("Schema 'SNOWCAT.CONTROL' does not exist or not authorized."), "snowcat bootstrap", False),
+        (Denied("Insufficient privileges to operate on schema 'CONTROL'."), "snowcat bootstrap", False),
         (LoginFailed("Incorrect username or password."), "Incorrect username", True),
         (Transient("the account did not answer"), "did not answer", False),
     ],
@@ -227,6 +227,30 @@ def test_why_there_is_no_lease_is_said_and_what_to_do(account: Account, error: A
     account.refuse = None
     steps(account, lease, PERIOD)
     assert lease.may_mutate(), "a daemon goes on trying"
+
+
+def test_a_home_that_was_made_just_now_may_be_listed_late(account: Account) -> None:
+    account.refuse = NotFound("Schema 'SNOWCAT.CONTROL' does not exist or not authorized.")
+    lease = process(account, Mode.APPLY)
+    steps(account, lease, 6)
+    assert not lease.standing().hopeless
+    account.refuse = None
+    steps(account, lease, PERIOD / 6)
+    assert lease.may_mutate()
+
+
+def test_a_first_term_does_not_trust_a_listing_of_another_first_term(account: Account) -> None:
+    """The other one was created, listed, and taken over, all within the time that listings are late."""
+    lease, now = process(account), account.listing
+    account.listing = dict  # type: ignore[method-assign]
+    lease.step()
+    account.leases = {**account.leases, 2: str(replace(OTHER, term=2))}
+    account.listing = lambda: {1: str(replace(OTHER, term=1))}  # type: ignore[method-assign]
+    steps(account, lease, PERIOD / 3)
+    assert not lease.may_mutate()
+    account.listing = now  # type: ignore[method-assign]
+    steps(account, lease, PERIOD / 3)
+    assert not lease.may_mutate() and set(account.leases) == {2}
 
 
 def test_what_is_not_ours_under_the_name_of_a_lease_is_not_touched(account: Account) -> None:

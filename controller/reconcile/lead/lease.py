@@ -20,7 +20,7 @@ from controller.account.session import Session
 from controller.reconcile.clock import Clock
 from controller.reconcile.lead.election import Decision, Do, Watch
 from controller.reconcile.lead.leadership import NotLeading, Standing
-from controller.reconcile.lead.mark import LeaseMark, LeaseState, Mode
+from controller.reconcile.lead.mark import Found, LeaseMark, LeaseState, Mode
 from controller.reconcile.lead.process import Holder, gone
 from controller.reconcile.lead.stage import LeaseStage, Lost
 
@@ -29,6 +29,7 @@ log = structlog.get_logger("snowcat.lease")
 _MANY = 40  # sessions of one term before the least used are ended
 _KEPT = 30  # more than a pool ever has open, so what is ended is not in use
 _PATIENCE = 45.0  # seconds without an answer after which a command gives up; a daemon goes on
+_LISTED = 8.0  # seconds in which a home that was made just now, and a grant on it, must show
 _LEAVE = 2.5  # seconds that a stop waits for a renewal under way
 _AGAIN = 12  # parts of a period after which what failed is tried again
 
@@ -39,6 +40,7 @@ class _Term:
 
     mark: LeaseMark
     begun: float
+    created: bool = False  # it is a first term; the others were taken from an earlier holder
     read: bool = False  # what the earlier holder left is known, and stands in our own comment
     entered: bool = False
     unfenced: bool = False  # a session of an earlier term could not be ended
@@ -68,6 +70,7 @@ class Lease:
     _standing: Standing = field(default=Standing(False, "has not looked at the lease yet"), init=False)
     _doubt: bool = field(default=False, init=False)
     _failing_since: float | None = field(default=None, init=False)
+    _homeless_since: float | None = field(default=None, init=False)
     _stop: threading.Event = field(default_factory=threading.Event, init=False)
     _nudge: threading.Event = field(default_factory=threading.Event, init=False)
     _writing: threading.RLock = field(default_factory=threading.RLock, init=False)
@@ -215,6 +218,7 @@ class Lease:
         """Look whether the lease can be had; if so, begin a term."""
         try:
             found = self.stage.look()
+            self._homeless_since = None
             now = self.clock.now()
             decision = self._watch.decide(found, now)
             if decision.do is Do.STOP:
@@ -227,8 +231,11 @@ class Lease:
                 return 0.0
             return self.seconds / _AGAIN
         except (NotFound, Denied) as error:
-            self._stand(Standing(False, self._no_home(error), hopeless=True))
-            return self.seconds / 3
+            now = self.clock.now()
+            self._homeless_since = now if self._homeless_since is None else self._homeless_since
+            hopeless = now - self._homeless_since >= _LISTED
+            self._stand(Standing(False, self._no_home(error), hopeless=hopeless))
+            return self.seconds / (3 if hopeless else _AGAIN)
 
     def _begin(self, decision: Decision) -> bool:
         """Step 1: the compare-and-swap. False when somebody else was faster."""
@@ -237,7 +244,7 @@ class Lease:
         mark = LeaseMark(self.stage.project, began, self.holder, self.mode, int(time.time()), frozenset({self.stage.session_id}))
         if not (self.stage.create(mark) if first else self.stage.take(decision.term)):
             return False
-        self._term = _Term(mark, self.clock.now(), live=decision.live)
+        self._term = _Term(mark, self.clock.now(), created=first, live=decision.live)
         self._stand(Standing(False, f"begins term {began}"))
         return True
 
@@ -278,7 +285,7 @@ class Lease:
         if max(found, default=now) > now:
             self.stage.drop(now)  # it is still there only if a CREATE came so late that others have led meanwhile
             raise Lost
-        if now not in found:
+        if now not in found or (term.created and not self._written_by_us(found[now])):
             return False
         before = set(term.mark.before)
         for lease in found.values():
@@ -289,6 +296,10 @@ class Lease:
         self._write(term, before=frozenset(before - {self.stage.session_id}))
         term.read = True
         return True
+
+    def _written_by_us(self, lease: Found) -> bool:
+        """Else a listing is from a time when an earlier first term was there, which may have been taken over since."""
+        return lease.mark is not None and lease.mark.holder == self.holder
 
     def _end(self, term: _Term, session: str) -> None:
         """Step 4, for one session.
@@ -367,8 +378,8 @@ class Lease:
 
     def _stand(self, standing: Standing) -> None:
         if standing != self._standing:
-            self._standing = standing
-            if not standing.leads:
+            said, self._standing = self._standing.message, standing
+            if not standing.leads and standing.message != said:
                 log.info("standby", message=standing.message)
             self.changed()
 
