@@ -47,6 +47,13 @@ class Memory:
         else:
             self._files[file] = (text, tuple(drafts))
 
+    def unchanged(self, texts: Mapping[Path, str]) -> Graph | None:
+        """The graph of the last load, if these are all files, and just the ones that it was made from; else None."""
+        if self._graph is None or any(self.drafts(file, text) is None for file, text in texts.items()):
+            return None
+        now = {id(draft) for file in texts for draft in self._files[file][1]}
+        return self._graph if now == {id(draft) for draft in self._drafts.values()} else None
+
     def objects(self, drafts: Mapping[ObjectKey, Draft]) -> Graph | None:
         """The objects of the last load that are the same now; None unless just these keys were in it.
 

@@ -114,7 +114,11 @@ def load_project(
     memory.begin(settings, given)
     values = Values(given)
     files = manifest_files(root)
-    drafts, broken = _decode_all(files, reader, values, problems, memory)
+    found = {file: reader.text(file) for file in files}
+    graph = memory.unchanged({file: text for file, text in found.items() if isinstance(text, str)})
+    if graph is not None and files and reader.seen.keys() >= found.keys():
+        return LoadResult(root, settings, chosen, graph, tuple(problems), tuple(files), reader.seen)
+    drafts, broken = _decode_all(found, reader, values, problems, memory)
     broken = _without_named_files(drafts, broken)
     resolved = resolve(_placed(drafts, settings, broken), broken, settings, memory)
     problems += [problem for part in broken for problem in part.problems]
@@ -215,13 +219,12 @@ def _account_needed(settings: ProjectSettings, root: Path, undefined: set[str]) 
 
 
 def _decode_all(
-    files: list[Path], reader: _Reader, values: Values, problems: list[Problem], memory: Memory
+    texts: Mapping[Path, str | Problem], reader: _Reader, values: Values, problems: list[Problem], memory: Memory
 ) -> tuple[list[Draft], list[Broken]]:
     """Checked documents, and those that are wrong (one stands for a file that cannot be read). Warnings are added to `problems`."""
     drafts: list[Draft] = []
     broken: list[Broken] = []
-    for file in files:
-        text = reader.text(file)
+    for file, text in texts.items():
         known = memory.drafts(file, text) if isinstance(text, str) else None
         if known is not None:
             drafts += known
@@ -243,6 +246,8 @@ def _decode_all(
 
 def _without_named_files(drafts: list[Draft], broken: list[Broken]) -> list[Broken]:
     """What is no manifest but named by one, such as a service's specification beside it, is not wrong."""
+    if not broken:
+        return broken
     named = {
         os.path.normpath(draft.file.parent / value)
         for draft in drafts

@@ -11,6 +11,7 @@ import pytest
 from controller.manifests import project as project_module
 from controller.manifests.memory import Memory
 from controller.manifests.project import LoadResult, load_project
+from controller.manifests.resolve import resolve
 
 PROJECT = "apiVersion: snowcat/v1\nkind: Project\nproject: p\nrole: r\nvalues: {size: XSMALL, wait: 60}\n"
 A = (
@@ -115,3 +116,37 @@ def test_what_has_not_changed_is_not_checked_again(folder: Path, monkeypatch: py
     old, new = first.graph.objects, changed.graph.objects
     assert {key.kind for key in old if old[key] is new[key]} >= {"Database", "Schema", "NetworkRule"}, "objects stay the same values"
     assert again.graph.objects == old
+
+
+def test_references_are_looked_up_again_only_when_a_file_has_changed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolved: list[int] = []
+    real = resolve
+    monkeypatch.setattr(project_module, "resolve", lambda *args: resolved.append(1) or real(*args))  # type: ignore[func-returns-value]
+    remove("c.yaml")(folder)  # whether the file that it names exists must be looked at each time
+    memory = Memory()
+
+    def load() -> bool:
+        resolved.clear()
+        remembered, fresh = load_project(folder, memory=memory), load_project(folder)
+        same(remembered, fresh)
+        return len(resolved) == 2
+
+    assert load()
+    assert not load(), "the same files"
+    for change, reason in [
+        (edit("b.yaml", "61", "62"), "a field"),
+        (edit("snowcat.yaml", "XSMALL", "MEDIUM"), "a value"),
+        (write("d.yaml", C.replace("files: [{from: data.txt}]", "comment: x")), "one more file"),
+        (remove("d.yaml"), "one file less"),
+    ]:
+        change(folder)
+        assert load(), reason
+        assert not load(), reason
+    for change, reason in [(write("d.yaml", "x: [\n"), "no YAML"), (remove("d.yaml"), "gone"), (write("d.yaml", B), "declared twice")]:
+        change(folder)
+        assert load(), reason
+    remove("d.yaml")(folder)
+    assert load(), "nothing was kept of a load in which something was wrong"
+    remove("b.yaml")(folder)
+    assert load(), "a file is gone"
+    assert not load()
