@@ -3,7 +3,8 @@
 Snowflake stores unquoted identifiers in upper case and compares them so; quoted ones keep their case. Compute pools, services, image
 repositories and the databases and schemas that hold the latter two take unquoted names only.
 
-Source: docs.snowflake.com, sql-reference/identifiers-syntax; developer-guide/snowpark-container-services/working-with-services.
+Source: docs.snowflake.com, sql-reference/identifiers-syntax, sql-reference/reserved-keywords;
+developer-guide/snowpark-container-services/working-with-services.
 """
 
 from __future__ import annotations
@@ -15,6 +16,29 @@ from functools import cached_property, lru_cache
 _BARE = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,254}")
 _MAX_LENGTH = 255
 _KEPT = 20_000  # names that were read before; a large project has some thousands, and reads each again and again
+
+
+_RESERVED = frozenset(
+    re.findall(
+        r"\w+",
+        """
+        ALL ALTER AND ANY AS BETWEEN BY CHECK COLUMN CONNECT CREATE CURRENT DELETE DISTINCT DROP ELSE EXISTS FOLLOWING FOR FROM GRANT
+        GROUP HAVING ILIKE IN INCREMENT INSERT INTERSECT INTO IS LIKE MINUS NOT NULL OF ON OR ORDER QUALIFY REGEXP REVOKE RLIKE ROW
+        ROWS SAMPLE SELECT SET SOME START TABLE TABLESAMPLE THEN TO TRIGGER UNION UNIQUE UPDATE VALUES WHENEVER WHERE WINDOW WITH
+        """,
+    )
+)
+_LIMITED = frozenset(
+    re.findall(
+        r"\w+",
+        """
+        ACCOUNT ASC CASE CAST CONNECTION CONSTRAINT CROSS CURRENT_DATE CURRENT_TIME CURRENT_TIMESTAMP CURRENT_USER DATABASE DESC FALSE
+        FULL GSCLUSTER IDENTIFIER IF INNER ISSUE JOIN LATERAL LEFT LOCALTIME LOCALTIMESTAMP NATURAL ORGANIZATION OUTER RIGHT SCHEMA
+        TRUE TRY_CAST USING VIEW WHEN
+        """,
+    )
+)
+"""Words that are no names in some places: in SHOW … IN, as a column, in FROM, or where a statement may hold the word before a name."""
 
 
 class NameProblem(ValueError):
@@ -55,13 +79,19 @@ class Identifier:
 
     @cached_property
     def is_bare(self) -> bool:
-        """Whether the name needs no quotes in SQL."""
+        """Whether a manifest may write the name without quotes."""
         return bool(_BARE.fullmatch(self.text)) and self.text == self.text.upper()
+
+    @property
+    def is_reserved(self) -> bool:
+        """Whether SQL takes the name nowhere but in quotes, because it is a word of the language."""
+        return self.text in _RESERVED
 
     @property
     def sql(self) -> str:
         """The name as SQL text, quoted only where it must be."""
-        return self.text if self.is_bare else '"' + self.text.replace('"', '""') + '"'
+        plain = self.is_bare and self.text not in _RESERVED and self.text not in _LIMITED
+        return self.text if plain else '"' + self.text.replace('"', '""') + '"'
 
     def __str__(self) -> str:
         return self.text

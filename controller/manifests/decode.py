@@ -130,6 +130,9 @@ def _name_problems(manifest: Manifest, node: Node, file: Path) -> list[Problem]:
         name = Identifier.parse(meta.name)
         if manifest.bare_name and not name.is_bare:
             problem("name", f"Snowflake takes only an unquoted name for a {kind}", "letters, digits and '_'")
+        elif manifest.bare_name and name.is_reserved:
+            message = f"{meta.name!r} is a reserved word of SQL, and Snowflake takes only an unquoted name for a {kind}"
+            problem("name", message, f"such as '{meta.name}_1'")
     except NameProblem as error:
         dots = meta.name.count(".")
         problem("name", str(error), "database and schema stand in metadata.schema" if dots and '"' not in meta.name else "")
@@ -165,6 +168,9 @@ def _container_problems(manifest: Manifest, field: str, value: str, location: Lo
         ]
     if manifest.bare_name and not all(part.is_bare for part in parts):
         message = f"Snowflake takes a {manifest.kind} only in a database and schema with unquoted names"
+        return [Problem(location, message, field=f"metadata.{field}")]
+    if manifest.bare_name and (word := next((part.text.lower() for part in parts if part.is_reserved), None)):
+        message = f"{word!r} is a reserved word of SQL, and Snowflake takes a {manifest.kind} only where names need no quotes"
         return [Problem(location, message, field=f"metadata.{field}")]
     return []
 

@@ -17,6 +17,10 @@ from controller.api.names import Identifier, NameProblem, QualifiedName
         ("quoted names keep their case", '"Mixed Case"', "Mixed Case", '"Mixed Case"'),
         ("a quoted name that needs no quotes is the bare one", '"POOL"', "POOL", "POOL"),
         ("a quote within is doubled", '"a""b"', 'a"b', '"a""b"'),
+        ("a reserved word", "order", "ORDER", '"ORDER"'),
+        ("a word that SHOW … IN takes for another", "account", "ACCOUNT", '"ACCOUNT"'),
+        ("a word that may stand before a name", "if", "IF", '"IF"'),
+        ("a word in another case is a name like any", '"order"', "order", '"order"'),
         ("dollars and digits", "a$1", "A$1", "A$1"),
     ],
 )

@@ -150,6 +150,14 @@ ROWS = [
     Row("a thousand levels", "[" * 1000 + "]" * 1000, 1, "", "levels deep"),
     Row("a name with a dash", pool("my-pool"), 3, "metadata.name", "'my-pool' is not a Snowflake identifier", ""),
     Row("a name with a digit first", pool("1pool"), 3, "metadata.name", "try '_1pool'"),
+    Row("a reserved word for a pool", pool("table"), 3, "metadata.name", "'table' is a reserved word of SQL", "such as 'table_1'"),
+    Row(
+        "a service in a schema called by a reserved word",
+        service("      containers: [{name: m, image: /a/b/c/d:1}]\n").replace("schema: db.s}", "schema: db.order}"),
+        9,
+        "metadata.schema",
+        "'order' is a reserved word of SQL",
+    ),
     Row("a name of 256 letters", pool("p" * 256), 3, "metadata.name", "not a Snowflake identifier"),
     Row("a quoted name for a pool", pool("'\"my pool\"'"), 3, "metadata.name", "Snowflake takes only an unquoted name for a ComputePool"),
     Row(
