@@ -89,6 +89,11 @@ class Metadata(Model):
     replace: Replace = Replace.NEVER  # may it be dropped and made again where Snowflake cannot change a field in place
     ignore: list[str] = []  # spec fields that others may change
 
+    @field_validator("ignore")
+    @classmethod
+    def _within_spec(cls, paths: list[str]) -> list[str]:
+        return [path.removeprefix("spec.") for path in paths]
+
 
 class Spec(Model):
     """Base of the `spec` of a kind."""

@@ -134,6 +134,7 @@ class Project:
     root: Path  # the folder of snowcat.yaml; relative paths in manifests are relative to their own file
     warehouse: str | None = None  # QUERY_WAREHOUSE for jobs and services, and for the few statements that need one
     local: bool = False  # the embedded account: images may be built without an engine
+    existing: frozenset[ObjectKey] = frozenset()  # of others, and may be referred to
 
 
 @dataclass(frozen=True)

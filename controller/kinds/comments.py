@@ -29,7 +29,8 @@ def mark_for(obj: DesiredObject, view: View, current: Mark | None = None, **attr
 
     An attribute with an empty value is left out; what is carried over from the `current` mark goes by `attributes` where they name it.
     """
-    ours = current is not None and (current.project, current.kind) == (view.project.name, obj.key.kind)
+    name = as_attribute(str(obj.key).partition("/")[2])
+    ours = current is not None and (current.project, current.kind, current.name) == (view.project.name, obj.key.kind, name)
     carried = {key: current.attributes[key] for key in CARRIED if key in current.attributes} if current is not None and ours else {}
     pairs = {key: value for key, value in {**carried, **attributes}.items() if value}
     metadata = obj.manifest.metadata
@@ -37,7 +38,7 @@ def mark_for(obj: DesiredObject, view: View, current: Mark | None = None, **attr
         pairs["delete"] = "yes"
     if obj.parent is not None:
         pairs["parent"] = as_attribute(str(obj.parent))
-    return Mark(view.project.name, obj.key.kind, as_attribute(str(obj.key).partition("/")[2]), pairs)
+    return Mark(view.project.name, obj.key.kind, name, pairs)
 
 
 def remarked(comment: str | None, view: View, attributes: Mapping[str, str]) -> str | None:

@@ -135,8 +135,9 @@ class RoleKind(TableKind):
         if isinstance(view.snapshot.answers.get(future), Missing):
             wanted = frozenset(grant for grant in wanted if not grant.target.startswith(FUTURE))
         mark = self._own_mark(obj, view)
-        given = mark.attributes.get("given", "").split(",") if mark is not None else ()
-        return difference(wanted, held, ours=mark is not None and not _is_adopted(mark), given=given)
+        if mark is None or obj.key.name.name.text == view.snapshot.role:  # of the session's own role, what it works with would be taken
+            return difference(wanted, held, ours=False, given=())
+        return difference(wanted, held, ours=not _is_adopted(mark), given=mark.attributes.get("given", "").split(","))
 
     def _own_mark(self, obj: DesiredObject, view: View) -> Mark | None:
         """The mark, where it gives this project the right to take grants back."""

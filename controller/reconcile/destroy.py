@@ -26,7 +26,7 @@ from controller.reconcile.planning.expand import Kinds, Refusal, attempt, expand
 from controller.reconcile.planning.look_again import guarded
 from controller.reconcile.planning.order import drop_order, goes_before
 from controller.reconcile.planning.ownership import Owner, claim, kept_because, may_drop
-from controller.reconcile.planning.prune import contents, inventory
+from controller.reconcile.planning.prune import astray, contents, inventory
 from controller.reconcile.work.backoff import Backoff
 from controller.reconcile.work.execute import Done, Executor
 
@@ -114,8 +114,13 @@ def _present(view: View, kinds: Kinds) -> tuple[dict[ObjectKey, ObjectKey | None
                 kept[obj.key] = why
             else:
                 there[obj.key] = obj.parent
-    for key, item in inventory(view, kinds).items():
+    found = inventory(view, kinds)
+    stray = astray(found, view)
+    for key, item in found.items():
         if key in there or key in kept:
+            continue
+        if key in stray:
+            kept[key] = stray[key]
             continue
         declared = view.graph.get(key)
         why = kept_because(declared) if declared else ""

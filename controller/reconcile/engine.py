@@ -25,6 +25,7 @@ from controller.reconcile.look.files import Loaded, Loader, load_with_last_good
 from controller.reconcile.look.observe import Answers, DeepReads, look, offline_view
 from controller.reconcile.look.silent import Silent
 from controller.reconcile.planning.change import Permit, Plan
+from controller.reconcile.planning.ownership import written_for
 from controller.reconcile.planning.plan import plan
 from controller.reconcile.planning.prune import Rules
 from controller.reconcile.report import ObjectStatus
@@ -152,7 +153,8 @@ class Engine:
 
     def remember(self, now: Plan) -> None:
         """Keep when the objects were made that carry our mark, so that they stay ours when somebody writes over their comments."""
-        ours = {e.key: e.observation.born for e in now if e.observation and e.mark and e.mark.project == now.project and e.observation.born}
+        own = [e for e in now if e.mark is not None and e.mark.project == now.project and written_for(e.mark, e.key)]
+        ours = {entry.key: entry.observation.born for entry in own if entry.observation is not None and entry.observation.born}
         known = self._births or {}
         moved = {key: born for key, born in ours.items() if known.get(key) != born}
         if moved:

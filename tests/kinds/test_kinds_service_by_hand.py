@@ -154,6 +154,16 @@ def test_a_service_that_may_be_suspended_stays_so(made: Trip, excuse: str) -> No
         made.by_hand("ALTER COMPUTE POOL SPECS UNSET COMMENT")
 
 
+def test_a_list_that_is_left_to_others(made: Trip) -> None:
+    applied(made, service({"ignore": ["specification.spec.containers"]}))
+    made.by_hand(
+        f"ALTER SERVICE {SERVICE} FROM SPECIFICATION $$spec: {{containers: [{{name: main, image: '{IMAGES[0]}', env: {{A: 1}}}}]}}$$"
+    )
+    assert "specification.spec.containers[0].env" not in made.drift()
+    made.write([service()])
+    assert "specification.spec.containers[0].env" in made.drift()
+
+
 def test_other_content_behind_the_tag_is_rolled_out(made: Trip, full_pool: RunningAccount) -> None:
     image = "/db/sch/images/moving:1"
     before = push(full_pool, image, "old")

@@ -30,6 +30,7 @@ ONE_OBJECT = [
         ["autoSuspend"],
     ),
     ("an ignored field is left to others", {"ignore": "[autoSuspend]"}, OURS, {"auto_suspend": 1}, "none", "", []),
+    ("with or without spec. before it", {"ignore": "[spec.autoSuspend]"}, OURS, {"auto_suspend": 1}, "none", "", []),
     ("the other fields are not", {"ignore": "[size]"}, OURS, {"auto_suspend": 1, "size": "Large"}, "update", "", ["autoSuspend"]),
 ]
 

@@ -56,10 +56,16 @@ def test_what_was_allowed_goes(tmp_path: Path) -> None:
     assert [c.action for c in now.changes if c.key not in now.graph] == [Action.DELETE] * 4
 
 
+def existing_schema(folder: Path) -> None:
+    with (folder / "snowcat.yaml").open("a") as file:
+        file.write("existing: [Database/d, Schema/d.s]\n")
+
+
 def test_a_composite_counts_once(tmp_path: Path) -> None:
     world = World(write(tmp_path, all="\n---\n".join(warehouse(f"w{i}") for i in range(3))), rules=Rules())
     for i in range(3):
         world.account.put("WAREHOUSES", f"w{i}", mark("Warehouse", f"w{i}", delete="yes"), **WAREHOUSE)
+    existing_schema(tmp_path)
     for i in range(4):  # four objects of one removed manifest: one of four, and one may always go
         world.account.put("STAGES", f"d.s.part{i}", mark("Stage", f"part{i}", delete="yes", parent="ModelDeployment/m"), **STAGE)
     assert len([c for c in world.plan().changes if c.action is Action.DELETE]) == 4
@@ -68,6 +74,7 @@ def test_a_composite_counts_once(tmp_path: Path) -> None:
 def test_what_holds_data_stays_and_is_named(tmp_path: Path) -> None:
     world = World(write(tmp_path, all=warehouse()))
     world.account.put("WAREHOUSES", "wh", world.comment("Warehouse", "wh"), **WAREHOUSE)
+    existing_schema(tmp_path)
     world.account.put("STAGES", "d.s.data", mark("Stage", "data"), **STAGE)
     now = world.plan()
     change = now.objects[key("Stage", "d.s.data")].change

@@ -15,6 +15,7 @@ from controller.kinds.base import Project
 from controller.manifests.memory import Memory
 from controller.manifests.problems import Problem
 from controller.manifests.project import LoadResult, load_project
+from controller.manifests.resolve import existing_objects
 from controller.reconcile.state import State
 
 Loader = Callable[[Mapping[Path, str]], LoadResult]
@@ -83,7 +84,7 @@ def load_with_last_good(load: Loader, state: State, *, local: bool = False, keep
     if keep:
         state.keep_good({file: text for file, text in result.texts.items() if file not in broken}, complete=not broken)
     settings = result.settings
-    project = Project(settings.project, result.root, settings.warehouse, local)
+    project = Project(settings.project, result.root, settings.warehouse, local, frozenset(existing_objects(settings)[0]))
     return Loaded(project, settings, result.graph, problems, result.files, frozenset(stale))
 
 

@@ -1,6 +1,7 @@
 """Whose is it? The mark in an object's comment decides, and nothing is changed or dropped without a yes from here.
 
-An object with no mark belongs to somebody else until its manifest says `adopt: true`; another project's mark is never touched.
+An object with no mark belongs to somebody else until its manifest says `adopt: true`; another project's mark is never touched. A mark that
+names another object than the one that carries it counts as none: somebody has copied a comment, or renamed or cloned an object.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from urllib.parse import unquote
 from controller.api.base import ManagementPolicy
 from controller.api.objects import DesiredObject, ObjectKey
 from controller.kinds.base import Observation
+from controller.kinds.comments import from_attribute, marked_name
 from controller.kinds.mark import Mark
 from controller.reconcile.pause import is_paused
 from controller.reconcile.planning.change import ObjectPlan
@@ -49,25 +51,37 @@ def claim(obj: DesiredObject, seen: Observation, project: str, born: str = "") -
         return Claim(Owner.NOBODY)
     if not seen.markable:
         return Claim(Owner.OURS)
-    if seen.mark is None and born and seen.born == born:
-        return Claim(Owner.MARK_LOST, "its comment was written over, and the mark with it", "MarkLost")
-    if seen.mark is None:
-        if obj.manifest.metadata.adopt:
-            return Claim(Owner.ADOPTABLE)
-        owner = f" (owner {seen.owner})" if seen.owner else ""
-        return Claim(
-            Owner.UNMARKED,
-            f"{obj.key} exists{owner} and was not made by Snowcat; set metadata.adopt: true to take it over, or choose another name",
-            "NotOwned",
-        )
-    if seen.mark.project != project:
+    mark = seen.mark
+    if mark is not None and mark.project != project:
         return Claim(
             Owner.OTHER_PROJECT,
-            f"{obj.key} belongs to project {seen.mark.project!r} (its comment says so); if this project was renamed, "
+            f"{obj.key} belongs to project {mark.project!r} (its comment says so); if this project was renamed, "
             "put the old name back in snowcat.yaml, else choose another name",
             "OwnedByOtherProject",
         )
-    return Claim(Owner.OURS)
+    if mark is not None and written_for(mark, obj.key):
+        return Claim(Owner.OURS)
+    if born and seen.born == born:
+        return Claim(Owner.MARK_LOST, "its comment was written over, and the mark with it", "MarkLost")
+    if obj.manifest.metadata.adopt:
+        return Claim(Owner.ADOPTABLE)
+    owner = f" (owner {seen.owner})" if seen.owner else ""
+    made = "was not made by Snowcat" if mark is None else f"its comment is that of {named_in(mark)}, copied or from before it was renamed"
+    return Claim(
+        Owner.UNMARKED,
+        f"{obj.key} exists{owner} and {made}; set metadata.adopt: true to take it over, or choose another name",
+        "NotOwned",
+    )
+
+
+def written_for(mark: Mark, key: ObjectKey) -> bool:
+    """Whether a mark names the object that carries it."""
+    return (mark.kind, marked_name(mark)) == (key.kind, key.name.name)
+
+
+def named_in(mark: Mark) -> str:
+    """The object that a mark names, as `Kind/name`."""
+    return f"{mark.kind}/{from_attribute(mark.name)}"
 
 
 def say_renamed(entries: dict[ObjectKey, ObjectPlan], project: str) -> dict[ObjectKey, ObjectPlan]:

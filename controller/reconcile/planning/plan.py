@@ -18,9 +18,9 @@ from controller.reconcile.planning.change import Action, Block, Change, Cost, Ob
 from controller.reconcile.planning.expand import Expansion, Kinds, Refusal, attempt, expand_all
 from controller.reconcile.planning.look_again import guarded
 from controller.reconcile.planning.order import evaluation_order
-from controller.reconcile.planning.ownership import Owner, claim, may_drop, say_renamed
+from controller.reconcile.planning.ownership import Owner, claim, may_drop, say_renamed, written_for
 from controller.reconcile.planning.placement import arrange
-from controller.reconcile.planning.prune import Rules, contents, inventory, leftovers, listed
+from controller.reconcile.planning.prune import Rules, astray, contents, inventory, leftovers, listed
 
 INVALID = "InvalidManifest"
 _BY_OWNER = {
@@ -114,7 +114,7 @@ class _Planner:
 
     def _without_ignored(self, obj: DesiredObject, seen: Observation) -> Observation:
         ignored = self._lineage(obj)[-1].manifest.metadata.ignore + obj.manifest.metadata.ignore
-        kept = tuple(f for f in seen.drift if not any(f.path == path or f.path.startswith(path + ".") for path in ignored))
+        kept = tuple(f for f in seen.drift if not any(f.path == path or f.path.startswith((path + ".", path + "[")) for path in ignored))
         return seen if len(kept) == len(seen.drift) else replace(seen, drift=kept)
 
     def _lineage(self, obj: DesiredObject) -> list[DesiredObject]:
@@ -151,7 +151,8 @@ class _Planner:
         wrong = next((self.invalid[o.key] for o in line if o.key in self.invalid), None)
         if wrong is not None:
             return replace(_blocked(obj.key, Refusal(Block.STALLED, wrong, INVALID)), fields=seen.drift)
-        paused = seen.mark if is_paused(seen.mark) else next((self.families[str(o.key)] for o in line if str(o.key) in self.families), None)
+        own = seen.mark is not None and is_paused(seen.mark) and written_for(seen.mark, obj.key)
+        paused = seen.mark if own else next((self.families[str(o.key)] for o in line if str(o.key) in self.families), None)
         if paused is not None:
             text, reason = told(paused), PAUSED
         elif any(o.manifest.metadata.suspend for o in line):
@@ -207,10 +208,11 @@ class _Planner:
         kind = self.kinds[obj.key.kind]
         declared = [other.key for other in self.view.graph if _kept(other)]
         marked = inventory(self.view, self.kinds).items()  # in no manifest and not to be dropped, or suspended
+        stray = astray(dict(marked), self.view)
         left = [
             key
             for key, item in marked
-            if is_paused(item.mark) or (key not in self.view.graph and not may_drop(item.mark, self.view.project.name))
+            if is_paused(item.mark) or key in stray or (key not in self.view.graph and not may_drop(item.mark, self.view.project.name))
         ]
         staying = dict.fromkeys([*declared, *left])
         held = contents(obj.key, staying, self.view, self.kinds)

@@ -1,8 +1,9 @@
 """Leftovers: what carries this project's mark in the account and is in no manifest any more.
 
-Four gates stand before a drop. The mark must say that its last manifest allowed it, else the object stays and is named as such; nothing
-foreign may be inside; the object must have been absent from two complete loads at least ten seconds apart, so that a half-checked-out or
-broken folder never drops anything; and no more than a share of the project may go at once, unless a person has counted and said so.
+Four gates stand before a drop. The mark must say that its last manifest allowed it, and be the object's own (copies and clones carry those
+of others), else the object stays and is named as such; nothing foreign may be inside; the object must have been absent from two complete
+loads at least ten seconds apart, so that a half-checked-out or broken folder never drops anything; and no more than a share of the project
+may go at once, unless a person has counted and said so.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from controller.api.names import Identifier, QualifiedName
 from controller.api.objects import Graph, ObjectKey
 from controller.kinds.base import Health, Inventory, Kind, Observation, View
 from controller.reconcile.pause import PAUSED, is_paused, told
@@ -17,7 +19,7 @@ from controller.reconcile.planning.change import Action, Block, Change, ObjectPl
 from controller.reconcile.planning.expand import Expansion, Kinds, Refusal, attempt
 from controller.reconcile.planning.look_again import guarded
 from controller.reconcile.planning.order import drop_order, inside
-from controller.reconcile.planning.ownership import may_drop, parent_of
+from controller.reconcile.planning.ownership import may_drop, named_in, parent_of, written_for
 
 GAP = 10.0
 """Seconds between the two loads."""
@@ -74,13 +76,36 @@ def _undeclared(expansion: Expansion, found: Mapping[ObjectKey, Inventory]) -> d
     return {key: item for key, item in found.items() if key not in graph and parent_of(item.mark) not in undecided}
 
 
+def astray(found: Mapping[ObjectKey, Inventory], view: View) -> dict[ObjectKey, str]:
+    """Objects in no manifest that carry a mark of this project which was not written for them → why they are left alone."""
+    made = {key for key, item in found.items() if key.kind in ("Database", "Schema") and written_for(item.mark, key)}
+    result = {}
+    for key, item in found.items():
+        if key in view.graph:
+            continue
+        if not written_for(item.mark, key):
+            result[key] = f"its comment is that of {named_in(item.mark)}: copied, or from before it was renamed or cloned"
+        elif outside := [
+            str(place) for place in _containers(key) if not (place in made or place in view.graph or place in view.project.existing)
+        ]:
+            result[key] = f"it lies in {outside[0]}, which is none of this project: a clone, or renamed by hand"
+    return result
+
+
+def _containers(key: ObjectKey) -> list[ObjectKey]:
+    """The database and schema that an object lives in. The schema PUBLIC comes with its database."""
+    places = [ObjectKey(kind, QualifiedName(key.name.parts[:size])) for size, kind in ((1, "Database"), (2, "Schema"))]
+    return [place for place in places[: len(key.name.parts) - 1] if place.kind == "Database" or place.name.name != Identifier("PUBLIC")]
+
+
 def leftovers(expansion: Expansion, kinds: Kinds, rules: Rules, found: Mapping[ObjectKey, Inventory]) -> Iterator[ObjectPlan]:
     """What becomes of each leftover of the `inventory`: first those that stay, then the drops, in an order in which they can go."""
     view = expansion.view
     every = _undeclared(expansion, found)
-    going = {key: item for key, item in every.items() if may_drop(item.mark, view.project.name)}
+    stray = astray(found, view)
+    going = {key: item for key, item in every.items() if key not in stray and may_drop(item.mark, view.project.name)}
     for key in sorted(every.keys() - going.keys()):
-        yield _orphan(key, every[key])
+        yield _orphan(key, every[key], stray.get(key, ""))
     many = rules.refusal(_manifests(going), _manifests(found))
     for key in drop_order(going, Graph({})):
         change = _drop(key, going, {*every, *view.graph.objects} - going.keys(), view, kinds)
@@ -97,16 +122,20 @@ def _manifests(items: Mapping[ObjectKey, Inventory]) -> int:
     return len(composites) + sum(parent_of(item.mark) is None for item in items.values())
 
 
-def _orphan(key: ObjectKey, item: Inventory) -> ObjectPlan:
+def _orphan(key: ObjectKey, item: Inventory, stray: str) -> ObjectPlan:
     """A leftover that stays: nothing is done to it, and it holds nothing up, but nobody should forget it."""
-    if is_paused(item.mark):
+    if is_paused(item.mark) and not stray:
         text = f"in no manifest any more, and {told(item.mark)}"
         seen = Observation(True, Health.SUSPENDED, text, PAUSED, mark=item.mark)
         change = Change(key, Action.BLOCKED, reason=text, block=Block.HELD, block_reason=PAUSED)
         return ObjectPlan(key, None, seen, change, ready=True, mark=item.mark)
     text = (
-        "in no manifest any more, and kept: its last manifest did not say deletionPolicy: delete; "
-        "to drop it put the manifest back with that, apply, and remove it again"
+        f"in no manifest, and left alone: {stray}"
+        if stray
+        else (
+            "in no manifest any more, and kept: its last manifest did not say deletionPolicy: delete; "
+            "to drop it put the manifest back with that, apply, and remove it again"
+        )
     )
     seen = Observation(True, Health.HEALTHY, text, "Orphaned", mark=item.mark, conditions={"Orphaned": (True, "NoManifest", text)})
     change = Change(key, Action.BLOCKED, reason=text, block=Block.HELD, block_reason="Orphaned")
