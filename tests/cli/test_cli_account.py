@@ -88,12 +88,12 @@ def test_describe_tells_everything(applied: Snowcat) -> None:
         assert f"\n{line}" in f"\n{out}", line
     assert "Created" in out
     document = json.loads(applied("describe", "ComputePool/pool", "--local", "-o", "json").out)[0]
-    assert document["events"][0]["reason"] == "Created"
+    assert "Created" in {event["reason"] for event in document["events"]}
 
 
 def test_events_of_one_object(applied: Snowcat) -> None:
     reasons = [event["reason"] for event in json.loads(applied("events", "Warehouse/wh", "--local", "-o", "json").out)]
-    assert reasons[0] == "Created"
+    assert "Created" in reasons
     assert "Ready" in reasons
 
 
@@ -139,8 +139,8 @@ def test_the_same_account_by_a_named_connection(applied: Snowcat) -> None:
 
 
 def test_reconcile_leaves_a_note_for_the_daemon(applied: Snowcat) -> None:
-    assert applied("reconcile", "Warehouse/wh", "--local").out == "asked for a look at Warehouse/wh\n"
-    assert applied("reconcile", "--local").out == "asked for a look at everything\n"
+    assert "a look at Warehouse/wh is noted, but no daemon runs here" in applied("reconcile", "Warehouse/wh", "--local").err
+    assert "a look at everything is noted" in applied("reconcile", "--local").err
     assert applied("reconcile", "Warehouse/nope", "--local").code == 2
 
 

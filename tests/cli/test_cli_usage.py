@@ -138,7 +138,7 @@ def test_a_plan_on_paper_has_the_sql(snowcat: Snowcat) -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "begins"), [("sql", "-- create "), ("markdown", "**4 to create**"), ("json", "{"), ("yaml", "project: small")]
+    ("form", "begins"), [("sql", "-- create "), ("markdown", "<!-- snowcat plan small -->"), ("json", "{"), ("yaml", "project: small")]
 )
 def test_forms_of_a_plan(form: str, begins: str, snowcat: Snowcat) -> None:
     out = snowcat("plan", "--offline", "-o", form).out
@@ -147,7 +147,7 @@ def test_forms_of_a_plan(form: str, begins: str, snowcat: Snowcat) -> None:
         document = yaml.safe_load(out)
         assert [change["action"] for change in document["changes"]] == ["create"] * 4
         assert set(document["changes"][0]) == {
-            "object", "action", "fields", "statements", "effects", "reason", "after", "cost", "destructive"
+            "object", "action", "fields", "statements", "effects", "reason", "after", "cost", "destructive", "blocked"
         }  # fmt: skip
 
 

@@ -81,8 +81,8 @@ def test_one_ingress_integration_more_is_tolerated(tmp_path: Path) -> None:
     obj, graph = one(tmp_path, "SecurityIntegration")
     view = view_of(graph, {show_of(obj): [{"name": "OTHER", "type": "SAML2"}]})
     assert not KINDS["SecurityIntegration"].observe(obj, view).exists
-    (step,) = KINDS["SecurityIntegration"].create(obj, view)
-    assert 390950 in step.tolerate
+    create, note = KINDS["SecurityIntegration"].create(obj, view)
+    assert 390950 in create.tolerate and "cannot see" in str(note)
 
 
 EAI = """
@@ -91,7 +91,7 @@ metadata: {name: thing}
 spec: {networkRules: [rule], secrets: [token]}
 """
 RULE = "kind: NetworkRule\nmetadata: {name: rule, schema: db.sch}\nspec: {values: [a.com]}"
-TOKEN = "kind: Secret\nmetadata: {name: token, schema: db.sch}\nspec: {valueFrom: {command: [echo, word]}}"
+TOKEN = "kind: Secret\nmetadata: {name: token, schema: db.sch}\nspec: {valueFrom: {command: [echo, zq81-of-nobody]}}"
 ALTER = "ALTER EXTERNAL ACCESS INTEGRATION THING SET"
 LISTS = [
     ("as it should be", "[DB.SCH.RULE]", "[DB.SCH.TOKEN]", []),

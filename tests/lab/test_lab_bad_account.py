@@ -15,7 +15,7 @@ import pytest
 from embedded_account import ROOT, RunningAccount, run_account
 
 PROJECT = (
-    "apiVersion: snowcat/v1\nkind: Project\nproject: shop\nrole: ROLE\nhome: snowcat.control\n"
+    "apiVersion: snowcat/v1\nkind: Project\nproject: shop\nrole: ROLE\nhome: null\n"
     "warehouse: WAREHOUSE\nexisting: [Schema/shop_db.s]\n"
 )
 POOL = "apiVersion: snowcat/v1\nkind: ComputePool\nmetadata: {name: shop_pool}\nspec: {instanceFamily: CPU_X64_XS}\n"

@@ -44,8 +44,8 @@ def test_every_object_of_the_guide_is_there(account: str) -> None:
     }  # fmt: skip
 
 
-def test_all_kinds_but_the_plain_service_are_used() -> None:
-    assert set(KINDS) - {obj.key.kind for obj in graph("local")} == {"Service"}
+def test_all_kinds_but_those_for_services_of_ones_own_are_used() -> None:
+    assert set(KINDS) - {obj.key.kind for obj in graph("local")} == {"Service", "Gateway"}
 
 
 @pytest.mark.parametrize("account", ACCOUNTS)

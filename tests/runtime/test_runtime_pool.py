@@ -88,6 +88,7 @@ def test_columns_and_texts(sql: Sql) -> None:
     row = sql.one("DESCRIBE COMPUTE POOL pool")
     assert (row["auto_resume"], row["comment"], row["error_code"], row["is_exclusive"]) == ("true", None, "", "false")
     assert sql.one("ALTER COMPUTE POOL pool SET MAX_NODES = 5 COMMENT = 'x'")["status"] == "Statement executed successfully."
+    assert json.loads(sql.value("CALL SYSTEM$GET_COMPUTE_POOL_STATUS('pool')"))["status"] in ("ACTIVE", "IDLE", "RESIZING")
     sql("ALTER COMPUTE POOL pool UNSET COMMENT, AUTO_SUSPEND_SECS")
     sql("ALTER COMPUTE POOL pool SET MAX_NODES = 4")
     assert _pool(sql, "pool")["comment"] is None
@@ -95,7 +96,6 @@ def test_columns_and_texts(sql: Sql) -> None:
     assert {"SYSTEM_COMPUTE_POOL_CPU", "SYSTEM_COMPUTE_POOL_GPU"} <= names
     families = {r["name"]: r for r in sql("SHOW COMPUTE POOL INSTANCE FAMILIES")}
     assert (families["GPU_NV_S"]["gpu"], families["GPU_NV_S"]["gpu_count"], families["CPU_X64_S"]["gpu"]) == ("A10G", 1, "")
-    assert json.loads(sql.value("CALL SYSTEM$GET_COMPUTE_POOL_STATUS('pool')"))["status"] in ("ACTIVE", "IDLE")
 
 
 _REFUSED = [
