@@ -194,7 +194,7 @@ ABSENT = {
     "Stage": "",
     "ImageRepository": "",
     "SecurityIntegration": "",
-    "Secret": "valueFrom: {command: [echo, word]}",
+    "Secret": "valueFrom: {command: [echo, zq81-of-nobody]}",
 }
 
 

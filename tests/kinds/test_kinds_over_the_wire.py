@@ -120,7 +120,7 @@ def test_lists_of_an_integration(account: Account, tmp_path: Path) -> None:
     graph = graph_of(
         tmp_path,
         "kind: NetworkRule\nmetadata: {name: rule, schema: db.sch}\nspec: {values: [a.com]}",
-        "kind: Secret\nmetadata: {name: token, schema: db.sch}\nspec: {valueFrom: {command: [echo, word]}}",
+        "kind: Secret\nmetadata: {name: token, schema: db.sch}\nspec: {valueFrom: {command: [echo, zq81-of-nobody]}}",
         "kind: ExternalAccessIntegration\nmetadata: {name: thing}\nspec: {networkRules: [rule], secrets: [token]}",
     )
     objects = {obj.key.kind: obj for obj in graph}
