@@ -89,8 +89,8 @@ class Account:
         self.engine = Engine(self, state / "tables.duckdb")
         self.ddl_lock = threading.RLock()
         load_commands()
-        self.faults = self._build_faults() if options.faults else None
         self.password = bootstrap.prepare(self)
+        self.faults = self._build_faults() if options.faults else None  # no late listing lacks what every account has
         recover(self)
         self.runtime = _build_runtime(self)
 

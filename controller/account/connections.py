@@ -11,6 +11,7 @@ Source: docs.snowflake.com, developer-guide/snowflake-cli/connecting/configure-c
 from __future__ import annotations
 
 import os
+import random
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -42,6 +43,8 @@ KEYS = (
 
 DRIVER_RETRIES = int(connector.__version__.split(".")[0]) < 5
 """Whether the driver tries a failed request again for ever if nothing is said. The 5.x line ends by itself, after two minutes."""
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 4.0  # seconds between two tries of a request
+_JITTER = 0.3  # share by which a wait may be shorter
 _NO_ANSWER = 251011  # ER_CONNECTION_TIMEOUT
 
 _SECRET_KEYS = ("password", "token", "private_key_file_pwd", "passcode", "oauth_client_secret", "private_key_raw")
@@ -109,18 +112,19 @@ class Connection:
         arguments.update(application="snowcat", client_session_keep_alive=False)
         return arguments
 
-    def _backoff(self) -> Iterator[int]:
-        """Seconds between two tries of a request. Its `network_timeout` is no way to end them: it also cancels statements that run longer.
+    def _backoff(self) -> Iterator[float]:
+        """Seconds between two tries of a request, some of them shorter, so that many sessions do not come back at once.
+
+        The driver's `network_timeout` is no way to end them: it also cancels statements that run longer.
 
         Raises:
             OperationalError: in place of one more try, `PATIENCE` seconds after the first.
         """
-        wait = 1
-        yield wait
-        begun = time.monotonic()
-        while time.monotonic() - begun < PATIENCE:
-            wait = min(2 * wait, 8)
-            yield wait
+        wait, begun = _FIRST_WAIT, None
+        while begun is None or time.monotonic() - begun < PATIENCE:
+            yield wait * (1 - _JITTER * random.random())  # noqa: S311 - no secret
+            begun = begun if begun is not None else time.monotonic()
+            wait = min(2 * wait, _LONGEST_WAIT)
         message = f"the account at {self.address} did not answer for {PATIENCE} seconds: check the network, and whether it is up"
         raise OperationalError(msg=message, errno=_NO_ANSWER)
 

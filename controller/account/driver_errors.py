@@ -6,6 +6,7 @@ from controller.account.driver import DriverError, OperationalError
 from controller.account.errors import AccountError, Rejected, StageFull, Transient, class_of
 from controller.account.redact import redact
 
+_INTERNAL = "XX000"
 # What lines 4 and 5 of the driver say when an upload was answered with 507.
 _FULL = ("Insufficient Storage", "HTTP 507")
 
@@ -21,6 +22,6 @@ def from_driver(error: Exception, statement: str | None) -> AccountError:
             "the stage is full: remove files from it, or give it more room", errno=errno, sqlstate=sqlstate, statement=statement
         )
     kind = class_of(errno)
-    if kind is Rejected and isinstance(error, OperationalError):
-        kind = Transient  # a connection that broke, or timed out, below the level of statements
+    if kind is Rejected and (isinstance(error, OperationalError) or sqlstate == _INTERNAL):
+        kind = Transient  # a connection that broke, or timed out, below the level of statements; or the account's own fault
     return kind(redact(message), errno=errno, sqlstate=sqlstate, statement=statement)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import socket
 import threading
@@ -18,6 +19,8 @@ from embedded_account import run_account
 from controller.account import connections
 from controller.account.connections import Connection, find_connection
 from controller.account.counters import StatementClass
+from controller.account.driver import DatabaseError
+from controller.account.driver_errors import from_driver
 from controller.account.errors import AccountError, AlreadyExists, Denied, LoginFailed, NotFound, NoWarehouse, Rejected, Transient
 from controller.account.reader import current_role, read
 from controller.account.session import Session, SessionPool, open_session
@@ -256,6 +259,21 @@ def test_a_password_for_the_registry_leaves_the_session_as_it_is(session: Sessio
     answer = json.loads(session.registry_password())
     assert set(answer) == {"token", "expires_in"} and answer["token"]
     assert session.execute("SELECT 1").scalar == 1
+
+
+@pytest.mark.skipif(not connections.DRIVER_RETRIES, reason="the 5.x line has waits of its own")
+def test_requests_are_tried_again_soon_then_later_and_not_all_in_step() -> None:
+    policy = Connection("c", "here", {"account": "a", "user": "u", "password": "p"}).driver_arguments()["backoff_policy"]
+    drawn = [list(itertools.islice(policy(), 6)) for _ in range(20)]
+    for waits in drawn:
+        assert all(0.7 * most <= wait <= most for wait, most in zip(waits, [0.5, 1, 2, 4, 4, 4], strict=True))
+    assert len({waits[0] for waits in drawn}) > 1
+
+
+@pytest.mark.parametrize(("sqlstate", "kind"), [("XX000", Transient), ("42000", Rejected)])
+def test_an_error_within_the_account_is_tried_again(sqlstate: str, kind: type[AccountError]) -> None:
+    error = DatabaseError(msg="Processing aborted by error 300010", errno=300010, sqlstate=sqlstate)
+    assert type(from_driver(error, "SHOW ROLES")) is kind
 
 
 @pytest.mark.skipif(not connections.DRIVER_RETRIES, reason="the 5.x line gives up by itself, after two minutes")
