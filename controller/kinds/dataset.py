@@ -229,7 +229,8 @@ class DatasetKind(Kind):
     def update(self, obj: DesiredObject, seen: Observation, view: View) -> Sequence[Step]:
         changed = {change.path for change in seen.drift}
         if "columns" in changed or seen.mark is None:
-            if seen.mark is None:  # adopted: its columns are not ours to replace unseen
+            remembered = bool(seen.born) and view.births.get(obj.key) == seen.born  # only its comment was written over
+            if seen.mark is None and not remembered:  # adopted: its columns are not ours to replace unseen
                 raise Stalled(f"{table_of(obj)} exists and was not loaded by Snowcat; choose another `table`, or drop it", "NotOwned")
             return (self._table(obj, view, replace=True), self._load(obj, view))
         if changed & {"data", "rows"}:

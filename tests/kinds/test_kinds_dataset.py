@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gzip
 import json
 import re
@@ -185,6 +186,21 @@ def test_what_is_done_for_a_change(tmp_path: Path, change: str, path: str, steps
     assert path in [field.path for field in seen.drift], reason
     done = DATASET.update(only(graph, "Dataset"), seen, world.view(graph))
     assert [next(step for step in steps if str(made).startswith(step)) for made in done] == steps
+
+
+@pytest.mark.parametrize("born", ["today", "yesterday"])
+def test_a_table_whose_comment_was_written_over(tmp_path: Path, born: str) -> None:
+    write(tmp_path)
+    world = World(tmp_path)
+    graph = world.load(MANIFEST)
+    world.see(TABLES, loaded(world, graph, comment="x", created_on="today"))
+    obj, seen = only(graph, "Dataset"), look(world, graph)
+    view = dataclasses.replace(world.view(graph), births={obj.key: born})
+    if born == seen.born:
+        assert [str(step).split()[0] for step in DATASET.update(obj, seen, view)] == ["CREATE", "load"]
+    else:
+        with pytest.raises(Stalled, match="was not loaded by Snowcat"):
+            DATASET.update(obj, seen, view)
 
 
 def test_a_load_that_was_cut_off_is_done_again(tmp_path: Path) -> None:
