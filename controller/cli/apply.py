@@ -11,6 +11,7 @@ import structlog
 import typer
 
 from controller.cli.errors import FAILED, INTERRUPTED, INVALID
+from controller.cli.garbage import at_rest
 from controller.cli.keep_plan import hold_to, say_refused
 from controller.cli.leading import leading, sharing
 from controller.cli.live import PlainView, view
@@ -18,6 +19,7 @@ from controller.cli.options import LogFormat
 from controller.cli.serving import observable
 from controller.cli.stopping import Stopping, end_at_once
 from controller.cli.target import Opened, Target, opened
+from controller.manifests.project import LoadResult
 from controller.manifests.watch import Watcher
 from controller.reconcile.clock import Timing
 from controller.reconcile.lead.leadership import Leadership
@@ -104,9 +106,10 @@ def _run(target: Target, listen: str | None, stopping: Stopping) -> bool:
     """Whether work was left in a thread that may hang."""
     with opened(target) as project, observable(project, listen) as (meter, listeners), sharing(project, Mode.RUN) as leadership:
         say_always(project=project.settings.project)
-        reconciler = _reconciler(project, leadership, _Narrator(), *listeners, meter=meter)
-        log.info("started", account=project.engine.account, folder=str(_root(project)))
-        watcher = Watcher(_watched(project), reconciler.files_changed)
+        reconciler = _reconciler(project, leadership, _Narrator(), *listeners, at_rest(), meter=meter)
+        files = project.engine.load_files({})  # as the loop will: what is loaded here it need not load again
+        log.info("started", account=project.engine.account, folder=str(files.root))
+        watcher = Watcher(_watched(files), reconciler.files_changed)
         watcher.start()
         introduce(project.state, project.holder)
         try:
@@ -134,16 +137,11 @@ def _reconciler(project: Opened, leadership: Leadership, *listeners: Listener, m
     return reconciler
 
 
-def _root(project: Opened) -> Path:
-    return project.target.load().root
-
-
-def _watched(project: Opened) -> Iterator[Path]:
+def _watched(loaded: LoadResult) -> Iterator[Path]:
     """The project's folder, and folders outside it that images and datasets are made from."""
     from controller.api.base import LocalPath
     from controller.manifests.fields import marked_fields
 
-    loaded = project.target.load()
     yield loaded.root
     for obj in loaded.graph:
         for _, text, marker in marked_fields(obj.manifest.spec, LocalPath):

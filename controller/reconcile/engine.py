@@ -72,6 +72,7 @@ class Engine:
     silent: Silent = field(default_factory=Silent)
     _role: str | None = None
     _births: dict[ObjectKey, str] | None = None
+    _remembered: Plan | None = None  # the last plan whose births were kept
     _planned: _Planned | None = None
     _seen_at: float = 0.0  # when the account was last found as the last plan has it
 
@@ -153,6 +154,9 @@ class Engine:
 
     def remember(self, now: Plan) -> None:
         """Keep when the objects were made that carry our mark, so that they stay ours when somebody writes over their comments."""
+        if now is self._remembered:
+            return
+        self._remembered = now
         own = [e for e in now if e.mark is not None and e.mark.project == now.project and written_for(e.mark, e.key)]
         ours = {entry.key: entry.observation.born for entry in own if entry.observation is not None and entry.observation.born}
         known = self._births or {}

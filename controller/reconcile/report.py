@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, Protocol
 
 from controller.api.objects import Location, ObjectKey
@@ -66,8 +67,9 @@ class ObjectStatus:
         found = self.condition(kind)
         return found is not None and found.status == "True"
 
-    @property
+    @cached_property
     def ready(self) -> bool:
+        """Worked out once: all objects are asked in each cycle."""
         return self.is_true("Ready")
 
     @property

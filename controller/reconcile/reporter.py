@@ -69,17 +69,10 @@ class Reporter:
         seen = (id(plan), dict(busy), dict(self.failures.known))
         if seen == self._seen:  # statuses follow from nothing else
             found = list(self.before.values())
+            self.rest.moved(False)
         else:
-            found = [*statuses(plan, Context(self.failures.known, busy, self.generations)), *invalid_objects(loaded, plan)]
-            history.compare(self.state, plan, found, self.before)
-            found = self.state.transitions(found)
-        self._seen = seen
-        self.rest.moved(_seen(found) != _seen(self.before.values()))
-        if any(status.ready and not (old and old.ready) for status in found for old in [self.before.get(status.key)]):
-            self.failures.wake_waiting()
-        for key in self.before.keys() - {status.key for status in found}:
-            self.state.forget(key)
-        self.before = {status.key: status for status in found}
+            found = self._compare(loaded, plan, busy)
+            self._seen = seen
         return Report(
             project=loaded.project.name,
             statuses=tuple(found),
@@ -89,6 +82,19 @@ class Reporter:
             working=tuple(sorted(busy)),
             settled=self._settled(plan, found, now, full=full, idle=not busy and not unread),
         )
+
+    def _compare(self, loaded: Loaded, plan: Plan, busy: Mapping[ObjectKey, str]) -> list[ObjectStatus]:
+        """The statuses of a look, and what follows from their difference to the last ones."""
+        found = [*statuses(plan, Context(self.failures.known, busy, self.generations)), *invalid_objects(loaded, plan)]
+        history.compare(self.state, plan, found, self.before)
+        found = self.state.transitions(found)
+        self.rest.moved(_seen(found) != _seen(self.before.values()))
+        if any(status.ready and not (old and old.ready) for status in found for old in [self.before.get(status.key)]):
+            self.failures.wake_waiting()
+        for key in self.before.keys() - {status.key for status in found}:
+            self.state.forget(key)
+        self.before = {status.key: status for status in found}
+        return found
 
     def _settled(self, plan: Plan, found: list[ObjectStatus], now: float, *, full: bool, idle: bool) -> bool:
         """Only a full look tells: it alone sees leftovers, so when a lesser one finds nothing to do, a full one follows."""

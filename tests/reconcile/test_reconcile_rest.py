@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from reconcile_world import key
 
@@ -10,6 +12,7 @@ from controller.account.snapshot import Show
 from controller.kinds.base import Stalled, Waiting
 from controller.reconcile.clock import Timing
 from controller.reconcile.lead.leadership import Interrupted
+from controller.reconcile.look.facts import batched
 from controller.reconcile.look.silent import Silent
 from controller.reconcile.meter import Result
 from controller.reconcile.planning.change import Action, Change
@@ -94,3 +97,14 @@ def test_a_question_that_hung_is_left_alone_longer_each_time() -> None:
     now[0] = 180.0
     silent.note([hung], {hung})
     assert silent.known == {}
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes", "reason"),
+    [(1, [1], "one"), (5, [2, 2, 1], "few: shared out"), (120, [30] * 4, "among all"), (450, [50] * 9, "many")],
+)
+def test_facts_are_gathered_in_batches(count: int, sizes: list[int], reason: str) -> None:
+    objects: list[Any] = list(range(count))
+    batches = list(batched(objects))
+    assert [len(batch) for batch in batches] == sizes, reason
+    assert [one for batch in batches for one in batch] == objects

@@ -8,9 +8,10 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,6 +34,7 @@ from controller.reconcile.state import State
 log = structlog.get_logger("snowcat.reconcile")
 T = TypeVar("T")
 _WORKERS = 4
+_BATCH = 50  # objects that one worker takes at a time: most have no files, and handing one over costs more than its fact
 _BLOCK = 1 << 20
 
 
@@ -140,10 +142,16 @@ def gather_all(graph: Graph, kinds: Kinds, gatherer: FactGatherer, only: Iterabl
     objects = [obj for obj in chosen if type(kinds[obj.key.kind]).gather is not Kind.gather]
     if not objects:
         return {}
-    gather = carried(lambda obj: _gather(obj, graph, kinds, gatherer))
+    gather = carried(lambda batch: [_gather(obj, graph, kinds, gatherer) for obj in batch])
     with ThreadPoolExecutor(_WORKERS, thread_name_prefix="facts") as workers:
-        facts = workers.map(gather, objects)
+        facts = chain.from_iterable(workers.map(gather, batched(objects)))
         return {obj.key: fact for obj, fact in zip(objects, facts, strict=True)}
+
+
+def batched(objects: Sequence[DesiredObject]) -> Iterator[Sequence[DesiredObject]]:
+    """What the workers take one after the other: as many batches as there are workers at least, so that all have some."""
+    size = min(_BATCH, -(-len(objects) // _WORKERS))
+    return (objects[start : start + size] for start in range(0, len(objects), size))
 
 
 def _gather(obj: DesiredObject, graph: Graph, kinds: Kinds, gatherer: FactGatherer) -> Any:
