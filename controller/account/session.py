@@ -392,7 +392,13 @@ class SessionPool:
             self._wide.break_off()
 
     def expire(self) -> None:
-        """By any thread: the idle sessions may have been ended by somebody else; the next ones are opened anew."""
+        """By any thread: all sessions may have been ended by somebody else. Who waits for an answer is let go; the next ones are new."""
+        with self._lock:
+            lent, wide = list(self._lent), self._wide
+        for session in lent:
+            session.break_off()
+        if wide is not None:
+            wide.expire()
         slots: list[Session | None] = []
         with contextlib.suppress(queue.Empty):
             while True:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 from controller.account.connections import Connection
+from controller.account.errors import Transient
 from controller.account.session import open_session
 from controller.api.names import Identifier
 from controller.kinds.base import Project
@@ -11,6 +14,7 @@ from controller.reconcile.bootstrap import bootstrap_statements, run_bootstrap
 from controller.reconcile.look.files import Loaded, NoProject
 
 ADMINISTRATOR = "ACCOUNTADMIN"
+_TRIES, _PAUSE = 5, 0.5  # of what only passes by; the statements may be run any number of times
 
 
 def prepare_local(connection: Connection, result: LoadResult) -> None:
@@ -20,6 +24,18 @@ def prepare_local(connection: Connection, result: LoadResult) -> None:
         AccountError: the account could not be reached, or refused.
     """
     loaded = as_loaded(result, True)
+    for left in reversed(range(_TRIES)):
+        try:
+            _bootstrap(connection, loaded)
+            return
+        except Transient:
+            if not left:
+                raise
+            time.sleep(_PAUSE)
+
+
+def _bootstrap(connection: Connection, loaded: Loaded) -> None:
+    """The user gets the role last: where he has it, all else was done."""
     role = Identifier.parse(loaded.settings.role)
     session = open_session(connection, role=ADMINISTRATOR)
     try:
@@ -27,8 +43,7 @@ def prepare_local(connection: Connection, result: LoadResult) -> None:
         granted = session.execute(f"SHOW GRANTS TO USER {user.sql}").rows
         if any(row.get("role") == role.text for row in granted):
             return
-        statements = bootstrap_statements(loaded)
-        run_bootstrap(session, statements)
+        run_bootstrap(session, bootstrap_statements(loaded))
     finally:
         session.close()
 

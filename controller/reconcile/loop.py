@@ -160,6 +160,9 @@ class Reconciler:
             view = self._looker.look(loaded, full=full)
         except AccountError as error:
             self._queue.withdraw()
+            standing = self.leadership.standing()
+            if not standing.leads:  # its sessions were ended by who leads now
+                return self._reporter.standby(loaded, self._workers.busy, standing)
             return self._reporter.no_account(loaded, self._workers.busy, error)
         self._reporter.reached(loaded)
         plan = self.engine.plan(loaded, view, self._failures.stalled)

@@ -255,6 +255,20 @@ def test_a_pool_lends_no_more_than_it_has(connection: Connection) -> None:
     pool.close()
 
 
+def test_a_pool_whose_sessions_somebody_else_ended_lets_go_of_who_waits_and_opens_new_ones(connection: Connection) -> None:
+    pool = SessionPool(connection, 1, role="ACCOUNTADMIN")
+    with pool.session() as session:
+        before = session.id
+        threading.Timer(0.3, pool.expire).start()
+        started = time.monotonic()
+        with pytest.raises(Transient, match="broken off"):
+            session.execute("CALL SYSTEM$WAIT(30)")
+        assert time.monotonic() - started < 10
+    with pool.session() as session:
+        assert session.id != before and session.execute("SELECT 1").scalar == 1
+    pool.close()
+
+
 def test_a_password_for_the_registry_leaves_the_session_as_it_is(session: Session) -> None:
     answer = json.loads(session.registry_password())
     assert set(answer) == {"token", "expires_in"} and answer["token"]
