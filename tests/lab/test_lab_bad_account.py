@@ -15,8 +15,7 @@ import pytest
 from embedded_account import ROOT, RunningAccount, run_account
 
 PROJECT = (
-    "apiVersion: snowcat/v1\nkind: Project\nproject: shop\nrole: ROLE\nhome: null\n"
-    "warehouse: WAREHOUSE\nexisting: [Schema/shop_db.s]\n"
+    "apiVersion: snowcat/v1\nkind: Project\nproject: shop\nrole: ROLE\nhome: null\nwarehouse: WAREHOUSE\nexisting: [Schema/shop_db.s]\n"
 )
 POOL = "apiVersion: snowcat/v1\nkind: ComputePool\nmetadata: {name: shop_pool}\nspec: {instanceFamily: CPU_X64_XS}\n"
 STAGE = "apiVersion: snowcat/v1\nkind: Stage\nmetadata: {name: files, schema: shop_db.s}\nspec: {files: [{from: big.txt}]}\n"  # 20 kB
