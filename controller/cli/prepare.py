@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 from controller.account.connections import Connection
 from controller.account.errors import Transient
 from controller.account.session import open_session
 from controller.api.names import Identifier
-from controller.kinds.base import Project
+from controller.kinds.base import Project, Sql
 from controller.manifests.project import LoadResult
 from controller.reconcile.bootstrap import bootstrap_statements, run_bootstrap
 from controller.reconcile.look.files import Loaded, NoProject
 
 ADMINISTRATOR = "ACCOUNTADMIN"
-_TRIES, _PAUSE = 5, 0.5  # of what only passes by; the statements may be run any number of times
+_TRIES, _PAUSE = 5, 0.5  # of one statement that fails in passing
 
 
 def prepare_local(connection: Connection, result: LoadResult) -> None:
@@ -24,28 +25,44 @@ def prepare_local(connection: Connection, result: LoadResult) -> None:
         AccountError: the account could not be reached, or refused.
     """
     loaded = as_loaded(result, True)
-    for left in reversed(range(_TRIES)):
+    work = _Bootstrap(connection, Identifier.parse(loaded.settings.role), bootstrap_statements(loaded))
+    failures = 0
+    while True:
+        before = len(work.todo)
         try:
-            _bootstrap(connection, loaded)
+            work.go_on()
             return
         except Transient:
-            if not left:
+            failures = failures + 1 if len(work.todo) == before else 1
+            if failures == _TRIES:
                 raise
             time.sleep(_PAUSE)
 
 
-def _bootstrap(connection: Connection, loaded: Loaded) -> None:
-    """The user gets the role last: where he has it, all else was done."""
-    role = Identifier.parse(loaded.settings.role)
-    session = open_session(connection, role=ADMINISTRATOR)
-    try:
-        user = Identifier.parse(connection.user)
-        granted = session.execute(f"SHOW GRANTS TO USER {user.sql}").rows
-        if any(row.get("role") == role.text for row in granted):
-            return
-        run_bootstrap(session, bootstrap_statements(loaded))
-    finally:
-        session.close()
+@dataclass
+class _Bootstrap:
+    """What is left `todo`. The user gets the role last: where he has it, all else was done."""
+
+    connection: Connection
+    role: Identifier
+    todo: list[Sql]
+    _using: Sql | None = None  # the USE ROLE that the next statement relies on
+
+    def go_on(self) -> None:
+        """Raises AccountError; what was done stands."""
+        session = open_session(self.connection, role=ADMINISTRATOR)
+        try:
+            user = Identifier.parse(self.connection.user)
+            granted = session.execute(f"SHOW GRANTS TO USER {user.sql}").rows
+            if any(row.get("role") == self.role.text for row in granted):
+                return
+            run_bootstrap(session, [self._using] if self._using is not None else [])
+            while self.todo:
+                run_bootstrap(session, self.todo[:1])
+                done = self.todo.pop(0)
+                self._using = done if done.text.startswith("USE ROLE ") else self._using
+        finally:
+            session.close()
 
 
 def as_loaded(result: LoadResult, local: bool) -> Loaded:
