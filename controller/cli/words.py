@@ -80,6 +80,9 @@ def one_key(text: str, keys: Iterable[ObjectKey], *, exact: bool = False) -> Obj
         few = f"{kind}/database.schema.name" if slash else "KIND/NAME"
         raise Failure(f"{text} may be any of {', '.join(str(key.name) if slash else str(key) for key in found)}: write {few}", INVALID)
     if not found and (kind is None or not tail):
+        if kind is not None:
+            there = sorted(str(key) for key in keys if key.kind == kind)
+            raise Failure(f"{text!r} is a kind and names no object; write {' or '.join(there[:5]) or f'{kind}/NAME'}", INVALID)
         near = [str(key) for key in keys if did_you_mean(text, [str(key).partition("/")[2]])]
         hint = f"did you mean {' or '.join(near)}?" if near and not slash else did_you_mean(head, KINDS) or "kinds: " + ", ".join(KINDS)
         raise Failure(f"{text!r} is not KIND/NAME; {hint}", INVALID)

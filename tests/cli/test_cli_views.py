@@ -218,6 +218,8 @@ def test_a_name_alone_will_do_when_only_one_object_has_it() -> None:
         one_key("web", keys)
     with pytest.raises(Failure, match=r"'labb' is not KIND/NAME; did you mean Workspace/lab\?"):
         one_key("labb", keys)
+    with pytest.raises(Failure, match=r"'image' is a kind and names no object; write Image/web"):
+        one_key("image", keys)
 
 
 def test_columns_of_a_description_never_run_together() -> None:
