@@ -13,10 +13,17 @@ import threading
 from types import FrameType
 from typing import NoReturn, Self
 
+import structlog
+
 from controller.reconcile.loop import Reconciler
 
 SECONDS = 9.0
 """From the first signal to the end of the process at the latest. Whoever stops services by force does so after ten or more."""
+
+
+log = structlog.get_logger("snowcat.run")
+_ONCE_MORE = "once more ends at once"
+_LEFT = "not everything could be finished in time; the next start takes it up"
 
 
 class Stopping:
@@ -30,6 +37,7 @@ class Stopping:
         self._read, self._write = os.pipe()
 
     def __enter__(self) -> Self:
+        self._json = isinstance(structlog.get_config()["processors"][-1], structlog.processors.JSONRenderer)
         self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
         threading.Thread(target=self._wait, name="signals", daemon=True).start()
         return self
@@ -48,17 +56,23 @@ class Stopping:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         self.caught = True
-        os.write(2, b"stopping; once more ends at once\n")
+        if not self._json:
+            os.write(2, f"stopping; {_ONCE_MORE}\n".encode())
         os.write(self._write, b"1")
 
     def _wait(self) -> None:
         if os.read(self._read, 1):
             loop = self._loop
+            if self._json:
+                log.info("stopping", message=_ONCE_MORE)
             if loop is None:
                 end_at_once(self._code)
             loop.stop()
             if not select.select([self._read], [], [], self._seconds)[0]:
-                os.write(2, b"not everything could be finished in time; the next start takes it up\n")
+                if self._json:
+                    log.warning("stopping", message=_LEFT)
+                else:
+                    os.write(2, f"{_LEFT}\n".encode())
                 end_at_once(self._code)
         os.close(self._read)
 

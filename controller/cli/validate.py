@@ -7,6 +7,7 @@ from pathlib import Path
 
 import typer
 
+from controller.api.objects import ObjectKey
 from controller.api.registry import KINDS, json_schema
 from controller.cli.errors import INVALID, Failure
 from controller.manifests.problems import Problem, did_you_mean
@@ -16,21 +17,21 @@ from controller.manifests.project import find_project, load_project
 def validate(paths: list[Path], account: str | None, connection: str | None, local: bool) -> int:
     """Check each path within its own project; without a choice, for every account of the project. The exit code."""
     problems: dict[str, Problem] = {}
-    objects: set[str] = set()
+    objects: set[ObjectKey] = set()
     for path in paths:
         if not path.exists():
             raise Failure(f"there is no file or folder {path}", INVALID)
         for name in _accounts(path, account, connection, local):
             result = load_project(path, name, connection=connection, local=local, only=[path] if _partial(path) else None)
             problems |= {str(problem): problem for problem in result.problems}
-            objects |= {str(obj.key) for obj in result.graph}
+            objects |= result.graph.objects.keys()
     for text, problem in problems.items():
         typer.echo(text, err=problem.is_error)
     errors = [problem for problem in problems.values() if problem.is_error]
     if errors:
         typer.echo(f"{len(errors)} problem{'s' if len(errors) > 1 else ''}", err=True)
         return INVALID
-    typer.echo(f"{len(objects)} objects, no problems")
+    typer.echo(f"{len(objects)} object{'' if len(objects) == 1 else 's'}, no problems")
     return 0
 
 

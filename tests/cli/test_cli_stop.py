@@ -104,6 +104,7 @@ def test_a_second_signal_ends_at_once(local: Snowcat, faults: Faults) -> None:
         hanging_change(local, faults, output)
         process.send_signal(signal.SIGTERM)
         output.until("once more ends at once")
+        assert all(json.loads(line)["event"] for line in output.text.splitlines()), "each line of the log is one object"
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=LIMIT) == -signal.SIGTERM
     finally:

@@ -63,6 +63,9 @@ def test_bad_usage_is_exit_code_2(reason: str, words: list[str], says: str, loca
 def test_validate_says_how_many_objects_are_fine(snowcat: Snowcat) -> None:
     done = snowcat("validate")
     assert (done.code, done.out) == (0, "4 objects, no problems\n")
+    schema = "apiVersion: snowcat/v1\nkind: Schema\nmetadata: {name: s, database: db2}\n"
+    (snowcat.folder / "more.yaml").write_text(schema.replace("Schema", "Database").replace("s, database: ", "") + "---\n" + schema)
+    assert snowcat("validate").out == "6 objects, no problems\n", "the two schemas of one name are two"
 
 
 def test_validate_names_file_line_and_field(snowcat: Snowcat) -> None:
