@@ -24,6 +24,7 @@ from controller.reconcile.look.facts import FactGatherer, FileHashes, gather_all
 from controller.reconcile.look.files import Loaded, Loader, load_with_last_good
 from controller.reconcile.look.observe import Answers, DeepReads, look, offline_view
 from controller.reconcile.look.silent import Silent
+from controller.reconcile.look.still import still
 from controller.reconcile.planning.change import Permit, Plan
 from controller.reconcile.planning.ownership import written_for
 from controller.reconcile.planning.plan import plan
@@ -184,7 +185,7 @@ class Engine:
                     log.warning("the account does not answer a question", sql=question.sql, error=redact(error.message))
         else:
             self.silent.note(wanted, answers)
-        return answers
+        return still(answers)
 
     def assess(self) -> tuple[Loaded, Plan, list[ObjectStatus]]:
         """The files, the plan and the status of every object now, with what the daemon remembers of it. Changes nothing, not even the
