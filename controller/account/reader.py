@@ -17,6 +17,9 @@ log = structlog.get_logger("snowcat.account")
 SHOW_LIMIT = 10_000
 """Snowflake cuts every SHOW here, before filters (docs: sql-reference/sql/show-services)."""
 
+FOR_WORK = 2
+"""Sessions of a pool that a look leaves free, so that what a person has just saved need not wait for it."""
+
 
 def read(pool: SessionPool, reads: Iterable[Read]) -> dict[Read, tuple[Row, ...] | Missing]:
     """The answer to each question. What is missing or may not be seen by this role answers `Missing`; what hung is left without an answer.
@@ -29,7 +32,7 @@ def read(pool: SessionPool, reads: Iterable[Read]) -> dict[Read, tuple[Row, ...]
     if not wanted:
         return {}
     ask = carried(_ask)
-    with ThreadPoolExecutor(max_workers=min(pool.size, len(wanted)), thread_name_prefix="read") as workers:
+    with ThreadPoolExecutor(max_workers=min(max(1, pool.size - FOR_WORK), len(wanted)), thread_name_prefix="read") as workers:
         asked = [workers.submit(ask, pool, question) for question in wanted]
         try:
             answers = [question.result() for question in asked]
