@@ -57,7 +57,8 @@ def export(wanted: Wanted, manner: Manner) -> None:
     if manner.folder is not None:
         _refuse_full(manner.folder)
     with _opened(wanted, settings, manner.role) as pool:
-        own = settings.project if settings is not None else ""
+        inside = manner.folder is None or _below(manner.folder, wanted, settings)
+        own = settings.project if settings is not None and inside else ""
         found = Exporter(KINDS, lambda reads: _ask(pool, reads), own, manner.adopt, wanted.matches, scope).run()
         role = current_role(pool)
     if (wanted.names or scope) and not found.objects and not found.left_out:
@@ -65,7 +66,7 @@ def export(wanted: Wanted, manner: Manner) -> None:
     if manner.folder is None:
         typer.echo(_file(found.objects), nl=False)
     else:
-        _write(manner.folder, found, _project_file(manner, role, found) if not _below(manner.folder, wanted, settings) else "")
+        _write(manner.folder, found, _project_file(manner, role, found) if not inside else "")
     _tell(found, manner)
 
 

@@ -174,7 +174,7 @@ class Reconciler:
         self._failures.compare(plan, self._workers.busy)
         if not self._stop.is_set():
             self._hand_out(plan, full)
-        unread = self.engine.deep.unread
+        unread = self._unread
         return self._reporter.looked(loaded, plan, dict(self._workers.busy), self.clock.now(), full=full, unread=unread)
 
     def _load(self) -> Loaded:
@@ -248,7 +248,7 @@ class Reconciler:
     def _wait(self, report: Report, end: float | None) -> None:
         """Wait for the next reason to look: a result, a file, a request, or the time."""
         now = self.clock.now()
-        until = self._rest.next_look(report, now, working=bool(self._workers.busy), unread=self.engine.deep.unread)
+        until = self._rest.next_look(report, now, working=bool(self._workers.busy), unread=self._unread)
         until = min(until, self._workers.watch())
         if self._backlog:
             until = min(until, now + max(self.timing.poll_first, self._cycle_took))
@@ -258,6 +258,11 @@ class Reconciler:
             self.clock.wait(self._wake, min(left, self.timing.poke))
             if self.engine.state.has_pokes():
                 return
+
+    @property
+    def _unread(self) -> int:
+        """Questions whose answers are still to come: deep reads that wait for their turn, and what was silent for the first time."""
+        return self.engine.deep.unread + self.engine.silent.soon
 
     @property
     def _backlog(self) -> bool:

@@ -17,6 +17,11 @@ metadata: {name: pool}
 spec: {instanceFamily: CPU_X64_XS, maxNodes: 2}
 ---
 apiVersion: snowcat/v1
+kind: Role  # the one that works, and that owns the lease
+metadata: {name: worker}
+spec: {privileges: [{on: account, privileges: [CREATE COMPUTE POOL, CREATE DATABASE, CREATE WAREHOUSE]}]}
+---
+apiVersion: snowcat/v1
 kind: Secret
 metadata: {name: token, schema: db.s}
 spec: {valueFrom: {env: MY_TOKEN}}
@@ -42,7 +47,7 @@ def test_a_saved_plan_is_kept_to_until_something_moves(local: Snowcat) -> None:
     assert file.stat().st_mode & 0o777 == 0o600 and SECRET not in file.read_text() and "apply --plan first.json" in made.err
     done = local("apply", "--local", "--plan", "first.json", MY_TOKEN=SECRET)
     assert done.code == 0, done.text
-    assert "all 6 objects are ready" in done.out and len(done.out.splitlines()) < 16, done.out
+    assert "all 7 objects are ready" in done.out and len(done.out.splitlines()) < 16, done.out
 
     # a pool that falls asleep meanwhile is no obstacle
     objects.write_text(objects.read_text().replace("maxNodes: 2", "maxNodes: 3"))

@@ -18,6 +18,7 @@ from controller.account.reader import read
 from controller.account.session import SessionPool
 from controller.account.snapshot import Show
 from controller.reconcile.clock import Timing
+from controller.reconcile.work.backoff import Backoff
 
 SOON = Limits(Timeouts(read=1.0, change=1.0, transfer=5.0), TokenBucket())
 WAREHOUSE = """
@@ -98,6 +99,14 @@ def test_the_loop_goes_on_while_one_show_hangs_for_ever(live: Live, faults: Faul
         loop.engine.silent.known.clear()  # a minute has passed
         loop.files_changed()
         eventually(lambda: live.row("COMPUTE POOLS", "pool_@"), "once it answers, the rest follows")
+
+
+def test_apply_waits_for_a_question_that_was_silent_once(live: Live, faults: Faults) -> None:
+    live.write(a=WAREHOUSE)
+    faults.put({"match": "^SHOW WAREHOUSES", "hang": True, "times": 1})
+    loop = live.reconciler()
+    loop.engine.silent.backoff = Backoff(first=0.5)
+    assert loop.run(until_settled=True, timeout=3000).ready
 
 
 def test_a_hanging_change_is_tried_again_and_stops_no_other(live: Live, faults: Faults) -> None:

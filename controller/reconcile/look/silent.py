@@ -15,9 +15,14 @@ from controller.reconcile.work.backoff import Backoff
 class Silent:
     """Remembers them. For one thread."""
 
-    backoff: Backoff = field(default_factory=lambda: Backoff(first=60.0, most=900.0))
+    backoff: Backoff = field(default_factory=lambda: Backoff(first=15.0, most=900.0))
     now: Callable[[], float] = time.monotonic
     known: dict[Read, tuple[int, float]] = field(default_factory=dict)  # how often in a row, and until when it is left alone
+
+    @property
+    def soon(self) -> int:
+        """How many were silent only once, so that it is worth waiting for their next turn."""
+        return sum(count == 1 for count, _ in self.known.values())
 
     def without(self, reads: Iterable[Read]) -> list[Read]:
         """Those that are to be asked now."""

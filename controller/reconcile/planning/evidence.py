@@ -141,7 +141,9 @@ def _rows(entry: ObjectPlan, view: View, kinds: Kinds) -> Iterator[tuple[str, Ro
             continue
         if _is_about(read, entry.key):
             listed = sorted(
-                digest({c: plain(v) for c, v in row.items() if _declared(c) and c != "created_on"}) for row in snapshot.rows(read)
+                digest({c: plain(v) for c, v in row.items() if _declared(c) and c != "created_on"})
+                for row in snapshot.rows(read)
+                if row.get("privilege") != "OWNERSHIP"  # what a role has made, such as the project's lease, is not its grants
             )
             yield f"{read.what.lower()} {read.scope.partition(' ')[0].lower()} ".replace("  ", " "), {"": listed}
         elif (row := snapshot.row(read, entry.key.name)) is not None:

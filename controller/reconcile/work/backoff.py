@@ -33,6 +33,11 @@ class Failure:
     not_before: float = 0.0
 
 
+_UNSEEN = (
+    "This role cannot see it, so it belongs to somebody else: choose another name, or have its owner grant this role a privilege on it."
+)
+
+
 @dataclass(frozen=True)
 class Backoff:
     """Delays in seconds. `jitter` is the share by which a delay may be shorter, so that many objects do not come back at once."""
@@ -42,6 +47,7 @@ class Backoff:
     most: float = 120.0
     jitter: float = 0.3
     waiting: float = 5.0
+    unseen: int = 6  # times that CREATE may say 'exists' of what no SHOW lists: a late listing, and after that somebody else's
     cold: float = 600.0  # a statement that the account refused may be accepted after a grant that no SHOW tells of
     random: Callable[[], float] = random.random
 
@@ -59,13 +65,16 @@ class Backoff:
         if deleting and kind is FailureClass.STALLED and isinstance(error, AccountError):
             kind = FailureClass.TRANSIENT
         count = previous.count + 1 if previous and previous.fingerprint == fingerprint else 1
+        text = str(error) or type(error).__name__
+        if isinstance(error, AlreadyExists) and count > self.unseen:
+            kind, reason, text = FailureClass.STALLED, "ExistsUnseen", f"{text} {_UNSEEN}"
         if kind is FailureClass.TRANSIENT:
             wait = self.delay(count)
         elif kind is FailureClass.WAITING:
             wait = min(self.waiting, self.delay(count))
         else:
             wait = self.cold if isinstance(error, AccountError) else float("inf")
-        return Failure(kind, reason, str(error) or type(error).__name__, fingerprint, count, now + wait)
+        return Failure(kind, reason, text, fingerprint, count, now + wait)
 
 
 def classify(error: Exception) -> tuple[FailureClass, str]:
