@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 Document = Mapping[str, Any]
 
-over_the_wire = settings(max_examples=max(4, settings.default.max_examples // 25), suppress_health_check=[HealthCheck.too_slow])
-"""For properties whose every example is dozens of statements: a few in `make test`, more in `make test-deep`."""
+over_the_wire = settings(
+    max_examples=max(4, settings.default.max_examples // 25),
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=[phase for phase in Phase if phase is not Phase.shrink],
+)
+"""For properties whose every example is dozens of statements: a few in `make test`, more in `make test-deep`.
+
+What fails is told as it was found: making it smaller costs minutes of statements.
+"""
 
 bare_names = st.from_regex(r"[tT]_[A-Za-z0-9_$]{0,20}", fullmatch=True)  # not a word of the grammar, nor a name of the account's own
 _quotable = st.characters(blacklist_categories=["Cs", "Cc", "Zl", "Zp"])

@@ -42,7 +42,7 @@ _awkward = st.sampled_from(["it's", "$$", "a$", "${x}", "two\nlines", "ünï 雪
 _texts = _awkward | st.text(st.characters(blacklist_categories=["Cs", "Cc"]), min_size=1, max_size=12)
 _paths = st.lists(_names, min_size=1, max_size=3).map(lambda parts: "/" + "/".join(parts))
 _probes = st.fixed_dictionaries({"port": _ports, "path": _paths}, optional={"periodSeconds": _ports, "failureThreshold": _ports})
-_memory = st.sampled_from(["100M", "512Mi", "1Gi", "1.5Gi", "2G", "300Gi"])
+_memory = st.sampled_from(["512Mi", "1Gi", "1.5Gi", "2G", "300Gi"])  # none below what _resources asks for
 _cpu = st.sampled_from([1, "0.25", "750m", "2.5", 60])
 
 
