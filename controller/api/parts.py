@@ -21,13 +21,20 @@ def _identifier(value: str) -> str:
     return value
 
 
+def duration(text: str) -> float:
+    """Seconds.
+
+    Raises:
+        ValueError: it is no length of time.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if not match:
+        raise ValueError(f"{text!r} is not a duration: write 30s, 5m, 1h or a number of seconds")
+    return float(match[1]) * _SECONDS[match[2] or "s"]
+
+
 def _duration(value: object) -> object:
-    if isinstance(value, str):
-        match = _DURATION.fullmatch(value.strip())
-        if not match:
-            raise ValueError(f"{value!r} is not a duration: write 30s, 5m, 1h or a number of seconds")
-        return float(match[1]) * _SECONDS[match[2] or "s"]
-    return value
+    return duration(value) if isinstance(value, str) else value
 
 
 def _memory(value: str) -> str:

@@ -15,6 +15,7 @@ from controller.cli.options import (
     ConnectionName,
     Folder,
     Format,
+    Listen,
     Local,
     LogFormat,
     OneObject,
@@ -163,10 +164,7 @@ def run(
     account: AccountName = None,
     state: StateFolder = None,
     log_format: Annotated[LogFormat, typer.Option("--log-format", help="How the log on stderr is written.")] = LogFormat.TEXT,
-    listen: Annotated[
-        str | None,
-        typer.Option("--listen", metavar="HOST:PORT", help="Serve /metrics, /healthz and /readyz here, such as 127.0.0.1:9464."),
-    ] = None,
+    listen: Listen = None,
 ) -> None:
     """Keep the account as the manifests say, until stopped. Watches the folder."""
     from controller.cli.apply import run
@@ -347,7 +345,7 @@ def open_(
     state: StateFolder = None,
     endpoint: Annotated[str | None, typer.Option("--endpoint", help="Which endpoint; default: the first public one.")] = None,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open it, or only print its URL.")] = True,
-    timeout: Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=1, help="Wait at most so long for the URL.")] = 600,
+    timeout: Timeout = 600,
 ) -> None:
     """Open a service's page in the browser; waits until Snowflake has made its URL."""
     from controller.cli.browse import browse

@@ -28,6 +28,31 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
+def _seconds(text: str) -> float:
+    """A length of time as manifests spell it."""
+    from controller.api.parts import duration
+
+    try:
+        seconds = duration(str(text))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    if seconds < 1:
+        raise typer.BadParameter(f"{text} is less than a second")
+    return seconds
+
+
+def _address(text: str | None) -> str | None:
+    """An address that can be listened on, checked before anything else is done."""
+    from controller.dashboard.address import parse_address
+
+    try:
+        if text is not None:
+            parse_address(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    return text
+
+
 Folder = Annotated[Path, typer.Argument(metavar="[PATH]", help="Folder of the project (the one with snowcat.yaml), or a file in it.")]
 ConnectionName = Annotated[
     str | None,
@@ -43,7 +68,15 @@ StateFolder = Annotated[
 ]
 Output = Annotated[Format, typer.Option("-o", "--output", help="How objects are printed.")]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
-Timeout = Annotated[float | None, typer.Option("--timeout", metavar="SECONDS", min=1, help="Stop waiting after so long (exit code 1).")]
+Timeout = Annotated[
+    float | None, typer.Option("--timeout", metavar="TIME", parser=_seconds, help="Stop waiting after so long: 90s, 5m, 1h (exit code 1).")
+]
+Listen = Annotated[
+    str | None,
+    typer.Option(
+        "--listen", metavar="HOST:PORT", callback=_address, help="Serve /metrics, /healthz and /readyz here, such as 127.0.0.1:9464."
+    ),
+]
 Words = Annotated[
     list[str] | None, typer.Argument(metavar="[KIND|KIND/NAME|PATH]...", help="Which objects, and the project's folder (default: here).")
 ]

@@ -41,9 +41,10 @@ def observable(project: Opened, listen: str | None) -> Iterator[tuple[Meter, lis
 
 @contextmanager
 def _served(project: Opened, listen: str) -> Iterator[tuple[Meter, list[Listener]]]:
+    from controller.dashboard.address import parse_address
     from controller.dashboard.health import Health
     from controller.dashboard.metrics import Metrics
-    from controller.dashboard.server import Dashboard, parse_address
+    from controller.dashboard.server import Dashboard
 
     pause = max(project.settings.resync, Backoff().most)
     metrics = Metrics(
@@ -51,8 +52,8 @@ def _served(project: Opened, listen: str) -> Iterator[tuple[Meter, list[Listener
     )
     try:
         dashboard = Dashboard(*parse_address(listen), metrics)
-    except (ValueError, OSError) as error:
-        raise Failure(f"--listen: {getattr(error, 'strerror', None) or error}", INVALID) from None
+    except OSError as error:
+        raise Failure(f"--listen: {error.strerror or error}", INVALID) from None
     dashboard.start()
     log.info("listening", url=dashboard.url)
     try:

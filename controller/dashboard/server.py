@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 import threading
 
@@ -14,20 +13,7 @@ from starlette.routing import Route
 
 from controller.dashboard.metrics import CONTENT_TYPE, Metrics
 
-_ADDRESS = re.compile(r"(?P<host>\[[0-9a-fA-F:]*\]|[^:\[\]]*):(?P<port>[0-9]{1,5})")
 _GRACE = 2  # seconds for requests under way when the daemon stops
-
-
-def parse_address(text: str) -> tuple[str, int]:
-    """`HOST:PORT`; without a host (`:9464`) all interfaces are meant, as such options do elsewhere.
-
-    Raises:
-        ValueError: it is not such an address.
-    """
-    match = _ADDRESS.fullmatch(text)
-    if match is None or int(match["port"]) > 65535:
-        raise ValueError(f"{text!r} is not HOST:PORT, such as 127.0.0.1:9464")
-    return match["host"].strip("[]") or "0.0.0.0", int(match["port"])  # noqa: S104 - asked for by leaving the host out
 
 
 class Dashboard:

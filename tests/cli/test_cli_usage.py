@@ -51,6 +51,9 @@ def test_every_command_explains_itself(command: str, snowcat: Snowcat) -> None:
         ("an unknown account of the project", ["plan", "--offline", "--account", "prod"], "there is no account 'prod'; known: local"),
         ("a path that is not there", ["validate", "nowhere"], "there is no file or folder nowhere"),
         ("a path that is not there, below a project", ["destroy", "nowhere", "--local", "--yes"], "there is no file or folder nowhere"),
+        ("a time of no known unit, before the folder is looked at", ["apply", "--timeout", "20 weeks", "nowhere"], "is not a duration"),
+        ("less time than anything takes", ["destroy", "--timeout", "200ms"], "is less than a second"),
+        ("an address without a port, before the folder is looked at", ["run", "--listen", "abc", "nowhere"], "'abc' is not HOST:PORT"),
         ("a folder without a project", ["plan", "--offline", "/"], "there is no snowcat.yaml here or above"),
     ],
 )
@@ -58,6 +61,12 @@ def test_bad_usage_is_exit_code_2(reason: str, words: list[str], says: str, loca
     done = local(*words)
     assert done.code == 2, (reason, done)
     assert says in done.err, reason
+
+
+def test_a_time_has_its_unit_or_means_seconds(snowcat: Snowcat) -> None:
+    for time in ("90", "90s", "1.5m"):
+        done = snowcat("apply", "--timeout", time, SNOWFLAKE_DEFAULT_CONNECTION_NAME="none")
+        assert done.code == 1 and "no connection" in done.err, (time, done)
 
 
 def test_validate_says_how_many_objects_are_fine(snowcat: Snowcat) -> None:
