@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import Awaitable, Callable
+from difflib import get_close_matches
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -102,7 +103,9 @@ class Control:
 def _list(document: dict[str, Any]) -> list[Any]:
     unknown = sorted(set(document) - {"seed", "rules"})
     if unknown:
-        raise RuleProblem(f"unknown key {unknown[0]!r}: the body has `rules` and `seed`")
+        near = get_close_matches(unknown[0], ("rules", "seed"), n=1)
+        advice = f"did you mean {near[0]}?" if near else "the body has `rules` and `seed`, and what a rule has stands in `rules: [{…}]`"
+        raise RuleProblem(f"unknown key {unknown[0]!r}; {advice}")
     rules = document.get("rules", [])
     if not isinstance(rules, list):
         raise RuleProblem("rules: not a list")

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
@@ -225,10 +226,20 @@ def read_rule(document: Any, number: int) -> Rule:
     try:
         return Rule.model_validate(dict(document))
     except ValidationError as error:
-        first = error.errors()[0]
+        found = error.errors()
+        first = next((detail for detail in found if detail["type"] == "extra_forbidden"), found[0])  # a slip of the pen explains the rest
         where = ".".join(str(part) for part in first["loc"])
         shown = document.get("name") or f"rule {number + 1}"
-        raise RuleProblem(f"{shown}: {where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}") from None
+        what = _unknown(first["loc"]) if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+        raise RuleProblem(f"{shown}: {where + ': ' if where else ''}{what}") from None
+
+
+def _unknown(path: tuple[int | str, ...]) -> str:
+    """What to say of a key that a rule, or a part of one, does not have."""
+    part = next((part for part in (Span, SqlFault) if part.__name__ in path or (part is SqlFault and path[0] == "error")), Rule)
+    known = [info.alias or name for name, info in part.model_fields.items()]
+    near = get_close_matches(str(path[-1]), known, n=1)
+    return f"unknown key {path[-1]!r}; " + (f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}")
 
 
 def _applies(rule: Rule, arrival: Arrival) -> bool:

@@ -42,7 +42,7 @@ def test_it_wants_its_token(account: RunningAccount, method: str, path: str, hea
         ("PUT", "", '{"rules": [{"name": "x", "http": 503, "drop": "before"}]}', 400, "x: a rule has exactly one fault"),
         ("PUT", "", '{"rules": {}}', 400, "rules: not a list"),
         ("PUT", "", '{"seed": "a"}', 400, "seed: 'a' is not a whole number"),
-        ("POST", "", '{"rule": []}', 400, "unknown key 'rule'"),
+        ("POST", "", '{"rule": []}', 400, "unknown key 'rule'; did you mean rules?"),
         ("PUT", "", "{", 400, "the body is not JSON"),
         ("PUT", "", "[]", 400, "the body is not an object"),
         ("POST", "/release", '{"id": 99999}', 404, "nothing with the id 99999 is held"),
