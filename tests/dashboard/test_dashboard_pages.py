@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import socket
+from pathlib import Path
 
 import httpx
 import pytest
 
 from controller.account.counters import Counters
+from controller.dashboard.address import parse_address
 from controller.dashboard.health import PATIENCE, Health
 from controller.dashboard.metrics import Metrics
-from controller.dashboard.server import Dashboard, parse_address
+from controller.dashboard.server import Dashboard
 from controller.reconcile.look.observe import DeepReads
 from controller.reconcile.report import Report
+
+DOCS = Path(__file__).parents[2] / "docs" / "observability.md"
 
 
 class Daemon:
@@ -67,6 +72,19 @@ def test_pages(steps: list[str], alive: bool, ready: bool, reason: str) -> None:
         dashboard.stop()
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{dashboard.url}/healthz")
+
+
+def test_the_bodies_are_as_documented() -> None:
+    daemon = Daemon()
+    daemon.cycle()
+    dashboard = Dashboard("127.0.0.1", 0, daemon.metrics)
+    dashboard.start()
+    try:
+        for page in ("healthz", "readyz"):
+            (told,) = (line for line in DOCS.read_text().splitlines() if line.startswith(f"/{page}"))
+            assert httpx.get(f"{dashboard.url}/{page}").json() == json.loads(told.partition(" ")[2])
+    finally:
+        dashboard.stop()
 
 
 @pytest.mark.parametrize(
