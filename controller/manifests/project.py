@@ -103,12 +103,12 @@ def load_project(
         problem = Problem(Location(path.absolute(), 1), message, "name the folder that has one, or make one with 'snowcat init DIR'")
         return LoadResult(path.absolute(), None, problems=(problem,))
     reader = _Reader(texts or {})
-    settings, problems = _settings(root / PROJECT_FILE, reader)
+    settings, problems, told = _settings(root / PROJECT_FILE, reader)
     if settings is None:
-        return LoadResult(root, None, problems=tuple(problems), texts=reader.seen)
+        return LoadResult(root, None, problems=(*problems, *_other_problems(root, reader, told, only)), texts=reader.seen)
     chosen, trouble = _choose(settings, root, account, connection, local)
     if trouble:
-        return LoadResult(root, None, problems=(*problems, trouble), texts=reader.seen)
+        return LoadResult(root, None, problems=(*problems, trouble, *_other_problems(root, reader, told, only)), texts=reader.seen)
     given = {**settings.values, **(settings.accounts[chosen].values if chosen else {})}
     memory = memory or Memory()
     memory.begin(settings, given)
@@ -127,13 +127,18 @@ def load_project(
         problems.append(
             Problem(Location(root, 1), "there are no manifests in this folder", "files are named *.yaml, one or more objects in each")
         )
-    if only is not None:
-        wanted = [p.absolute() for p in only]
-        problems = [p for p in problems if any(w == p.location.file or w in p.location.file.parents for w in wanted)]
-    problems = sorted(set(problems), key=lambda p: (p.location.file, p.location.line, p.field))
+    problems = _sorted(problems, only)
     if chosen is None:
         problems += _account_needed(settings, root, values.undefined)
     return LoadResult(root, settings, chosen, resolved.graph, tuple(problems), tuple(files), reader.seen)
+
+
+def _sorted(problems: Iterable[Problem], only: Iterable[Path] | None) -> list[Problem]:
+    """Each once, in the order of files and lines; where only some files are asked about, those of these."""
+    if only is not None:
+        wanted = [p.absolute() for p in only]
+        problems = [p for p in problems if any(w == p.location.file or w in p.location.file.parents for w in wanted)]
+    return sorted(set(problems), key=lambda p: (p.location.file, p.location.line, p.field))
 
 
 class _Reader:
@@ -163,23 +168,56 @@ class _Reader:
 # ---- the project file ------------------------------------------------------------------------------------------------------------------
 
 
-def _settings(file: Path, reader: _Reader) -> tuple[ProjectSettings | None, list[Problem]]:
+def _settings(file: Path, reader: _Reader) -> tuple[ProjectSettings | None, list[Problem], Mapping[str, Any]]:
+    """The settings, if they can be used; what is wrong; and all values of all accounts that can be made out in any case."""
     nodes = reader.nodes(file, reader.text(file))
     if isinstance(nodes, Problem):
-        return None, [nodes]
+        return None, [nodes], {}
     if len(nodes) != 1 or not isinstance(nodes[0].value, dict):
         hint = "apiVersion, kind: Project, project, role …; 'snowcat init DIR' writes an example"
-        return None, [Problem(Location(file, 1), f"{PROJECT_FILE} must hold one mapping", hint)]
+        return None, [Problem(Location(file, 1), f"{PROJECT_FILE} must hold one mapping", hint)], {}
     node = nodes[0]
     secrets = [_problem(file, node, path, "a secret stands here in plain text", HINT) for path in plain_secrets(node)]
     if secrets:
-        return None, secrets
+        return None, secrets, {}  # a message about another file must not show one
     try:
         settings = ProjectSettings.model_validate(node.plain, by_alias=True, by_name=False)
     except pydantic.ValidationError as error:
-        return None, [Problem(Location(file, f.line), f.message, f.hint, f.field) for f in findings(error, ProjectSettings, node)]
+        found = [Problem(Location(file, f.line), f.message, f.hint, f.field) for f in findings(error, ProjectSettings, node)]
+        return None, found, _told_values(node.plain)
     _, wrong = existing_objects(settings)
-    return (None if wrong else settings), [_problem(file, node, ("existing",), message) for message in wrong]
+    found = [_problem(file, node, ("existing",), message) for message in wrong]
+    return (None if wrong else settings), found, _told_values(node.plain)
+
+
+def _told_values(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Whatever the file defines anywhere: which account is meant cannot be told, and any value shows what is wrong beside it."""
+    accounts = plain.get("accounts")
+    places = [*accounts.values(), plain] if isinstance(accounts, dict) else [plain]
+    told = [place_["values"] for place_ in places if isinstance(place_, dict) and isinstance(place_.get("values"), dict)]
+    return {str(name): value for values in told for name, value in values.items()}
+
+
+def _other_problems(root: Path, reader: _Reader, told: Mapping[str, Any], only: Iterable[Path] | None) -> list[Problem]:
+    """What is wrong in manifests by themselves while the project file cannot be used: all is shown at once, not one file after the other.
+
+    References cannot be looked up then, and of a document with a value that nothing defines nothing is said.
+    """
+    drafts: list[Draft] = []
+    broken: list[Broken] = []
+    for file in manifest_files(root):
+        nodes = reader.nodes(file, reader.text(file))
+        if isinstance(nodes, Problem):
+            broken.append(Broken((nodes,)))
+            continue
+        for node in nodes:
+            values = Values(told)
+            found = decode(node, file, values)
+            if isinstance(found, Draft):
+                drafts.append(found)
+            elif not values.undefined:
+                broken.append(found)
+    return _sorted((problem for part in _without_named_files(drafts, broken) for problem in part.problems), only)
 
 
 def _problem(file: Path, node: Node, path: tuple[Any, ...], message: str, hint: str = "") -> Problem:

@@ -369,6 +369,28 @@ def test_faults_of_the_project_file(reason: str, text: str, line: int, says: str
     assert says in str(result.errors[0])
 
 
+@pytest.mark.parametrize(
+    ("reason", "text"),
+    [
+        ("a field of it is wrong", PROJECT + "resync: 3 fortnights\n"),
+        ("it is no YAML", PROJECT + "users: [\n"),
+        ("a secret stands in it", PROJECT.replace("nodes: 2", "hf_token: hf_abcdefghijklmnopqrstuvwxyz1234")),
+    ],
+)
+def test_a_fault_of_the_project_file_hides_no_others(reason: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / "broken.yaml").write_text("apiVersion: [\n")
+    (tmp_path / "unsure.yaml").write_text(pool("d", "  minNodes: ${somewhere}\n"))
+    (tmp_path / "spec.yaml").write_text("spec: {containers: []}\n")
+    result = load(tmp_path, pool("good") + "---\n" + pool("bad", "  minNodes: x\n"), text)
+    assert result.settings is None
+    assert [problem.location.file.name for problem in result.errors][:1] == ["snowcat.yaml"]
+    others = {problem.location.file.name for problem in result.errors[1:]}
+    assert others == {"broken.yaml", "objects.yaml", "spec.yaml"}, reason
+    assert "hf_abc" not in "".join(map(str, result.problems))
+    (only,) = load_project(tmp_path, only=[tmp_path / "broken.yaml"]).errors[1:]
+    assert only.location.file.name == "broken.yaml"
+
+
 def test_an_unknown_account_names_the_known_ones(tmp_path: Path) -> None:
     (tmp_path / "snowcat.yaml").write_text(PROJECT + "accounts: {production: {}, local: {}}\n")
     result = load_project(tmp_path, "prod")
