@@ -20,6 +20,7 @@ from controller.cli.options import (
     LogFormat,
     OneObject,
     Output,
+    Patience,
     PlanFormat,
     StateFolder,
     Timeout,
@@ -345,7 +346,7 @@ def open_(
     state: StateFolder = None,
     endpoint: Annotated[str | None, typer.Option("--endpoint", help="Which endpoint; default: the first public one.")] = None,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open it, or only print its URL.")] = True,
-    timeout: Timeout = 600,
+    timeout: Patience = 600,
 ) -> None:
     """Open a service's page in the browser; waits until Snowflake has made its URL."""
     from controller.cli.browse import browse

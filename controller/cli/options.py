@@ -68,9 +68,9 @@ StateFolder = Annotated[
 ]
 Output = Annotated[Format, typer.Option("-o", "--output", help="How objects are printed.")]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
-Timeout = Annotated[
-    float | None, typer.Option("--timeout", metavar="TIME", parser=_seconds, help="Stop waiting after so long: 90s, 5m, 1h (exit code 1).")
-]
+_TIMEOUT = typer.Option("--timeout", metavar="TIME", parser=_seconds, help="Stop waiting after so long: 90s, 5m, 1h (exit code 1).")
+Timeout = Annotated[float | None, _TIMEOUT]
+Patience = Annotated[float, _TIMEOUT]
 Listen = Annotated[
     str | None,
     typer.Option(
