@@ -16,6 +16,7 @@ from controller.cli.plan_forms import change_lines, markdown, plan_lines, script
 from controller.cli.tables import print_document
 from controller.cli.target import Opened, Target, opened
 from controller.kinds.base import View
+from controller.kinds.instance_families import unknown_families
 from controller.manifests.problems import Problem
 from controller.manifests.watch import Watcher
 from controller.reconcile.look.files import Loaded, NoProject
@@ -60,7 +61,7 @@ def plan(target: Target, offline: bool, watch: bool, exit_code: bool, manner: Ma
             return _watch(project, manner)
         now = take_look(project)
         _print(now.plan, manner)
-        for problem in now.problems:
+        for problem in (*now.problems, *unknown_families(now.loaded.graph, now.view.snapshot)):
             typer.echo(str(problem), err=True)
         if any(problem.is_error for problem in now.problems):
             if out is not None:

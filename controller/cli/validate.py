@@ -10,6 +10,7 @@ import typer
 from controller.api.objects import ObjectKey
 from controller.api.registry import KINDS, json_schema
 from controller.cli.errors import INVALID, Failure
+from controller.kinds.instance_families import unknown_families
 from controller.manifests.problems import Problem, did_you_mean
 from controller.manifests.project import find_project, load_project
 
@@ -24,6 +25,8 @@ def validate(paths: list[Path], account: str | None, connection: str | None, loc
         for name in _accounts(path, account, connection, local):
             result = load_project(path, name, connection=connection, local=local, only=[path] if _partial(path) else None)
             problems |= {str(problem): problem for problem in result.problems}
+            meant = (obj for obj in result.graph if not _partial(path) or obj.location.file.is_relative_to(path.absolute()))
+            problems |= {str(problem): problem for problem in unknown_families(meant)}
             objects |= result.graph.objects.keys()
     for text, problem in problems.items():
         typer.echo(text, err=problem.is_error)

@@ -6,10 +6,17 @@ lists the family. An unknown family is no error: Snowflake adds some every year.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Any
 
 from controller.account.snapshot import Show, Snapshot
+from controller.api.compute_pool import ComputePoolSpec
+from controller.api.objects import DesiredObject
+from controller.manifests.files import field_location
+from controller.manifests.nodes import dotted
+from controller.manifests.problems import Problem, Severity
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,25 @@ def family_shown(name: str, snapshot: Snapshot) -> Family | None:
     if not vcpu or not memory:
         return known
     return replace(known or Family(name.upper(), vcpu, memory), vcpu=vcpu, memory_gib=memory, gpus=gpus)
+
+
+def unknown_families(objects: Iterable[DesiredObject], snapshot: Snapshot | None = None) -> Iterator[Problem]:
+    """A warning for each family of a pool that the account does not list; where none was asked, that the table here does not know."""
+    rows = snapshot.rows(SHOWN) if snapshot is not None and snapshot.asked(SHOWN) else ()
+    known = {str(row.get("name", "")).upper() for row in rows} or FAMILIES.keys()
+    says = "the account has no family" if rows else "unknown family"
+    for obj in objects:
+        spec = obj.manifest.spec
+        if not isinstance(spec, ComputePoolSpec):
+            continue
+        named: list[tuple[tuple[str | int, ...], str]] = [(("spec", "instanceFamily"), spec.instance_family)]
+        named += [(("spec", "backupInstanceFamilies", place), name) for place, name in enumerate(spec.backup_instance_families)]
+        for path, name in named:
+            if name not in known:
+                near = get_close_matches(name, sorted(known), n=3, cutoff=0.75)
+                advice = f"did you mean {' or '.join(near)}?" if near else "SHOW COMPUTE POOL INSTANCE FAMILIES lists those of the account"
+                place = field_location(obj.location, path)
+                yield Problem(place, f"{says} {name!r}", advice, dotted(path), obj.key, Severity.WARNING)
 
 
 def _whole(value: Any) -> int:

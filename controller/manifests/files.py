@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from controller.api.objects import Location
 from controller.api.project import PROJECT_FILE
+from controller.manifests.nodes import YamlProblem, documents
 from controller.manifests.problems import Problem
 
 MAX_BYTES = 1 << 20  # the largest manifest seen has 20 kB; data belongs into files of its own
@@ -81,3 +82,15 @@ def read_text(path: Path) -> str | Problem:
         line = text[: bad.start()].count("\n") + 1
         return Problem(Location(path, line), f"the file holds the control character {bad[0]!r}; is it a binary file?", "remove it")
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def field_location(place: Location, path: Sequence[str | int]) -> Location:
+    """Where a field of the object at `place` stands, as the file is now; `place` itself where that cannot be told any more."""
+    text = read_text(place.file)
+    if isinstance(text, Problem):
+        return place
+    try:
+        found = next((node for node in documents(text) if node.find(("metadata", "name"))[0] == place.line), None)
+    except YamlProblem:
+        return place
+    return place if found is None else Location(place.file, found.find(path)[0])

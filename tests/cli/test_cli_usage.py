@@ -111,6 +111,17 @@ def test_validate_of_an_empty_file_is_a_warning(snowcat: Snowcat) -> None:
     assert "empty.yaml:1: warning: the file is empty" in done.out
 
 
+def test_an_unknown_instance_family_is_a_warning(snowcat: Snowcat) -> None:
+    pool = "apiVersion: snowcat/v1\nkind: ComputePool\nmetadata: {name: p}\nspec:\n  instanceFamily: GPU_NV_SMALL\n"
+    (snowcat.folder / "pools.yaml").write_text(pool + "  backupInstanceFamilies: [GPU_NV_S, QUANTUM_1]\n")
+    for done in (snowcat("validate"), snowcat("plan", "--offline")):
+        assert done.code == 0, done
+        assert "pools.yaml:5: warning: spec.instanceFamily: unknown family 'GPU_NV_SMALL'; did you mean GPU_NV_SM" in done.text
+        assert "pools.yaml:6: warning: spec.backupInstanceFamilies[1]: unknown family 'QUANTUM_1'; SHOW COMPUTE POOL" in done.text
+    assert "QUANTUM" not in snowcat("validate", "objects.yaml").text
+    assert snowcat("validate", "pools.yaml").out.count("warning") == 2
+
+
 def test_schema_is_json_schema(snowcat: Snowcat) -> None:
     assert json.loads(snowcat("schema").out)["title"] == "A Snowcat manifest"
     assert json.loads(snowcat("schema", "computepool").out)["title"] == "ComputePool"

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from kinds_project import comment_of, one, row_for, seen_as, sql_of, view_of
 
-from controller.account.snapshot import Describe, Show
+from controller.account.snapshot import Describe, Show, Snapshot
 from controller.kinds.base import Health, Stalled, Waiting
+from controller.kinds.instance_families import SHOWN, unknown_families
 from controller.kinds.registry import KINDS
 
 POOL = KINDS["ComputePool"]
@@ -141,3 +142,27 @@ def test_services_of_others_keep_a_pool_from_being_dropped(tmp_path: Path) -> No
     ]
     (question,) = POOL.drop_reads(obj.key)
     assert list(POOL.foreign_inside(obj.key, view_of(graph, {question: inside}))) == ["service D.S.THEIRS", "service D.S.NOBODYS"]
+
+
+FAMILIES = [
+    ("one that the table here knows", "GPU_NV_S", [], None),
+    ("one that nobody knows", "GPU_NV_SMALL", [], "unknown family 'GPU_NV_SMALL'; did you mean GPU_NV_SM"),
+    ("one of this year that the account has", "GPU_B300_1", ["GPU_B300_1"], None),
+    (
+        "one that the account does not have",
+        "GPU_NV_S",
+        ["GPU_NV_M", "CPU_X64_S"],
+        "the account has no family 'GPU_NV_S'; did you mean GPU_NV_M?",
+    ),
+]
+
+
+@pytest.mark.parametrize(("reason", "family", "listed", "says"), FAMILIES)
+def test_a_family_that_nobody_knows_is_worth_a_warning(
+    reason: str, family: str, listed: list[str], says: str | None, tmp_path: Path
+) -> None:
+    obj, _ = one(tmp_path, "ComputePool", f"instanceFamily: {family}")
+    snapshot = Snapshot({SHOWN: tuple({"name": name} for name in listed)})
+    found = list(unknown_families([obj], snapshot))
+    assert [problem.is_error for problem in found] == ([False] if says else []), reason
+    assert says is None or says in str(found[0])
