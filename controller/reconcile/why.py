@@ -193,7 +193,7 @@ class _Walk:
             Cause.STALLED: f"do what the message says; 'snowcat reconcile {key}' then tries again at once",
             Cause.JOB: f"'snowcat logs {key}' shows all that it wrote; when the cause is mended, 'snowcat reconcile {key}' starts it again",
             Cause.CONTAINER: f"'snowcat logs {key} -f' shows all that it writes; a change of its manifest starts it anew",
-            Cause.CAPACITY: "wait for what is on the nodes to end, raise maxNodes, or name backupInstanceFamilies",
+            Cause.CAPACITY: _room_advice(status, entry),
             Cause.RETRYING: "nothing: it is tried again by itself, later each time",
             Cause.LEADER: f"nothing: {self.leader}, and does it with its next look; should it be gone, another process takes over",
             Cause.PENDING: "'snowcat apply' does it, or 'snowcat run' keeps doing it",
@@ -202,6 +202,15 @@ class _Walk:
         if own is Cause.SUSPENDED:
             return _wake_up(entry)
         return texts[own]
+
+
+def _room_advice(status: ObjectStatus, entry: ObjectPlan | None) -> str:
+    """Waiting helps, but not what is too large for the pool as both stand in their manifests."""
+    ready = status.condition("Ready")
+    if "NeverFits" not in {ready.reason if ready else "", entry.change.block_reason if entry else ""}:
+        return "wait for what is on the nodes to end, raise maxNodes, or name backupInstanceFamilies"
+    place = f" in {status.location}" if status.location else ""
+    return f"waiting does not help: give the pool an instanceFamily with larger nodes, or more maxNodes, or ask for less resources{place}"
 
 
 def _suspended(status: ObjectStatus, entry: ObjectPlan | None) -> bool:

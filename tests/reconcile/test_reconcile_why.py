@@ -176,6 +176,14 @@ CASES: list[tuple[str, list[It], str, list[str], Cause, str]] = [
         "",
     ),
     (
+        "a job that no node is large enough for",
+        [It("FineTuneJob/job", Health.MISSING, "NeverFits", "asks for 8 CPU on one node, and a node of POOL has 3", Block.STALLED)],
+        "FineTuneJob/job",
+        ["FineTuneJob/job"],
+        Cause.CAPACITY,
+        "waiting does not help: give the pool an instanceFamily with larger nodes",
+    ),
+    (
         "suspended in the manifest, and what needs it",
         [
             It("Stage/st", Health.MISSING, "Suspended", "metadata.suspend is true", Block.HELD, metadata={"suspend": True}),

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from controller.api.objects import ObjectKey
 from controller.kinds.base import Load, Room
+from controller.kinds.instance_families import FAMILIES
+from controller.kinds.sizes import of_node
 from controller.reconcile.planning.capacity import Decision, Verdict, Why
 
 _MOST = 3
+_ADVISED = 2  # instance families
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ def waiting_text(names: Names, name: str, verdict: Verdict) -> str:
     if verdict.why is Why.TOO_BIG:
         return (
             f"asks for {load.size} on one node, and a node of {pool} ({room.family}) has {room.node}: "
-            f"ask for less, or choose another instanceFamily for {names.key}"
+            f"ask for less{_or_larger(load, names.key)}"
         )
     if verdict.why is Why.TOO_MANY:
         nodes = f"{room.nodes} node{'s' if room.nodes > 1 else ''}"
@@ -64,6 +68,15 @@ def waiting_text(names: Names, name: str, verdict: Verdict) -> str:
     if verdict.why is Why.MAKING_ROOM:
         return f"{start}; {names.listed(verdict.by)} makes room"
     return f"{start}; the pool is held by {names.listed(verdict.by)}"
+
+
+def _or_larger(load: Load, pool: ObjectKey) -> str:
+    """The other way out, with the cheapest families that have enough."""
+    enough = [f for f in FAMILIES.values() if of_node(f).holds(load.size) and bool(f.gpus) is bool(load.size.gpus)]
+    enough.sort(key=lambda f: inf if f.credits is None else f.credits)
+    if not enough:
+        return ": no instanceFamily that is known here has so much"
+    return f", or choose another instanceFamily for {pool}, such as {' or '.join(f.name for f in enough[:_ADVISED])}"
 
 
 def held_text(names: Names, by: str, verdict: Verdict | None) -> str:
