@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import structlog
 
 from controller.account.errors import AccountError, Denied, NotFound, TimedOut
-from controller.account.session import SessionPool
+from controller.account.pool import SessionPool
 from controller.account.snapshot import Missing, Read, Row
 from controller.account.tracing import carried
 

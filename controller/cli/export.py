@@ -14,8 +14,8 @@ import yaml
 
 from controller.account.connections import Connection, find_connection, local_connection
 from controller.account.errors import Rejected
+from controller.account.pool import SessionPool
 from controller.account.reader import current_role, read
-from controller.account.session import SessionPool
 from controller.account.snapshot import Missing, Read, Row
 from controller.api.names import Identifier, NameProblem, QualifiedName
 from controller.api.project import PROJECT_FILE, ProjectSettings

@@ -14,7 +14,7 @@ import structlog
 
 from controller.account.connections import Connection, find_connection, local_connection
 from controller.account.limits import Limits, Timeouts, TokenBucket
-from controller.account.session import SessionPool
+from controller.account.pool import SessionPool
 from controller.api.project import ProjectSettings
 from controller.cli.errors import INVALID, Failure
 from controller.cli.local_account import LocalAccount, state_folder

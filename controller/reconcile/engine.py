@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from controller.account.errors import Rejected
+from controller.account.pool import SessionPool
 from controller.account.reader import current_role, read
 from controller.account.redact import redact
-from controller.account.session import SessionPool
 from controller.account.snapshot import Read, Snapshot
 from controller.account.tracing import span
 from controller.api.objects import DesiredObject, ObjectKey

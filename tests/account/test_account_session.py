@@ -22,8 +22,9 @@ from controller.account.counters import StatementClass
 from controller.account.driver import DatabaseError
 from controller.account.driver_errors import from_driver
 from controller.account.errors import AccountError, AlreadyExists, Denied, LoginFailed, NotFound, NoWarehouse, Rejected, Transient
+from controller.account.pool import SessionPool
 from controller.account.reader import current_role, read
-from controller.account.session import Session, SessionPool, open_session
+from controller.account.session import Session, open_session
 from controller.account.snapshot import Describe, Missing, Show
 from controller.api.names import QualifiedName
 from controller.kinds.base import Sql

@@ -9,7 +9,7 @@ from embedded_account import RunningAccount, run_account
 from services_account import account_for_services
 
 from controller.account.connections import Connection, local_connection
-from controller.account.session import SessionPool
+from controller.account.pool import SessionPool
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,8 @@ from typing import Any
 
 from kinds_project import Files
 
+from controller.account.pool import SessionPool
 from controller.account.reader import current_role, read
-from controller.account.session import SessionPool
 from controller.account.snapshot import Show, Snapshot
 from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.kinds.base import Effect, Observation, Project, Sql, Step, View

@@ -22,7 +22,7 @@ from kinds_account import Context
 
 from controller.account.connections import Connection
 from controller.account.errors import AccountError
-from controller.account.session import SessionPool
+from controller.account.pool import SessionPool
 from controller.api.objects import ObjectKey
 from controller.kinds.base import Effect, FieldChange, Sql
 from controller.kinds.registry import KINDS

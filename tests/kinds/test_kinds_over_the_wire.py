@@ -11,7 +11,7 @@ from kinds_project import graph_of, one
 
 from controller.account.counters import StatementClass
 from controller.account.errors import Rejected
-from controller.account.session import SessionPool
+from controller.account.pool import SessionPool
 from controller.kinds.base import Health
 from controller.kinds.registry import KINDS
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from kinds_account import Account
 from kinds_project import graph_of
 
-from controller.account.session import SessionPool
+from controller.account.pool import SessionPool
 from controller.api.warehouse import WarehouseSpec
 from controller.kinds.instance_families import FAMILIES
 

@@ -15,7 +15,8 @@ from embedded_account import RunningAccount
 from reconcile_world import write
 
 from controller.account.connections import local_connection
-from controller.account.session import Session, SessionPool, open_session
+from controller.account.pool import SessionPool
+from controller.account.session import Session, open_session
 from controller.kinds.base import Kind
 from controller.kinds.registry import KINDS
 from controller.reconcile.bootstrap import bootstrap_statements, run_bootstrap

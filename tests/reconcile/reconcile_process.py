@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from controller.account.connections import local_connection
-from controller.account.session import SessionPool
+from controller.account.pool import SessionPool
 from controller.kinds.registry import KINDS
 from controller.reconcile import log
 from controller.reconcile.clock import Timing

@@ -14,8 +14,8 @@ from reconcile_live import Live, eventually
 from controller.account.connections import local_connection
 from controller.account.errors import TimedOut
 from controller.account.limits import Limits, Timeouts, TokenBucket
+from controller.account.pool import SessionPool
 from controller.account.reader import read
-from controller.account.session import SessionPool
 from controller.account.snapshot import Show
 from controller.reconcile.clock import Timing
 from controller.reconcile.work.backoff import Backoff

@@ -17,7 +17,8 @@ from snowflake.connector.errors import OperationalError, ProgrammingError
 from controller.account.connections import Connection
 from controller.account.counters import Counters
 from controller.account.limits import Limits
-from controller.account.session import Session, SessionPool
+from controller.account.pool import SessionPool
+from controller.account.session import Session
 from controller.kinds.registry import KINDS
 from controller.reconcile import state as state_module
 from controller.reconcile.clock import Timing

@@ -12,7 +12,7 @@ from reconcile_live import Live, eventually
 
 from controller.account.connections import local_connection
 from controller.account.counters import StatementClass
-from controller.account.session import SessionPool
+from controller.account.pool import SessionPool
 from controller.api.objects import DesiredObject
 from controller.kinds.base import Effect, EffectContext, Step, View
 from controller.kinds.warehouse import WarehouseKind

@@ -19,9 +19,10 @@ import structlog
 
 from controller.account import statements
 from controller.account.errors import AccountError, Transient
+from controller.account.pool import SessionPool
 from controller.account.reader import read
 from controller.account.redact import redact
-from controller.account.session import Session, SessionPool
+from controller.account.session import Session
 from controller.account.snapshot import Missing, Read, Row, Show
 from controller.account.tracing import carried
 from controller.api.names import QualifiedName

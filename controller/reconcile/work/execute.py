@@ -16,8 +16,9 @@ from typing import Any
 import structlog
 
 from controller.account.errors import NotFound, TimedOut, Transient
+from controller.account.pool import SessionPool
 from controller.account.redact import redact
-from controller.account.session import Result, Session, SessionPool, Statement
+from controller.account.session import Result, Session, Statement
 from controller.account.tracing import Span, span
 from controller.api.objects import ObjectKey
 from controller.kinds.base import Effect, Sql
