@@ -1,0 +1,254 @@
+"""What `zero`, `offload`, `checkpointLayers` and `microBatchTokens` become when a manifest says `auto`, and why.
+
+The order of stages is that of what they cost. Adapters: stage 1, because it moves only the adapters' gradients; stage 3 would fetch all
+frozen weights twice for each micro-step, so it is for models that do not fit otherwise. All weights: stage 2, then 3. Moving the optimizer
+or the weights into host memory slows every step down, so the manifest must ask for it. Within a stage as few layers as possible are
+checkpointed: for adapters the second forward pass costs half as much time again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from training.config import DeepSpeed, Method, Training
+from training.planner.calibration import Calibration
+from training.planner.estimate import Estimate, Verdict, Work, estimate, verdict_of
+from training.planner.machine import Machine
+from training.planner.memory import FORMULAS, Correction, Offload, Setting, Technique, gib
+from training.planner.shape import Shape
+from training.planner.speed import tokens_per_second
+
+ASSUMED_LONGEST = 2048  # tokens, where neither maxLength nor the rows say it
+ROWS_PER_STEP = 4  # what `tokensPerStep: auto` means; see training.batches
+_FULL_SPEED_TOKENS = 16384
+_ROUND = 64
+
+Way = tuple[int, Offload]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows to train on, in tokens."""
+
+    count: int
+    mean: float
+    longest: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be trained, and how much of it."""
+
+    shape: Shape
+    method: Method
+    deepspeed: DeepSpeed
+    training: Training
+    rows: Rows | None = None
+
+    @property
+    def technique(self) -> Technique:
+        if self.method.full:
+            return "full"
+        return "lora" if self.method.lora is not None else "qlora"
+
+    @property
+    def trained(self) -> int:
+        adapters = self.method.adapter
+        if adapters is None:
+            return self.shape.parameters
+        return self.shape.adapters(adapters.rank, adapters.targets, dora=adapters.dora)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row, which a micro-batch must hold."""
+        limit = self.shape.context if self.training.max_length == "auto" else self.training.max_length
+        if self.rows is not None:
+            return max(1, min(limit, self.rows.longest))
+        return min(limit, ASSUMED_LONGEST) if self.training.max_length == "auto" else limit
+
+    @property
+    def document(self) -> int:
+        """Tokens of a row on average."""
+        return max(1, min(self.longest, round(self.rows.mean))) if self.rows is not None else self.longest
+
+    @property
+    def work(self) -> Work:
+        wanted = self.training.tokens_per_step
+        step = float(ROWS_PER_STEP * self.document) if wanted == "auto" else float(wanted)
+        if self.training.max_steps is not None:
+            return Work(step, step * self.training.max_steps)
+        if self.rows is None:
+            return Work(step)
+        return Work(step, (self.training.epochs or 1.0) * self.rows.count * self.document)
+
+    def width(self, machine: Machine) -> int:
+        """Bytes of a weight."""
+        return 2 if self.training.dtype == "bfloat16" or (self.training.dtype == "auto" and machine.half) else 4
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What `auto` became. `checkpoint_layers`: how many of the model's layers are checkpointed."""
+
+    zero: int
+    offload: Offload
+    micro_batch_tokens: int
+    checkpoint_layers: int
+    reasons: tuple[str, ...]
+    estimate: Estimate
+
+    @property
+    def fits(self) -> bool:
+        return self.estimate.verdict is not Verdict.NO
+
+
+def choose(task: Task, machine: Machine, calibration: Calibration | None = None) -> Choice:
+    """The first way that fits, else the one that comes nearest: then `fits` is false."""
+    correction = calibration.correction if calibration is not None else FORMULAS
+    ways = list(_ways(task, machine))
+    for accepted in ((Verdict.FITS,), (Verdict.FITS, Verdict.TIGHT)):
+        for way in ways:
+            if (found := _within(task, machine, way, correction, accepted)) is not None:
+                return _told(task, machine, found, ways, calibration)
+    nearest = min((_smallest(task, machine, way) for way in ways), key=lambda setting: _excess(setting, machine, calibration))
+    return _told(task, machine, nearest, ways, calibration)
+
+
+def _ways(task: Task, machine: Machine) -> Iterator[Way]:
+    """Stages with offload in the order of what they cost, as far as the manifest allows."""
+    zero, offload = task.deepspeed.zero, task.deepspeed.offload
+    known: Iterable[Way] = ((2, "none"), (3, "none"), (3, "optimizer"), (3, "parameters"))
+    if task.technique != "full":
+        known = ((1, "none"), (3, "none"), (3, "parameters"))
+    elif machine.world == 1:
+        known = ((2, "none"), (2, "optimizer"), (3, "parameters"))
+    if not machine.has_gpu:
+        known = ((1, "none"), (3, "none")) if machine.world > 1 else ((1, "none"),)
+    found = [way for way in known if zero in ("auto", way[0]) and offload == way[1]]
+    if found:
+        yield from found
+        return
+    stage = 3 if offload == "parameters" else 2 if offload == "optimizer" else 1
+    yield (stage if zero == "auto" else zero, offload)
+
+
+def _within(task: Task, machine: Machine, way: Way, correction: Correction, accepted: tuple[Verdict, ...]) -> Setting | None:
+    """The fastest accepted setting of one stage."""
+    best: tuple[float, Setting] | None = None
+    step = task.work.tokens_per_step
+    for tokens in _sizes(task, machine):
+        for layers in _checkpointed(task):
+            setting = _setting(task, machine, way, tokens, layers)
+            if verdict_of(setting, machine, correction) in accepted:
+                speed = tokens_per_second(setting, machine, step)
+                if best is None or speed > best[0]:
+                    best = (speed, setting)
+                break  # more checkpointed layers of the same size are only slower
+    return best[1] if best is not None else None
+
+
+def _sizes(task: Task, machine: Machine) -> Iterator[int]:
+    """Tokens of a micro-batch: one row on a CPU, where more at once are no faster; else up to what a step or full speed asks for."""
+    given = task.training.micro_batch_tokens
+    if given != "auto":
+        yield max(given, 1)
+        return
+    least = -(-task.longest // _ROUND) * _ROUND
+    yield least
+    if not machine.has_gpu:
+        return
+    most = min(_FULL_SPEED_TOKENS, task.work.tokens_per_step / machine.world)
+    size = 512
+    while size <= most:
+        if size > least:
+            yield size
+        size *= 2
+
+
+def _checkpointed(task: Task) -> Iterable[int]:
+    given = task.training.checkpoint_layers
+    if given == "auto":
+        return range(task.shape.layers + 1)
+    return (0 if given == "none" else task.shape.layers if given == "all" else min(given, task.shape.layers),)
+
+
+def _setting(task: Task, machine: Machine, way: Way, tokens: int, layers: int) -> Setting:
+    return Setting(
+        shape=task.shape,
+        technique=task.technique,
+        trained=task.trained,
+        zero=way[0],
+        offload=way[1],
+        tokens=tokens,
+        checkpointed=layers,
+        document=min(tokens, task.document),
+        width=task.width(machine),
+        fused=machine.has_gpu and task.training.compile is True,
+    )
+
+
+def _smallest(task: Task, machine: Machine, way: Way) -> Setting:
+    return _setting(task, machine, way, next(iter(_sizes(task, machine))), list(_checkpointed(task))[-1])
+
+
+def _excess(setting: Setting, machine: Machine, calibration: Calibration | None) -> float:
+    """By how much it is too large, as a factor."""
+    found = estimate(setting, machine, Work(1.0), calibration)
+    return max(found.terms.needed / found.limit, found.host.needed / machine.host_memory)
+
+
+# ---- in words ------------------------------------------------------------------------------------------------------------------------
+
+
+def _told(task: Task, machine: Machine, setting: Setting, ways: list[Way], calibration: Calibration | None) -> Choice:
+    found = estimate(setting, machine, task.work, calibration)
+    reasons = [f"ZeRO {setting.zero}{_with(setting.offload)}: {_why(task, machine, setting, ways, found, calibration)}"]
+    if task.training.checkpoint_layers == "auto":
+        reasons.append(_checkpoint_reason(setting, machine))
+    if task.training.micro_batch_tokens == "auto":
+        longest = f"the longest row has {task.longest}"
+        reasons.append(
+            f"micro-batches of {setting.tokens} tokens: {longest}" if setting.tokens < 2 * task.longest else _size_reason(setting)
+        )
+    return Choice(setting.zero, setting.offload, setting.tokens, setting.checkpointed, tuple(reasons), found)
+
+
+def _with(offload: Offload) -> str:
+    return {"none": "", "optimizer": " with the optimizer in host memory", "parameters": " with the weights in host memory"}[offload]
+
+
+def _why(task: Task, machine: Machine, setting: Setting, ways: list[Way], found: Estimate, calibration: Calibration | None) -> str:
+    if found.verdict is Verdict.NO:
+        return f"comes nearest, and still needs {_need(found)}"
+    if task.deepspeed.zero != "auto":
+        return "as the manifest says"
+    first = ways[0]
+    if (setting.zero, setting.offload) != first:
+        cheaper = estimate(_smallest(task, machine, first), machine, task.work, calibration)
+        return f"stage {first[0]} would need {_need(cheaper)}"
+    if task.technique != "full":
+        return "only the adapters' gradients travel; gathering frozen weights would cost more than it saves"
+    if not machine.has_gpu:
+        return "the optimizer's state is spread; the ranks share their node's memory, so there is no more to gain"
+    return "all weights are trained: gradients and the optimizer's state are worth spreading, the weights fit whole"
+
+
+def _need(found: Estimate) -> str:
+    """Of the GPU, or of the node where that is what is too small."""
+    machine = found.machine
+    if machine.has_gpu and found.terms.needed > machine.gpu_memory * 0.9:
+        return f"{gib(found.needed)} on each GPU, which has {gib(machine.gpu_memory)}"
+    return f"{gib(found.host.needed)} of a node's memory, which has {gib(machine.host_memory)}"
+
+
+def _checkpoint_reason(setting: Setting, machine: Machine) -> str:
+    layers = setting.shape.layers
+    where = "GPU" if machine.has_gpu else "node's memory"
+    if setting.checkpointed == 0:
+        return f"no layer is checkpointed: the {where} holds all activations"
+    return f"{setting.checkpointed} of {layers} layers are checkpointed: as many as the {where} makes necessary"
+
+
+def _size_reason(setting: Setting) -> str:
+    return f"micro-batches of {setting.tokens} tokens: the fastest of the sizes that fit"

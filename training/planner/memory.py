@@ -1,0 +1,214 @@
+"""Bytes on one GPU and on one node, term by term, for a way of training.
+
+The formulas are arithmetic on what each technique keeps: DeepSpeed's ZeRO (docs, memory.rst) for trained weights, and what autograd saves
+for the backward pass for activations. What cannot be derived, the context of CUDA, buffers and fragmentation, is a constant that a
+measurement replaces (`calibration.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from training.planner.machine import GIB, Machine
+from training.planner.shape import Shape
+
+Technique = Literal["full", "lora", "qlora"]
+Offload = Literal["none", "optimizer", "parameters"]
+
+CONTEXT = 0.9e9  # CUDA and its kernels
+NETWORK = 1.0e9  # NCCL's buffers, and what fragments beside them
+PROCESS = 0.8e9  # Python with torch, transformers and DeepSpeed, in host memory
+LAUNCHER = 0.5e9  # what starts the ranks and reads the rows
+OFFLOAD_BUFFERS = 1.0e9
+PREFETCH = 5e7 * 2  # ZeRO-3's bucket, in bfloat16
+NF4 = 0.53  # bytes a weight, with the scales of its blocks packed too
+LIVE = 1.6  # of the layer that is computed again, in its own activations
+HEAD_CHUNK = 1024  # positions whose logits exist at once
+HEADROOM, HEADROOM_MEASURED = 0.10, 0.05
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to train. `tokens` are those of a micro-batch on one rank, `document` the length of what attends to itself within it."""
+
+    shape: Shape
+    technique: Technique
+    trained: int  # numbers that are trained
+    zero: int
+    offload: Offload
+    tokens: int
+    checkpointed: int  # how many layers keep only their input, and are computed again
+    document: int
+    width: int = 2  # bytes of a weight: 2 for bfloat16, 4 for float32
+    fused: bool = False  # norms, rotary positions and the gate computed in place of being stored
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What a measurement found beside the formulas: more or fewer bytes at once, and a factor on activations."""
+
+    context: float = 0.0
+    activations: float = 1.0
+    measured: bool = False
+
+
+FORMULAS = Correction()
+"""Nothing was measured."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Bytes on one rank: on its GPU, or of the host where there is none."""
+
+    context: float
+    network: float
+    weights: float
+    trained: float
+    gather: float
+    activations: float
+    head: float
+
+    @property
+    def needed(self) -> float:
+        return self.context + self.network + self.weights + self.trained + self.gather + self.activations + self.head
+
+
+@dataclass(frozen=True)
+class Host:
+    """Bytes of one node's memory."""
+
+    processes: float
+    loading: float  # every rank reads the whole model before it goes to the GPU, except under ZeRO-3
+    offloaded: float
+    saving: float
+
+    @property
+    def needed(self) -> float:
+        return self.processes + max(self.loading, self.saving) + self.offloaded
+
+
+def on_rank(setting: Setting, machine: Machine, correction: Correction = FORMULAS) -> Terms:
+    """Bytes that one rank needs while it trains."""
+    gpu = machine.has_gpu
+    return Terms(
+        context=max(0.0, (CONTEXT if gpu else PROCESS) + correction.context),
+        network=NETWORK if gpu and machine.world > 1 else 0.0,
+        weights=_weights(setting, machine.world),
+        trained=_trained(setting, machine.world),
+        gather=_gather(setting),
+        activations=_activations(setting) * correction.activations,
+        head=min(setting.tokens, HEAD_CHUNK) * setting.shape.vocab * (8.0 if gpu else 12.0),
+    )
+
+
+def _weights(setting: Setting, world: int) -> float:
+    """Frozen ones; those of a full fine-tune are counted as trained."""
+    shape = setting.shape
+    if setting.technique == "full":
+        return 0.0
+    held = float(setting.width * shape.parameters)
+    if setting.technique == "qlora":
+        held = NF4 * shape.linear + setting.width * (shape.parameters - shape.linear)
+    if setting.zero < 3:
+        return held
+    return 0.0 if setting.offload == "parameters" else held / world
+
+
+def _trained(setting: Setting, world: int) -> float:
+    """Weights, gradients and the optimizer's state. In bfloat16 a float32 copy of the weights and of the summed gradient come with it."""
+    count, zero, mixed = float(setting.trained), setting.zero, setting.width == 2
+    if setting.technique != "full":
+        shared = 12.0 if zero else 0.0  # Adam's two moments and the master copy are spread from stage 1 on
+        held = 16.0 * count - shared * count * (1 - 1 / world)
+        return held if setting.offload == "none" else held - shared * count / world
+    if setting.offload == "parameters":
+        return OFFLOAD_BUFFERS
+    if setting.offload == "optimizer":
+        return 2 * count / (world if zero == 3 else 1) + OFFLOAD_BUFFERS
+    whole = 18.0 if mixed else 16.0
+    if zero == 0:
+        return whole * count
+    if zero == 1:
+        return (6.0 if mixed else 8.0) * count + (12.0 if mixed else 8.0) * count / world
+    if zero == 2:
+        return (2.0 * count if mixed else 4.0 * count) + (18.0 if mixed else 12.0) * count / world
+    return whole * count / world
+
+
+def _gather(setting: Setting) -> float:
+    """What stands whole for a moment: two layers and the largest matrix under ZeRO-3, one matrix unpacked for QLoRA."""
+    shape = setting.shape
+    largest = max(wide * high for wide, high in shape.projections.values())
+    unpacked = float(setting.width * largest) if setting.technique == "qlora" else 0.0
+    if setting.zero < 3:
+        return unpacked
+    block = shape.block * (NF4 if setting.technique == "qlora" else setting.width)
+    return unpacked + 2 * block + setting.width * shape.largest + PREFETCH
+
+
+def layer_bytes(setting: Setting) -> float:
+    """What one layer keeps of one token for the backward pass, with attention that stores no scores."""
+    shape = setting.shape
+    keys = shape.kv_heads * shape.head_dim
+    if setting.fused:
+        halves = 2.0 * (7 * shape.hidden + 2 * keys) + 6.0 * shape.ffn
+    else:
+        halves = 2.0 * (8 * shape.hidden + 4 * keys) + 8.0 * shape.hidden + 8.0 * shape.ffn
+    return halves * setting.width / 2
+
+
+def _activations(setting: Setting) -> float:
+    shape, each = setting.shape, layer_bytes(setting)
+    kept = setting.checkpointed * setting.width * shape.hidden
+    open_layers = (shape.layers - setting.checkpointed) * each
+    live = each * LIVE if setting.checkpointed else 0.0
+    return setting.tokens * (kept + open_layers + live)
+
+
+def on_host(setting: Setting, machine: Machine, terms: Terms) -> Host:
+    """Bytes of one node. Without a GPU the ranks' own needs are host memory too."""
+    shape = setting.shape
+    whole = float(setting.width * shape.parameters)
+    if not machine.has_gpu:
+        # the tuned model is put together from the file again while the trained one still stands
+        return Host(LAUNCHER + machine.ranks * terms.needed, 0.0, 0.0, machine.ranks * whole)
+    offloaded = 0.0
+    if setting.offload == "optimizer":
+        offloaded = (16.0 if setting.technique == "full" else 12.0) * setting.trained / machine.nodes
+    elif setting.offload == "parameters":
+        frozen = 0.0 if setting.technique == "full" else _weights_whole(setting)
+        offloaded = (18.0 * setting.trained + frozen) / machine.nodes
+    return Host(
+        processes=LAUNCHER + machine.ranks * (PROCESS + 1.7e9),  # CUDA's libraries and pinned buffers
+        loading=machine.ranks * whole if setting.zero < 3 else min(whole, 5e9) * machine.ranks,
+        offloaded=offloaded,
+        saving=machine.ranks * 2.0 * setting.trained,
+    )
+
+
+def _weights_whole(setting: Setting) -> float:
+    return _weights(Setting(**{**setting.__dict__, "zero": 0, "offload": "none"}), 1)
+
+
+def deepspeed_estimate(setting: Setting, machine: Machine) -> tuple[float, float]:
+    """DeepSpeed's own figures (GPU, host) for the same: `estimate_zero2/3_model_states_mem_needs`, for comparison only.
+
+    It counts all weights as trained, and neither activations nor logits nor buffers. Stages 0 and 1 have none: theirs is stage 2's.
+    """
+    total, world = float(setting.shape.parameters), machine.world
+    largest = 4.0 * setting.shape.largest
+    if setting.zero < 3:
+        if setting.offload == "optimizer":
+            return 2 * total, max(4 * world, 16) * total * 1.5
+        return 2 * total + 18 * total / world, 4 * total * machine.ranks * 1.5
+    if setting.offload == "parameters":
+        return largest, 18 * total / machine.nodes * 1.5
+    if setting.offload == "optimizer":
+        return largest + 2 * total / world, 16 * total / machine.nodes * 1.5
+    return largest + 18 * total / world, setting.shape.largest * 4 * machine.ranks * 1.5
+
+
+def gib(count: float) -> str:
+    """`12.6 GiB`."""
+    return f"{count / GIB:.1f} GiB" if count < 100 * GIB else f"{count / GIB:.0f} GiB"
