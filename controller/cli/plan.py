@@ -10,17 +10,17 @@ from pathlib import Path
 import typer
 
 from controller.account.redact import redact
-from controller.cli.errors import CHANGES, INVALID, Failure
+from controller.cli.errors import CHANGES, FAILED, INVALID, Failure
 from controller.cli.options import PlanFormat
 from controller.cli.plan_forms import change_lines, markdown, plan_lines, script, shown, sql_lines, summary
 from controller.cli.tables import print_document
 from controller.cli.target import Opened, Target, opened
 from controller.kinds.base import View
 from controller.kinds.instance_families import unknown_families
-from controller.manifests.problems import Problem
+from controller.manifests.problems import Problem, place_of
 from controller.manifests.watch import Watcher
 from controller.reconcile.look.files import Loaded, NoProject
-from controller.reconcile.planning.change import Change, Plan
+from controller.reconcile.planning.change import Block, Change, ObjectPlan, Plan
 from controller.reconcile.planning.evidence import collect
 from controller.reconcile.planning.saved_plan import save
 
@@ -70,7 +70,18 @@ def plan(target: Target, offline: bool, watch: bool, exit_code: bool, manner: Ma
         if out is not None:
             save(out, now.plan, collect(now.loaded, now.view, now.plan, project.engine.kinds, project.engine.hashes))
             typer.echo(f"saved; 'snowcat apply --plan {out}' does this and nothing else", err=True)
+        if blocked := [entry for entry in now.plan if entry.change.block is Block.STALLED]:
+            _say_blocked(blocked)
+            return FAILED
         return CHANGES if exit_code and not now.plan.empty else 0
+
+
+def _say_blocked(blocked: list[ObjectPlan]) -> None:
+    """What `apply` would not get done, so that a plan with it does not pass for a good one."""
+    typer.echo(f"{len(blocked)} blocked: 'snowcat apply' cannot do {'it' if len(blocked) == 1 else 'them'} before a person acts:", err=True)
+    for entry in blocked:
+        where = f" ({place_of(entry.desired.location)})" if entry.desired is not None else ""
+        typer.echo(redact(f"  {entry.key}{where}: {entry.change.reason}"), err=True)
 
 
 def take_look(project: Opened) -> Look:

@@ -189,6 +189,16 @@ def test_a_plan_with_something_to_do_is_exit_code_3_on_demand(snowcat: Snowcat) 
     assert snowcat("plan", "--offline", "--exit-code").code == 3
 
 
+@pytest.mark.parametrize("more", [[], ["--exit-code"], ["-o", "markdown"]])
+def test_a_plan_with_something_blocked_is_exit_code_1(more: list[str], snowcat: Snowcat) -> None:
+    pool = "apiVersion: snowcat/v1\nkind: ComputePool\nmetadata: {name: system_compute_pool_cpu}\nspec: {instanceFamily: CPU_X64_S}\n"
+    (snowcat.folder / "pool.yaml").write_text(pool)
+    done = snowcat("plan", "--offline", *more)
+    assert done.code == 1 and "Warehouse/wh" in done.out, done
+    assert "1 blocked: 'snowcat apply' cannot do it before a person acts:\n  ComputePool/system_compute_pool_cpu (pool.yaml:3): " in done.err
+    assert "belongs to Snowflake" in done.err
+
+
 def test_a_plan_of_invalid_manifests_shows_the_rest_and_is_exit_code_2(snowcat: Snowcat) -> None:
     (snowcat.folder / "broken.yaml").write_text("x: [\n")
     done = snowcat("plan", "--offline")

@@ -56,4 +56,5 @@ def test_the_comment_is_found_again() -> None:
     """The workflow looks for a comment that starts as this one does."""
     assert markdown(Plan("lab", "acme", {})).startswith("<!-- snowcat plan lab -->\n")
     (step,) = [step for _, step in STEPS if "PATCH" in step.get("run", "")]
+    assert "cancelled()" in step["if"] and "comment.md" in step["if"], "what is blocked fails the plan, and must be read in the comment"
     assert "head -n 1 comment.md" in step["run"] and "startswith(env.mark)" in step["run"]
