@@ -19,6 +19,7 @@ from controller.cli.options import LogFormat
 from controller.cli.serving import observable
 from controller.cli.stopping import Stopping, end_at_once
 from controller.cli.target import Opened, Target, opened
+from controller.manifests.problems import place_of
 from controller.manifests.project import LoadResult
 from controller.manifests.watch import Watcher
 from controller.reconcile.clock import Timing
@@ -79,7 +80,8 @@ def verdict(report: Report, timeout: float | None) -> int:
     for problem in report.problems:
         typer.echo(problem, err=True)
     for status in report.failed:
-        typer.echo(f"{status.key} is {status.sync.value}, {status.health.value}: {status.message}", err=True)
+        where = f" ({place_of(status.location)})" if status.location is not None else ""
+        typer.echo(f"{status.key}{where} is {status.sync.value}, {status.health.value}: {status.message}", err=True)
     if report.error:
         typer.echo(report.error, err=True)
     if not report.settled and timeout is not None:

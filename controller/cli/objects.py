@@ -15,7 +15,7 @@ from controller.cli.plan_forms import change_lines
 from controller.cli.tables import print_document, print_table
 from controller.cli.target import Opened, opened
 from controller.cli.words import Wanted
-from controller.manifests.problems import shown
+from controller.manifests.problems import place_of
 from controller.reconcile.events import Event
 from controller.reconcile.lead.process import daemon
 from controller.reconcile.planning.change import Action, Change
@@ -102,7 +102,7 @@ def describe_lines(status: ObjectStatus, change: Change | None, history: list[Ev
     facts = [
         ("Object", str(status.key)),
         ("Name", str(status.key.name)),
-        ("Manifest", f"{shown(status.location.file)}:{status.location.line}" if status.location else "none any more"),
+        ("Manifest", place_of(status.location) if status.location else "none any more"),
         ("Part of", str(status.parent) if status.parent else ""),
         ("Parts", ", ".join(str(key) for key in status.children)),
         ("Generation", str(status.generation) if status.generation else ""),

@@ -36,7 +36,7 @@ class Problem:
 
     def __str__(self) -> str:
         """`pools.yaml:7: spec.minNodes: expected a whole number, got 'two'; …`, with the file relative to the current folder."""
-        place = f"{shown(self.location.file)}:{self.location.line}"
+        place = place_of(self.location)
         text = f"{self.message}; {self.hint}" if self.hint else self.message
         note = "" if self.is_error else "warning: "
         return f"{place}: {note}{self.field}: {text}" if self.field else f"{place}: {note}{text}"
@@ -48,6 +48,11 @@ def shown(path: Path) -> Path:
         return path.relative_to(Path.cwd())
     except ValueError:
         return path
+
+
+def place_of(location: Location) -> str:
+    """`pools.yaml:7`, the file relative to the current folder."""
+    return f"{shown(location.file)}:{location.line}"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

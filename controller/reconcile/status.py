@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from controller.account.redact import redact
 from controller.api.objects import Location, ObjectKey
 from controller.kinds.base import Health
+from controller.manifests.problems import place_of
 from controller.reconcile.pause import PAUSED, is_paused
 from controller.reconcile.planning.change import Action, Block, ObjectPlan, Plan
 from controller.reconcile.report import Condition, ObjectStatus, Sync
@@ -102,6 +103,11 @@ def _health(entry: ObjectPlan, children: Sequence[ObjectStatus], working: str | 
     return min([own, *(Health.PROGRESSING if c.health is Health.MISSING else c.health for c in children)], key=_WORST.index)
 
 
+def _where(entry: ObjectPlan) -> str:
+    """Which manifest a person must look at for what the account, or we, refuse."""
+    return f" ({place_of(entry.desired.location)})" if entry.desired is not None else ""
+
+
 def _is_paused(entry: ObjectPlan) -> bool:
     """By `snowcat suspend`: the object itself, or the composite that it is part of."""
     return is_paused(entry.mark) or entry.change.block_reason == PAUSED
@@ -162,7 +168,7 @@ def _conditions(
         condition("Synced", {Sync.SYNCED: True, Sync.OUT_OF_SYNC: False, Sync.UNKNOWN: None}[sync], sync_reason[sync], change.reason),
         condition("Ready", ready, ready_reason, message),
         condition("Progressing", busy, ("Working" if working is not None else "Progressing") if busy else "Idle", message if busy else ""),
-        condition("Stalled", stalled, stall_reason if stalled else "NotStalled", message if stalled else ""),
+        condition("Stalled", stalled, stall_reason if stalled else "NotStalled", f"{message}{_where(entry)}" if stalled else ""),
     ]
     suspended = entry.desired is not None and entry.desired.manifest.metadata.suspend
     paused = _is_paused(entry)

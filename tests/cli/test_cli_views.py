@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from controller.api.names import QualifiedName
-from controller.api.objects import ObjectKey
+from controller.api.objects import Location, ObjectKey
 from controller.cli.apply import verdict
 from controller.cli.browse import ready_host
 from controller.cli.errors import Failure
@@ -234,6 +234,14 @@ def test_columns_of_a_description_never_run_together() -> None:
 @pytest.mark.parametrize(
     ("because", "report", "code", "last"),
     [
+        (
+            "the account refuses an object: its manifest is named",
+            Report(
+                "p", (status("Stage", "a", Health.MISSING, message="no right", location=Location(Path.cwd() / "x.yaml", 7)),), settled=True
+            ),
+            1,
+            "Stage/a (x.yaml:7) is Synced, Missing: no right",
+        ),
         ("many", Report("p", (status("Stage", "a"), status("Stage", "b")), settled=True), 0, "all 2 objects are ready"),
         ("one", Report("p", (status("Stage", "a"),), settled=True), 0, "the only object is ready"),
         (

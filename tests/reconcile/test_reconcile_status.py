@@ -107,6 +107,8 @@ def test_a_failure_stands_while_the_change_is_the_same(tmp_path: Path) -> None:
     world = world_with(tmp_path, auto_suspend=1)
     found = status(world, context(**failure(world, FailureClass.STALLED)))
     assert found.stalled and found.message == "no privilege on WH"
+    told = found.condition("Stalled")
+    assert told is not None and told.message == f"no privilege on WH ({tmp_path}/all.yaml:3)"
     assert not status(world, context(**failure(world, FailureClass.STALLED, "another"))).stalled
     assert not status(world, context(**failure(world, FailureClass.TRANSIENT))).stalled
 
