@@ -2,23 +2,65 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from controller.api.base import Manifest, Model, Ref, Scope, Spec
 from controller.api.parts import Environment, ImageName, Priority, Resources
-from training.config import Checkpoint, Columns, DeepSpeed, Evaluation, Lora, Method, Prompt, Training
+from controller.api.sweep import Sweep
+from training.config import (
+    Checkpoint,
+    Columns,
+    DeepSpeed,
+    Evaluation,
+    Lora,
+    Method,
+    Predictions,
+    Prompt,
+    Shares,
+    TooLong,
+    Tracker,
+    Training,
+    check_parts,
+    not_yet,
+)
 
-__all__ = ["FineTuneJob", "FineTuneJobSpec", "JobData", "JobOutput", "Prompt", "Retry"]
+__all__ = ["FineTuneJob", "FineTuneJobSpec", "JobData", "JobOutput", "Prompt", "Retry", "StageFile", "Sweep"]
+
+
+class StageFile(Model):
+    """A file on a stage, read in the job."""
+
+    stage: Annotated[str, Ref("Stage")]
+    path: str = Field(min_length=1, description="The file within the stage: .jsonl, .csv (with a header) or .parquet.")
 
 
 class JobData(Model):
-    """Which of the dataset's rows and columns are used."""
+    """Which rows and columns are used. Rows that are no `dataset` come from one of `table`, `query`, `file`."""
 
+    table: Annotated[str | None, not_yet(None)] = Field(
+        default=None,
+        min_length=1,
+        description="`database.schema.table`, in place of `dataset`. Its rows are not watched: new rows alone do not start a new run.",
+    )
+    query: Annotated[str | None, not_yet(None)] = Field(
+        default=None, min_length=1, description="A SELECT that returns the columns, in place of `dataset`; not watched either."
+    )
+    file: Annotated[StageFile | None, not_yet(None)] = Field(
+        default=None, description="In place of `dataset`; another file under the same name does not start a new run."
+    )
     columns: Columns = Field(default=Columns(), description="Names of the columns that the prompt reads.")
     max_rows: int | None = Field(default=None, ge=1, description="Train on at most this many rows.")
     seed: int = Field(default=0, ge=0, description="Which rows are taken when maxRows is smaller than the data.")
+    shares: Annotated[Shares, not_yet(Shares())] = Field(default=Shares(), description="For rows that have no split column.")
+    too_long: Annotated[TooLong, not_yet("drop")] = Field(
+        default="drop",
+        description=(
+            "Rows with more than training.maxLength tokens, always counted. `drop`: left out. `truncate`: tokens are taken out of the "
+            "middle of the question, so that its beginning and the answer stay. `split`: cut into rows of that length."
+        ),
+    )
 
 
 class Retry(Model):
@@ -35,7 +77,9 @@ class FineTuneJobSpec(Spec):
     compute_pool: Annotated[str, Ref("ComputePool")] = Field(description="Where it runs.")
     image: ImageName = Field(description="The trainer's image.")
     model: Annotated[str, Ref("BaseModel")] = Field(description="What is tuned.")
-    dataset: Annotated[str, Ref("Dataset")] = Field(description="What it is tuned on.")
+    dataset: Annotated[str | None, Ref("Dataset")] = Field(
+        default=None, description="What it is tuned on; or one of data.table, data.query, data.file."
+    )
     data: JobData = JobData()
     prompt: Prompt = Prompt()
     method: Method = Method(lora=Lora())
@@ -43,6 +87,9 @@ class FineTuneJobSpec(Spec):
     training: Training = Training()
     checkpoint: Checkpoint = Checkpoint()
     evaluation: Evaluation = Evaluation()
+    predictions: Annotated[Predictions | None, not_yet(None)] = Field(default=None, description="A table for the answers of both models.")
+    tracker: Annotated[Tracker | None, not_yet(None)] = Field(default=None, description="Where else progress is told.")
+    sweep: Annotated[Sweep | None, not_yet(None)] = Field(default=None, description="Several runs, of which the best is the job's result.")
     output: JobOutput = Field(description="Where the artefacts go.")
     replicas: int = Field(default=1, ge=1, description="Nodes that train together.")
     processes: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
@@ -59,6 +106,15 @@ class FineTuneJobSpec(Spec):
     warehouse: Annotated[str | None, Ref("Warehouse")] = Field(
         default=None, description="For reading the rows; the project's when not set."
     )
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Self:
+        given = {"dataset": self.dataset, "data.table": self.data.table, "data.query": self.data.query, "data.file": self.data.file}
+        named = [name for name, value in given.items() if value is not None]
+        if len(named) != 1:
+            raise ValueError(f"the rows come from exactly one of {', '.join(given)}; found {' and '.join(named) or 'none'}")
+        check_parts(self.prompt, self.evaluation)
+        return self
 
 
 class FineTuneJob(Manifest):

@@ -1,0 +1,90 @@
+"""How base and tuned model are compared, and where answers and scores are shown."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self, get_args
+
+from pydantic import Field, model_validator
+
+from training.config.section import Positive, Section, later, not_yet
+
+Metric = Literal["valid_json", "exact_match", "field_f1", "rouge_l", "perplexity"]
+BUILT_IN: tuple[str, ...] = get_args(Metric)
+LOWER_IS_BETTER = ("loss", "perplexity")
+
+
+class SqlMetric(Section):
+    """A score of your own, computed by SQL over the predictions."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the score.")
+    query: str = Field(
+        min_length=1, description="A SELECT that returns one number; `{{predictions}}` stands for the table of answers of one model."
+    )
+
+
+class EarlyStopping(Section):
+    """Stop when a score has not become better for some time."""
+
+    metric: str = Field(default="loss", description="`loss` (of the eval rows), one of evaluation.metrics, or the name of a sql score.")
+    patience: Positive = Field(default=3, description="Evaluations without improvement.")
+    min_delta: float = Field(default=0.0, ge=0, description="Smallest change that counts as an improvement.")
+
+
+class Evaluation(Section):
+    """How base and tuned model are compared, by greedy generation on the same rows of the eval split."""
+
+    metrics: Annotated[list[Metric], Field(min_length=1)] = Field(
+        default=["valid_json", "exact_match", "field_f1"],
+        description=(
+            "The scores, each from 0 to 1 and the mean over the rows. `valid_json`: the answer is a JSON object (where the wanted one is "
+            "none: it is not empty). `exact_match`: the share of the wanted answer's plain fields, such as a location, that the answer has "
+            "right (where it is no JSON object: the whole text is the same). `field_f1`: how well the items of its list fields agree, "
+            "counting what is missing and what is too much (where it is no JSON object: the words). Case and outer spaces never count. "
+            "`rouge_l`: the longest common run of words. `perplexity` (1 or more, lower is better): how surprised the model is by the "
+            "wanted answer."
+        ),
+    )
+    rows: Positive = Field(default=32, description="Rows of the eval split that are scored.")
+    max_new_tokens: Literal["auto"] | Positive = Field(
+        default="auto", description="Longest answer; auto: a quarter more than the longest training answer."
+    )
+    batch_rows: Positive = Field(default=8, description="Rows generated together on one rank.")
+    sql: Annotated[list[SqlMetric], not_yet([])] = later([], description="Scores of your own.")
+    every_steps: Annotated[Positive | None, not_yet(None)] = later(None, description="Score the model while it is trained, every so often.")
+    early_stopping: Annotated[EarlyStopping | None, not_yet(None)] = later(None, description="Needs everySteps.")
+
+    @model_validator(mode="after")
+    def _scores_are_known(self) -> Self:
+        if missing := [metric for metric in self.metrics if metric in NOT_BUILT]:
+            raise ValueError(f"metrics: {', '.join(missing)}: not supported by this version; leave it out")
+        names = [*self.metrics, *(score.name for score in self.sql)]
+        if twice := sorted({name for name in names if names.count(name) > 1 or name == "loss"}):
+            raise ValueError(f"the score {twice[0]!r} is named twice" if twice[0] != "loss" else "loss is no name for a score")
+        if self.early_stopping is not None:
+            if self.every_steps is None:
+                raise ValueError("earlyStopping needs everySteps: how often to look")
+            if self.early_stopping.metric not in ("loss", *names):
+                raise ValueError(f"earlyStopping.metric {self.early_stopping.metric!r} is none of loss, {', '.join(names)}")
+        return self
+
+
+NOT_BUILT = ("rouge_l", "perplexity")
+
+
+class Mlflow(Section):
+    """A tracking server to tell of the run."""
+
+    uri: str = Field(min_length=1, description="Tracking URI; credentials come from the environment, never from here.")
+    experiment: str = Field(min_length=1, description="Name of the experiment.")
+
+
+class Tracker(Section):
+    """Where else progress is told, besides the job's status."""
+
+    mlflow: Mlflow
+
+
+class Predictions(Section):
+    """A table for the answers of both models, so that people can look with SQL."""
+
+    table: str = Field(min_length=1, description="Name of the table; in the document of a run fully qualified.")
