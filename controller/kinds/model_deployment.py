@@ -136,7 +136,9 @@ class ModelDeploymentKind(Kind):
             return Observation(
                 exists=exists, health=Health.DEGRADED, message=str(error), reason=error.reason, markable=False, conditions=held
             )
-        message = f"serves {served.version}" + (f"; {served.note}" if served.note else "") + lagging(obj.key.name, view.snapshot)
+        behind = lagging(obj.key.name, view.snapshot)
+        up = exists and not behind and _version_now(obj, view) in (None, served.version)
+        message = f"{'serves' if up else 'will serve'} {served.version}" + (f"; {served.note}" if served.note else "") + behind
         function = _spec(obj).function.name
         observed = {"version": served.version, "function": function, "engine": "transformers"}
         return Observation(

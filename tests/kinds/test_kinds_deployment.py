@@ -130,8 +130,8 @@ def test_the_kept_version_is_not_waited_for(tmp_path: Path) -> None:
     ("status", "said", "wanted", "reason"),
     [
         ("RUNNING", "", "serves {run}", "all is well"),
-        ("PENDING", "Waiting for the readiness probe", "serves {run}; service: pending: Waiting for the readiness probe", "it starts"),
-        ("SUSPENDED", "", "serves {run}; service: suspended", "somebody suspended it"),
+        ("PENDING", "Waiting for the readiness probe", "will serve {run}; service: pending: Waiting for the readiness probe", "it starts"),
+        ("SUSPENDED", "", "will serve {run}; service: suspended", "somebody suspended it"),
     ],
 )
 def test_a_deployment_says_what_its_service_waits_for(tmp_path: Path, status: str, said: str, wanted: str, reason: str) -> None:
@@ -142,6 +142,14 @@ def test_a_deployment_says_what_its_service_waits_for(tmp_path: Path, status: st
     made.world.see(services_in(made.obj.key.name), {**row, "status": status})
     made.world.see(containers_of(made.obj.key.name), {"container_name": "main", "status": status, "message": said})
     assert DEPLOY.observe(made.obj, made.view).message == wanted.format(run=made.run), reason
+
+
+def test_a_deployment_does_not_say_that_it_serves_what_is_not_served_yet(tmp_path: Path) -> None:
+    made = Tuned(tmp_path)
+    made.finish(0.9)
+    assert DEPLOY.observe(made.obj, made.view).message == f"will serve {made.run}", "there is no service"
+    made.serving("01d01d01")
+    assert DEPLOY.observe(made.obj, made.view).message == f"will serve {made.run}", "another version is served"
 
 
 def test_the_version_stands_in_the_services_mark(tmp_path: Path) -> None:

@@ -11,11 +11,12 @@ import pytest
 from kinds_world import JOB, LAB, World, lab, only
 
 from controller.account.snapshot import Row, Show
+from controller.api.names import QualifiedName
 from controller.api.objects import Graph
 from controller.kinds.base import Health, Observation, Stalled, View
 from controller.kinds.fine_tune_job import RunFact
-from controller.kinds.jobs.service import last_progress
-from controller.kinds.jobs.status import duration
+from controller.kinds.jobs.service import Attempt, last_progress
+from controller.kinds.jobs.status import duration, sentence, share
 from controller.kinds.registry import KINDS
 from controller.kinds.service_health import containers_of, services_in
 from training.config import TrainingConfig
@@ -363,3 +364,21 @@ def test_durations(seconds: float, text: str) -> None:
 def test_no_progress_in_a_log_without_any() -> None:
     assert last_progress("a\nb") is None
     assert last_progress(None) is None
+
+
+PHASES = [
+    ({}, None, "the job is starting"),
+    (
+        {"phase": "eval", "step": 3, "steps": 24, "message": "the base model answers"},
+        None,
+        "evaluating row 3 of 24, the base model answers",
+    ),
+    ({"phase": "train", "step": 40, "steps": 40}, 1.0, "training step 40 of 40"),
+    ({"phase": "eval", "step": 0, "steps": 24}, None, "evaluating row 0 of 24"),
+]
+
+
+@pytest.mark.parametrize(("said", "part", "text"), PHASES)
+def test_only_training_has_a_share_so_that_it_never_goes_back(said: dict[str, Any], part: float | None, text: str) -> None:
+    last = Attempt(QualifiedName.parse("db.s.job_1"), 1, "RUNNING", {})
+    assert (share(said), sentence(last, said)) == (part, text)

@@ -104,8 +104,10 @@ _SHOWN = ("phase", "step", "steps", "epoch", "loss", "tokensPerSecond", "etaSeco
 
 
 def share(progress: Mapping[str, Any]) -> float | None:
-    """0..1, None while there are no steps to count."""
+    """0..1 of the training, None before and after: what is scored then has counts of its own, and a share never goes back."""
     step, steps = progress.get("step"), progress.get("steps")
+    if progress.get("phase") != "train":
+        return None
     if not isinstance(step, int) or not isinstance(steps, int) or steps < 1:
         return None
     return min(1.0, max(0.0, step / steps))
@@ -120,7 +122,7 @@ def sentence(last: Attempt, progress: Mapping[str, Any]) -> str:
     phase = str(progress.get("phase", ""))
     parts = [_PHASES.get(phase, phase)]
     if progress.get("step") is not None and progress.get("steps") and phase in ("train", "eval"):
-        parts[0] += f" step {progress['step']} of {progress['steps']}" if phase == "train" else ""
+        parts[0] += f" {'step' if phase == 'train' else 'row'} {progress['step']} of {progress['steps']}"
     if isinstance(progress.get("loss"), int | float):
         parts.append(f"loss {progress['loss']:.2f}")
     if isinstance(progress.get("etaSeconds"), int | float) and progress["etaSeconds"] > 0:
