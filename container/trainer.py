@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from container import account, paths, settings
+from container import account, paths, results, settings
 from container.fetch import HuggingFace, Source, materialise
 from container.model_folder import verify
 from training.config import TrainingConfig
@@ -67,6 +67,7 @@ def train(config: TrainingConfig, ranks: Ranks) -> None:
         if ranks.stopping:
             raise StoppedError("stopped before the training began")
         _run_ranks(work, base, output, ranks)
+        results.finish(config, work, output)
 
 
 def _finished(output: Path, run: str) -> bool:

@@ -1,7 +1,8 @@
 """What a finished run leaves behind, written so that half of it can never be taken for all of it.
 
-Everything is made in a local folder first. `publish` copies it file by file and writes `run.json`, which lists every
-file with its hash, last. A run without `run.json` does not exist.
+The ranks leave models and predictions in a local folder, and an `Outcome` beside it: all else that is worth telling.
+Whoever started them may add scores that need the account, then writes the reports and publishes: everything is copied
+file by file, and `run.json`, which lists every file with its hash, last. A run without `run.json` does not exist.
 """
 
 from __future__ import annotations
@@ -9,77 +10,102 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from training.checkpoints import History
 from training.config import TrainingConfig
-from training.evaluate import Scores
 from training.files import RUN_MANIFEST, copy_files, describe, write_json
-from training.model import BaseIdentity
+from training.history import History
+from training.metrics import Prediction
+from training.model_card import model_card
 
+FOLDER = "artefacts"  # below the work folder
+OUTCOME = "result.json"  # beside it: not there means that the ranks did not finish
+PREDICTIONS = "predictions.jsonl"
 LIBRARIES = ("torch", "transformers", "peft", "deepspeed", "tokenizers")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """All that is worth telling about a finished run."""
+    """All that is worth telling about a finished run, in plain values. Scores are of base and tuned model on the same rows."""
 
-    config: TrainingConfig
-    base: BaseIdentity
-    fingerprint: str
+    base_id: str
+    base_sha256: str
+    fingerprint: str  # over ids and texts of the rows that were used
     splits: dict[str, int]
     used_rows: int
     too_long: int
     eval_rows: int
-    history: History
-    base_scores: Scores
-    tuned_scores: Scores
     parameters: int
     trained_parameters: int
     zero: str
     device: str
     dtype: str
     world: int
+    base: dict[str, float]
+    tuned: dict[str, float]
     phase_seconds: dict[str, float]
+    best_step: int | None = None  # steps done by the weights that were kept, where these are not the last ones
+    mfu: float | None = None
+    peak_memory: int = 0
 
-    @property
-    def metrics(self) -> dict[str, Any]:
-        """Scores of base and tuned model on the same rows."""
-        tuned = self.tuned_scores.means
-        return {"base": self.base_scores.means, "tuned": tuned, "perSeed": {str(self.config.training.seed): tuned}}
-
-
-def write_reports(folder: Path, outcome: Outcome) -> None:
-    """metrics.json, predictions.jsonl, loss.svg, loss.png and the model card."""
-    steps = [asdict(record) for record in outcome.history.steps]
-    write_json(folder / "metrics.json", {**outcome.metrics, "phaseSeconds": outcome.phase_seconds, "steps": steps})
-    with (folder / "predictions.jsonl").open("w", encoding="utf-8") as stream:
-        pairs = zip(outcome.base_scores.predictions, outcome.tuned_scores.predictions, strict=True)
-        for base, tuned in pairs:
-            line = {
-                "row": base.row_id,
-                "expected": base.expected,
-                "base": {"answer": base.answer, "scores": base.scores},
-                "tuned": {"answer": tuned.answer, "scores": tuned.scores},
-            }
-            stream.write(json.dumps(line, ensure_ascii=False) + "\n")
-    plot_loss(folder, [record.loss for record in outcome.history.steps])
-    (folder / "README.md").write_text(model_card(outcome), encoding="utf-8")
+    def scored(self, base: dict[str, float], tuned: dict[str, float]) -> Outcome:
+        """The same with more scores."""
+        return replace(self, base=self.base | base, tuned=self.tuned | tuned)
 
 
-def plot_loss(folder: Path, losses: Sequence[float]) -> None:
-    """The loss per step as loss.svg and loss.png."""
+def leave(work: Path, outcome: Outcome, history: History) -> None:
+    """Hand the outcome over to whoever publishes it. Called last by rank 0."""
+    write_json(work / OUTCOME, {"outcome": asdict(outcome), "history": history.document()})
+
+
+def take(work: Path) -> tuple[Outcome, History] | None:
+    """What `leave` wrote; None when the ranks of this node did not."""
+    path = work / OUTCOME
+    if not path.is_file():
+        return None
+    document = json.loads(path.read_text(encoding="utf-8"))
+    return Outcome(**document["outcome"]), History.of(document["history"])
+
+
+def write_reports(folder: Path, config: TrainingConfig, outcome: Outcome, history: History) -> None:
+    """metrics.json, loss.svg, loss.png and the model card."""
+    document = history.document()
+    scores = metrics(config, outcome)
+    write_json(
+        folder / "metrics.json", {**scores, "phaseSeconds": outcome.phase_seconds, "steps": document["steps"], "evals": document["evals"]}
+    )
+    plot_loss(folder, history)
+    (folder / "README.md").write_text(model_card(config, outcome, history, versions()), encoding="utf-8")
+
+
+def metrics(config: TrainingConfig, outcome: Outcome) -> dict[str, Any]:
+    """The scores as metrics.json and run.json have them."""
+    return {"base": outcome.base, "tuned": outcome.tuned, "perSeed": {str(config.training.seed): outcome.tuned}}
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the libraries that shape the result."""
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in LIBRARIES}}
+
+
+def plot_loss(folder: Path, history: History) -> None:
+    """The loss per step, and that of held-out rows where it was looked at, as loss.svg and loss.png."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7, 4))
-    axes.plot(range(1, len(losses) + 1), losses, marker="." if len(losses) < 100 else "")
+    losses = [record.loss for record in history.steps]
+    axes.plot(range(1, len(losses) + 1), losses, marker="." if len(losses) < 100 else "", label="training rows")
+    looks = [record for record in history.evals if "loss" in record.scores]
+    if looks:
+        axes.plot([record.steps for record in looks], [record.scores["loss"] for record in looks], marker="o", label="held-out rows")
+        axes.legend()
     axes.set_xlabel("optimizer step")
     axes.set_ylabel("loss per answer token (nats)")
     axes.set_ylim(bottom=0)
@@ -90,59 +116,16 @@ def plot_loss(folder: Path, losses: Sequence[float]) -> None:
     pyplot.close(figure)
 
 
-def model_card(outcome: Outcome) -> str:
-    """README.md of the run."""
-    config = outcome.config
-    names = list(outcome.tuned_scores.means)
-    table = "\n".join(f"| {name} | {outcome.base_scores.means[name]:.3f} | {outcome.tuned_scores.means[name]:.3f} |" for name in names)
-    method = "all weights" if config.method.lora is None else "LoRA " + json.dumps(config.method.lora.document())
-    losses = [record.loss for record in outcome.history.steps]
-    dropped = f", {outcome.too_long} longer ones left out" if outcome.too_long else ""
-    return f"""# {config.run.job}, run {config.run.id}
-
-Fine-tuned by Snowcat on {config.data.table or "the rows of a query or file"}.
-
-| score on {outcome.eval_rows} held-out rows | base | tuned |
-|---|---|---|
-{table}
-
-One run with seed {config.training.seed}: another seed moves these scores by several points. Held-out rows are rows
-that training did not see; names in them may well have been seen.
-
-- Base model: `{outcome.base.id or config.base.path}`, sha256 `{outcome.base.sha256 or "not recorded"}`
-- Data: {outcome.used_rows} rows trained on{dropped}; splits {json.dumps(outcome.splits)}; fingerprint of the rows used
-  `{outcome.fingerprint}`
-- Method: {method}; {outcome.trained_parameters:,} of {outcome.parameters:,} parameters
-- Prompt: template `{config.prompt.template[:60]}`, loss on {config.prompt.loss}
-- Steps: {len(losses)}, loss {losses[0]:.3f} → {losses[-1]:.3f}; learning rate {config.training.learning_rate:g},
-  {config.training.schedule}
-- Engine: DeepSpeed ZeRO {outcome.zero}, {outcome.world} rank(s) on {outcome.device}, {outcome.dtype}
-- Seconds: {json.dumps(outcome.phase_seconds)}
-
-`merged/` is the whole model, ready to serve; `adapter/` is the adapter by itself; `predictions.jsonl` holds every answer.
-"""
-
-
-def publish(folder: Path, target: Path, outcome: Outcome) -> dict[str, Any]:
+def publish(folder: Path, target: Path, config: TrainingConfig, outcome: Outcome, history: History) -> dict[str, Any]:
     """Copy the finished folder to the output folder, `run.json` last. Returns that document."""
     files = describe(folder)
     copy_files(folder, target, files)
-    document = run_document(outcome)
-    document["files"] = [entry.document() for entry in files]
-    document["finishedAt"] = datetime.now(UTC).isoformat(timespec="seconds")
-    write_json(target / RUN_MANIFEST, document)
-    return document
-
-
-def run_document(outcome: Outcome) -> dict[str, Any]:
-    """`run.json` without its list of files."""
-    config, steps = outcome.config, outcome.history.steps
-    return {
+    document = {
         "version": 1,
         "run": config.run.id,
         "job": config.run.job,
-        "attempts": outcome.history.attempts,
-        "base": {"id": outcome.base.id or config.base.hugging_face or config.base.path, "sha256": outcome.base.sha256},
+        "attempts": history.attempts,
+        "base": {"id": outcome.base_id or config.base.hugging_face or config.base.path, "sha256": outcome.base_sha256},
         "dataset": {
             "table": config.data.table,
             "rows": outcome.used_rows,
@@ -150,10 +133,32 @@ def run_document(outcome: Outcome) -> dict[str, Any]:
             "splits": outcome.splits,
         },
         "config": config.document(),
-        "metrics": outcome.metrics,
-        "steps": len(steps),
-        "tokens": sum(record.tokens for record in steps),
+        "metrics": metrics(config, outcome),
+        "steps": len(history.steps),
+        "bestStep": outcome.best_step,
+        "tokens": sum(record.tokens for record in history.steps),
         "seconds": round(sum(outcome.phase_seconds.values()), 1),
         "device": outcome.device,
-        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in LIBRARIES}},
+        "versions": versions(),
+        "files": [entry.document() for entry in files],
+        "finishedAt": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+    write_json(target / RUN_MANIFEST, document)
+    return document
+
+
+def write_predictions(folder: Path, base: Sequence[Prediction], tuned: Sequence[Prediction]) -> None:
+    """predictions.jsonl: for every row what was asked and wanted, and what each model answered. No file without answers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not tuned:
+        return
+    with (folder / PREDICTIONS).open("w", encoding="utf-8") as stream:
+        for before, after in zip(base, tuned, strict=True):
+            line = {
+                "row": after.row_id,
+                "question": after.question,
+                "expected": after.expected,
+                "base": {"answer": before.answer, "scores": before.scores},
+                "tuned": {"answer": after.answer, "scores": after.scores},
+            }
+            stream.write(json.dumps(line, ensure_ascii=False) + "\n")

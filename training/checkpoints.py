@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,44 +15,10 @@ import torch.distributed as dist
 
 from training.errors import BadInputError
 from training.files import copy_files, describe, problems, read_entries, write_json
+from training.history import History
 
 MARKER = "complete.json"
 HISTORY = "history.json"
-
-
-@dataclass(frozen=True)
-class StepRecord:
-    """What one optimizer step did; loss is the mean over answer tokens."""
-
-    step: int
-    loss: float
-    learning_rate: float
-    grad_norm: float
-    tokens: int
-    seconds: float
-
-
-@dataclass
-class History:
-    """All steps so far, over all attempts, and the attempts themselves."""
-
-    steps: list[StepRecord] = field(default_factory=list)
-    attempts: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def next_step(self) -> int:
-        """Number of the first step that has not been done."""
-        return self.steps[-1].step + 1 if self.steps else 0
-
-    @classmethod
-    def read(cls, path: Path) -> History:
-        """Read what `document` wrote."""
-        document = json.loads(path.read_text(encoding="utf-8"))
-        return cls([StepRecord(**record) for record in document["steps"]], list(document["attempts"]))
-
-    def document(self) -> dict[str, Any]:
-        """The JSON form."""
-        return {"steps": [asdict(record) for record in self.steps], "attempts": self.attempts}
 
 
 class Checkpoints:

@@ -117,6 +117,14 @@ def encode_rows(rows: Iterable[Row], tokens: Tokens, max_length: int) -> Trainin
     return TrainingSet(tuple(ids), tuple(kept), too_long, max_length)
 
 
+def fingerprint(rows: Rows) -> str:
+    """Hash over ids and texts of the rows that are used."""
+    digest = hashlib.sha256()
+    for row in (*rows.train, *rows.eval):
+        digest.update(repr((row.id, row.example)).encode())
+    return digest.hexdigest()
+
+
 def _check_columns(row: Mapping[str, object], data: Data, prompt: Prompt) -> None:
     wanted = [*prompt.needed_columns(data.columns), data.columns.split]
     missing = [name for name in wanted if name.lower() not in row]

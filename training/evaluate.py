@@ -1,7 +1,13 @@
-"""Score a model by letting it answer: greedy, in batches of like length, every rank its share of the rows."""
+"""Score a model on held-out rows: by letting it answer, and by how much the wanted answers surprise it.
+
+Answers are greedy, in batches of like length, every rank its share of the rows. The loss needs no answers, only one
+forward pass, so it is what is looked at while the model trains. Nothing here draws a random number or leaves a mark on
+the model: a run with looks in between goes on exactly as one without.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,21 +15,14 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from training.config import Evaluation
-from training.data import Row
-from training.metrics import mean_scores, score
+from training.config import Evaluation, Metric, TrainingConfig
+from training.data import Row, TrainingSet
+from training.loop import summed_loss
+from training.metrics import Prediction, mean_scores, score
 from training.model import device
+from training.packing import micro_batch
+from training.prompts import Question
 from training.tokens import Tokens
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One answered row."""
-
-    row_id: str
-    expected: str
-    answer: str
-    scores: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -34,9 +33,48 @@ class Scores:
     predictions: tuple[Prediction, ...]
 
 
-def answer_limit(evaluation: Evaluation, longest_answer: int) -> int:
-    """Longest answer in tokens: as configured, or a quarter more than the longest one seen in training."""
-    return evaluation.max_new_tokens if evaluation.max_new_tokens != "auto" else longest_answer + longest_answer // 4 + 1
+@dataclass(frozen=True)
+class HeldOut:
+    """The rows that models are compared on. `encoded` are those of them that fit the length of a training row."""
+
+    rows: tuple[Row, ...]
+    encoded: TrainingSet
+    tokens: Tokens
+    config: TrainingConfig
+    longest_answer: int  # in tokens, of the training rows
+
+    def score(self, model: Any, progress: Callable[[int], None]) -> Scores:
+        """All scores of a whole model: answers and their scores where they are asked for, perplexity where it is."""
+        found = self._answer(model, progress) if self._answers_wanted() else Scores({}, ())
+        if "perplexity" not in self.config.evaluation.metrics:
+            return found
+        return Scores(found.means | {"perplexity": round(math.exp(self._loss(model)), 4)}, found.predictions)
+
+    def look(self, engine: Any, *, sharded: bool) -> dict[str, float]:
+        """Scores of a model that is being trained: the loss, and what early stopping goes by."""
+        early = self.config.evaluation.early_stopping
+        loss = self._loss(engine)
+        if early is None or early.metric == "loss":
+            return {"loss": loss}
+        if early.metric == "perplexity":
+            return {"loss": loss, "perplexity": math.exp(loss)}
+        trained = engine.training
+        engine.eval()
+        found = self._answer(engine.module, lambda _: None, sharded=sharded).means
+        engine.train(trained)
+        return {"loss": loss, **found}
+
+    def _answers_wanted(self) -> bool:
+        evaluation = self.config.evaluation
+        return set(evaluation.metrics) != {"perplexity"} or bool(evaluation.sql) or self.config.predictions is not None
+
+    def _loss(self, model: Any) -> float:
+        return answer_loss(model, self.encoded, self.tokens.pad, self.config.evaluation.batch_rows)
+
+    def _answer(self, model: Any, progress: Callable[[int], None], *, sharded: bool = False) -> Scores:
+        evaluation = self.config.evaluation
+        limit = evaluation.max_new_tokens if evaluation.max_new_tokens != "auto" else self.longest_answer * 5 // 4 + 1
+        return evaluate(model, self.tokens, self.rows, evaluation, limit, progress, sharded=sharded)
 
 
 def evaluate(
@@ -46,14 +84,17 @@ def evaluate(
     evaluation: Evaluation,
     limit: int,
     progress: Callable[[int], None],
+    *,
+    sharded: bool = False,
 ) -> Scores:
     """Answer all rows and score them. All ranks must call this; all get the same result.
 
-    `progress` is called on each rank after each of its batches with the rows that it has done so far.
+    `progress` is called on each rank after each of its batches with the rows that it has done so far. `sharded`: no
+    rank holds all weights (ZeRO-3), so all must compute in step: each answers all rows.
     """
     encoded = [tokens.question(row.example.question) for row in rows]
     by_length = sorted(range(len(rows)), key=lambda i: -len(encoded[i]))
-    mine = by_length[_rank() :: _world()]
+    mine = by_length if sharded else by_length[_rank() :: _world()]
     answers: dict[int, str] = {}
     for start in range(0, len(mine), evaluation.batch_rows):
         batch = mine[start : start + evaluation.batch_rows]
@@ -63,13 +104,46 @@ def evaluate(
     for other in _gather(answers):
         answers.update(other)
     predictions = tuple(
-        Prediction(row.id, row.example.answer, answers[i], score(evaluation.metrics, row.example.answer, answers[i]))
+        Prediction(
+            row.id, asked(row.example.question), row.example.answer, answers[i], score(evaluation.metrics, row.example.answer, answers[i])
+        )
         for i, row in enumerate(rows)
     )
     return Scores(mean_scores([prediction.scores for prediction in predictions]), predictions)
 
 
-@torch.inference_mode()
+def _prediction(row: Row, answer: str, metrics: Sequence[Metric]) -> Prediction:
+    return Prediction(row.id, asked(row.example.question), row.example.answer, answer, score(metrics, row.example.answer, answer))
+
+
+def asked(question: Question) -> str:
+    """A question as people read it: the conversation without its markers."""
+    return question.text or "\n\n".join(message.content for message in question.messages)
+
+
+@torch.no_grad()
+def answer_loss(model: Any, held_out: TrainingSet, pad: int, batch_rows: int) -> float:
+    """Mean loss per answer token (nats) over the rows. All ranks must call this; all get the same result."""
+    order = sorted(range(len(held_out.rows)), key=lambda i: -len(held_out.rows[i].ids))
+    batches = [order[start : start + batch_rows] for start in range(0, len(order), batch_rows)]
+    sums = torch.zeros(2, dtype=torch.float64)
+    trained = model.training
+    model.eval()
+    for first in range(0, len(batches), _world()):
+        mine = first + _rank()
+        # with weights spread over ranks (ZeRO-3) all must compute as often: a rank without a batch repeats one in vain
+        batch = micro_batch(held_out, batches[min(mine, len(batches) - 1)], pad, "answer")
+        loss = float(summed_loss(model, batch))
+        if mine < len(batches):
+            sums += torch.tensor([loss, batch.trained], dtype=torch.float64)
+    model.train(trained)
+    if _world() > 1:
+        sums = sums.to(device())
+        dist.all_reduce(sums)
+    return float(sums[0] / sums[1])
+
+
+@torch.no_grad()
 def generate(model: Any, questions: Sequence[Sequence[int]], limit: int, tokens: Tokens) -> list[list[int]]:
     """Greedy answers as token ids without the end token; at most `limit` tokens each.
 

@@ -20,6 +20,16 @@ CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
+class Folders:
+    """Where a run works: the base model, the rows as JSON lines, a local scratch folder, the output folder."""
+
+    base: Path
+    rows: Path
+    work: Path
+    output: Path
+
+
+@dataclass(frozen=True)
 class FileEntry:
     """One file below a folder; `path` is relative, with forward slashes."""
 

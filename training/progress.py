@@ -8,12 +8,18 @@ from __future__ import annotations
 import json
 import resource
 import sys
+import time
+from collections import deque
 from dataclasses import asdict, dataclass
 from typing import Literal, TextIO
 
 from pydantic.alias_generators import to_camel
 
+from training.history import EvalRecord, StepRecord
+
 PREFIX = "SNOWCAT_PROGRESS "
+REPORT_EVERY_SECONDS = 1.0
+RECENT_STEPS = 10  # speed and time left are told from the last few steps
 
 Phase = Literal["load", "data", "train", "eval", "save", "done", "failed"]
 
@@ -30,6 +36,7 @@ class Progress:
     learning_rate: float | None = None
     grad_norm: float | None = None
     tokens_per_second: float | None = None
+    mfu: float | None = None
     memory_bytes: int | None = None
     eta_seconds: float | None = None
     metrics: dict[str, float] | None = None
@@ -49,3 +56,48 @@ def report(progress: Progress, stream: TextIO | None = None) -> None:
 def peak_memory() -> int:
     """Largest resident memory of this process so far, in bytes (getrusage counts kilobytes on Linux)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+class Pace:
+    """Turns finished steps into progress lines, one a second at most.
+
+    `share_of_peak` is the MFU of one token a second, None where the peak is not known; `every` how many steps lie
+    between two looks at held-out rows; `after` the seconds that the run will need once the last step is done.
+    """
+
+    def __init__(self, steps: int, share_of_peak: float | None, every: int | None, after: float) -> None:
+        self.steps = steps
+        self.share_of_peak = share_of_peak
+        self.every = every
+        self.after = after
+        self._recent: deque[StepRecord] = deque(maxlen=RECENT_STEPS)
+        self._look: EvalRecord | None = None
+        self._told = 0.0
+
+    def looked(self, record: EvalRecord) -> None:
+        """Scores on held-out rows stand on every line from here on."""
+        self._look = record
+
+    def step(self, record: StepRecord, epoch: float) -> Progress | None:
+        """The line for a finished step; None when the last one is too young. `epoch`: passes over the data so far."""
+        self._recent.append(record)
+        done = record.step + 1
+        if time.monotonic() - self._told < REPORT_EVERY_SECONDS and done != self.steps:
+            return None
+        self._told = time.monotonic()
+        seconds = sum(step.seconds for step in self._recent)
+        speed = sum(step.tokens for step in self._recent) / seconds
+        looks = (self.steps - done) // self.every * self._look.seconds if self.every and self._look else 0.0
+        return Progress(
+            "train",
+            step=done,
+            steps=self.steps,
+            epoch=round(epoch, 3),
+            loss=round(record.loss, 5),
+            learning_rate=record.learning_rate,
+            grad_norm=round(record.grad_norm, 5),
+            tokens_per_second=round(speed, 1),
+            mfu=None if self.share_of_peak is None else round(speed * self.share_of_peak, 4),
+            eta_seconds=round((self.steps - done) * seconds / len(self._recent) + looks + self.after, 1),
+            metrics=self._look.scores if self._look else None,
+        )

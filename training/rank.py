@@ -31,7 +31,8 @@ def main(arguments: list[str]) -> int:
     quiet_libraries()
     from training.config import TrainingConfig
     from training.errors import OutOfMemoryError, TrainingError
-    from training.job import Folders, Job
+    from training.files import Folders
+    from training.job import Job
     from training.loop import StopFlag
 
     stop = StopFlag()

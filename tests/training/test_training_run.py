@@ -57,7 +57,7 @@ def test_the_model_learns(unbroken: tuple[Path, Ranks]) -> None:
 def test_progress_tells_each_phase_and_the_time_left(unbroken: tuple[Path, Ranks]) -> None:
     lines = unbroken[1].progress()
     phases = list(dict.fromkeys(line["phase"] for line in lines))
-    assert phases == ["data", "eval", "train", "save", "done"]
+    assert phases == ["data", "eval", "train", "save"]
     last = [line for line in lines if line["phase"] == "train"][-1]
     assert last["step"] == last["steps"] == 24
     assert {"epoch", "loss", "learningRate", "gradNorm", "tokensPerSecond", "memoryBytes", "etaSeconds"} <= set(last)

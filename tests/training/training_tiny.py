@@ -17,6 +17,8 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from container import results
+from training.config import TrainingConfig
 from training.files import describe, write_json
 
 REPOSITORY = Path(__file__).parents[2]
@@ -109,6 +111,7 @@ class Ranks:
 
     def __init__(self, folder: Path, config: dict[str, Any], world: int) -> None:
         self.work = folder
+        self.config = TrainingConfig.model_validate(config)
         folder.mkdir(parents=True)
         (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
         with socket.socket() as probe:
@@ -133,8 +136,11 @@ class Ranks:
                 )
 
     def wait(self) -> list[int]:
+        """The exit codes of the ranks; the results of a finished run are published as the trainer does it."""
         try:
-            return [process.wait(timeout=240) for process in self.processes]
+            codes = [process.wait(timeout=240) for process in self.processes]
+            results.finish(self.config, self.work, Path(self.config.output.path))
+            return codes
         finally:
             for process in self.processes:
                 process.kill()

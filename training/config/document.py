@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from training.config.method import DeepSpeed, Lora, Method
 from training.config.rows import Base, Data, Prompt
 from training.config.scoring import Evaluation, Predictions, Tracker
-from training.config.section import Section, later, not_yet
+from training.config.section import Section, later
 from training.config.steps import Checkpoint, Training
 
 CONFIG_VERSION: Literal[1] = 1
@@ -44,8 +44,8 @@ class TrainingConfig(Section):
     training: Training = Training()
     checkpoint: Checkpoint = Checkpoint()
     evaluation: Evaluation = Evaluation()
-    predictions: Annotated[Predictions | None, not_yet(None)] = later(None)
-    tracker: Annotated[Tracker | None, not_yet(None)] = later(None)
+    predictions: Predictions | None = later(None)
+    tracker: Tracker | None = later(None)
     output: Output
 
     @model_validator(mode="after")

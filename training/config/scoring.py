@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from training.config.section import Positive, Section, later, not_yet
+from training.config.section import Positive, Section, later
 
 Metric = Literal["valid_json", "exact_match", "field_f1", "rouge_l", "perplexity"]
 BUILT_IN: tuple[str, ...] = get_args(Metric)
@@ -18,14 +18,18 @@ class SqlMetric(Section):
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of the score.")
     query: str = Field(
-        min_length=1, description="A SELECT that returns one number; `{{predictions}}` stands for the table of answers of one model."
+        min_length=1,
+        description=(
+            "A SELECT that returns one number. `{{predictions}}` stands for the answers of one model, with the columns ROW_ID, QUESTION, "
+            "EXPECTED, ANSWER and SCORES (an object); it is asked once for the base model and once for the tuned one."
+        ),
     )
 
 
 class EarlyStopping(Section):
-    """Stop when a score has not become better for some time."""
+    """Stop when a score has not become better for some time, and take the weights that were best."""
 
-    metric: str = Field(default="loss", description="`loss` (of the eval rows), one of evaluation.metrics, or the name of a sql score.")
+    metric: str = Field(default="loss", description="`loss` (of the eval rows) or one of evaluation.metrics.")
     patience: Positive = Field(default=3, description="Evaluations without improvement.")
     min_delta: float = Field(default=0.0, ge=0, description="Smallest change that counts as an improvement.")
 
@@ -40,8 +44,8 @@ class Evaluation(Section):
             "none: it is not empty). `exact_match`: the share of the wanted answer's plain fields, such as a location, that the answer has "
             "right (where it is no JSON object: the whole text is the same). `field_f1`: how well the items of its list fields agree, "
             "counting what is missing and what is too much (where it is no JSON object: the words). Case and outer spaces never count. "
-            "`rouge_l`: the longest common run of words. `perplexity` (1 or more, lower is better): how surprised the model is by the "
-            "wanted answer."
+            "`rouge_l`: F1 over the longest common subsequence of words. `perplexity` (1 or more, lower is better): how surprised the "
+            "model is by the wanted answers."
         ),
     )
     rows: Positive = Field(default=32, description="Rows of the eval split that are scored.")
@@ -49,26 +53,22 @@ class Evaluation(Section):
         default="auto", description="Longest answer; auto: a quarter more than the longest training answer."
     )
     batch_rows: Positive = Field(default=8, description="Rows generated together on one rank.")
-    sql: Annotated[list[SqlMetric], not_yet([])] = later([], description="Scores of your own.")
-    every_steps: Annotated[Positive | None, not_yet(None)] = later(None, description="Score the model while it is trained, every so often.")
-    early_stopping: Annotated[EarlyStopping | None, not_yet(None)] = later(None, description="Needs everySteps.")
+    sql: list[SqlMetric] = later([], description="Scores of your own.")
+    every_steps: Positive | None = later(None, description="Look at the loss of the eval rows after every so many steps.")
+    early_stopping: EarlyStopping | None = later(None, description="Needs everySteps.")
 
     @model_validator(mode="after")
     def _scores_are_known(self) -> Self:
-        if missing := [metric for metric in self.metrics if metric in NOT_BUILT]:
-            raise ValueError(f"metrics: {', '.join(missing)}: not supported by this version; leave it out")
         names = [*self.metrics, *(score.name for score in self.sql)]
         if twice := sorted({name for name in names if names.count(name) > 1 or name == "loss"}):
             raise ValueError(f"the score {twice[0]!r} is named twice" if twice[0] != "loss" else "loss is no name for a score")
         if self.early_stopping is not None:
             if self.every_steps is None:
                 raise ValueError("earlyStopping needs everySteps: how often to look")
-            if self.early_stopping.metric not in ("loss", *names):
-                raise ValueError(f"earlyStopping.metric {self.early_stopping.metric!r} is none of loss, {', '.join(names)}")
+            known = ("loss", *self.metrics)  # scores by SQL are there when the run is over
+            if self.early_stopping.metric not in known:
+                raise ValueError(f"earlyStopping.metric {self.early_stopping.metric!r} is none of {', '.join(known)}")
         return self
-
-
-NOT_BUILT = ("rouge_l", "perplexity")
 
 
 class Mlflow(Section):

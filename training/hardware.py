@@ -1,0 +1,41 @@
+"""What this rank computes on: its name, its memory, and how fast it could be."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from pathlib import Path
+
+import torch
+
+from training import progress
+from training.planner.machine import known_chip
+from training.planner.shape import Shape, UnknownShapeError
+from training.planner.speed import flops_per_token
+
+
+def name() -> str:
+    """The GPU's name, or the CPU's architecture and core count."""
+    if torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    return f"CPU {platform.machine()}, {len(os.sched_getaffinity(0))} cores"
+
+
+def peak_memory() -> int:
+    """The most that this rank has held so far, in bytes: on its GPU where it has one, else of its process."""
+    return int(torch.cuda.max_memory_allocated()) if torch.cuda.is_available() else progress.peak_memory()
+
+
+def share_of_peak(base: Path, world: int, document: float, *, full: bool) -> float | None:
+    """MFU of one token a second: FLOPs of a token over the FLOP/s that the data sheets promise for all GPUs together.
+
+    None on a CPU, whose peak nobody states, for a GPU that is not in the table and for a model without formulas.
+    `document` is the mean length of a row in tokens.
+    """
+    chip = known_chip(name()) if torch.cuda.is_available() else None
+    try:
+        shape = Shape.of(json.loads((base / "config.json").read_text(encoding="utf-8")))
+    except UnknownShapeError:
+        return None
+    return None if chip is None else flops_per_token(shape, full, document) / (chip.peak * world)

@@ -1,0 +1,120 @@
+"""From the base model to trained weights: adapters put on, batches planned, a checkpoint found, steps done.
+
+Everything that is built from a seed, a plan or a checkpoint comes together here, so a resumed run builds the same again
+and goes on where the last attempt was cut off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from training import attention, engine, hardware, model
+from training.batches import BatchPlan, plan_batches
+from training.checkpoints import Checkpoints
+from training.config import TrainingConfig
+from training.data import TrainingSet
+from training.evaluate import HeldOut
+from training.files import Folders
+from training.history import EvalRecord, History, StepRecord
+from training.loop import Loop, StopFlag
+from training.progress import Pace, Progress
+from training.tokens import Tokens
+from training.watch import Watch
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training leaves: the trained weights by name, whole, and how it went."""
+
+    weights: dict[str, torch.Tensor]
+    history: History
+    trained_parameters: int
+    parameters: int
+    best_step: int | None  # steps that the weights have behind them, where these are not all
+    share_of_peak: float | None  # see hardware.share_of_peak
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """One rank's part of the training. `say` tells of progress, on rank 0."""
+
+    config: TrainingConfig
+    folders: Folders
+    choice: engine.ZeroChoice
+    dtype: torch.dtype
+    stop: StopFlag
+    say: Callable[[Progress], None]
+
+    def run(self, data: TrainingSet, held_out: HeldOut, tokens: Tokens, after: float) -> Trained:
+        """Train, or go on training. `after` are the seconds that the run will need afterwards. Raises TrainingError."""
+        config = self.config
+        torch.manual_seed(config.training.seed)  # the same adapters on every rank
+        chosen = attention.choose(config.training.attention, self.dtype)
+        base = model.load_model(self.folders.base, self.dtype, attention=chosen)
+        trainable = model.prepare(base, config.method)
+        counts = model.parameter_counts(trainable)
+        plan = plan_batches(
+            [len(row.ids) for row in data.rows],
+            config.training,
+            dist.get_world_size(),
+            on_gpu=torch.cuda.is_available(),
+        )
+        self.say(
+            Progress(
+                "train",
+                step=0,
+                steps=plan.steps,
+                message=f"ZeRO {self.choice.stage}: {self.choice.reason}; {plan.rows_per_step:.4g} rows a step; "
+                f"{counts[0]:,} of {counts[1]:,} parameters",
+            )
+        )
+        trainer = engine.start(trainable, config, self.choice.stage, plan.accumulation)
+        checkpoints = Checkpoints(
+            self.folders.work / "checkpoints",
+            self.folders.output / "checkpoints",
+            config.run.id,
+            config.checkpoint.keep,
+            adapters_only=config.method.lora is not None,
+        )
+        history = self._resume(checkpoints, trainer)
+        share = hardware.share_of_peak(self.folders.base, dist.get_world_size(), data.mean_length, full=bool(config.method.full))
+        pace = Pace(plan.steps, share, config.evaluation.every_steps, after)
+        watch = self._watch(plan, held_out, trainer, pace)
+
+        def tell(record: StepRecord) -> None:
+            if (line := pace.step(record, plan.epoch(record.step + 1))) is not None:
+                self.say(line)
+
+        Loop(trainer, plan, data, config, checkpoints, tokens.pad, self.stop, tell, watch).run(history)
+        best = watch.kept(history)
+        if best is not None:
+            checkpoints.restore(trainer, best)
+            self.say(Progress("train", step=best, steps=plan.steps, message=f"the weights after step {best} were the best"))
+        return Trained(engine.trained_weights(trainer), history, *counts, best, share)
+
+    def _resume(self, checkpoints: Checkpoints, trainer: Any) -> History:
+        found: list[Any] = [checkpoints.latest() if dist.get_rank() == 0 else None]
+        dist.broadcast_object_list(found, src=0)
+        step, refused = found[0]
+        for reason in refused:
+            self.say(Progress("train", message=reason))
+        history = checkpoints.restore(trainer, step) if step else History()
+        history.attempts.append({"attempt": self.config.run.attempt, "fromStep": history.next_step})
+        if step:
+            self.say(Progress("train", step=step, message=f"resumed from the checkpoint after step {step}"))
+        return history
+
+    def _watch(self, plan: BatchPlan, held_out: HeldOut, trainer: Any, pace: Pace) -> Watch:
+        def score() -> dict[str, float]:
+            return held_out.look(trainer, sharded=self.choice.stage == 3)
+
+        def tell(record: EvalRecord) -> None:
+            pace.looked(record)
+            self.say(Progress("train", step=record.steps, steps=plan.steps, metrics=record.scores, message="held-out rows scored"))
+
+        return Watch(self.config.evaluation, plan.steps, self.config.checkpoint.keep_best, score, tell)
