@@ -61,6 +61,7 @@ class Sql:
     text: str
     display: str | None = None
     tolerate: frozenset[int] = frozenset()  # errnos that mean 'already so'
+    apart: bool = False  # refused, it does not hold up what follows and is apart too, such as other grants of a role
 
     def __str__(self) -> str:
         return self.display if self.display is not None else self.text

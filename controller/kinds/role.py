@@ -108,10 +108,10 @@ class RoleKind(TableKind):
         paths = {change.path for change in seen.drift}
         steps: list[Step] = []
         if "privileges" in paths:
-            steps += [Sql(text, tolerate=_tolerated(text)) for text in statements_for(role, self._difference(obj, view))]
+            steps += [Sql(text, tolerate=_tolerated(text), apart=True) for text in statements_for(role, self._difference(obj, view))]
         if "grantedTo" in paths:
-            steps += [Sql(_grant_to(role, what, who)) for what, who in self._not_granted_to(obj, view)]
-            steps += [Sql(_revoke_from(role, what, who), tolerate=GONE) for what, who in self._no_longer_granted_to(obj, view)]
+            steps += [Sql(_grant_to(role, what, who), apart=True) for what, who in self._not_granted_to(obj, view)]
+            steps += [Sql(_revoke_from(role, what, who), tolerate=GONE, apart=True) for what, who in self._no_longer_granted_to(obj, view)]
         # the comment last: it forgets what was to be taken back
         return [*steps, *self.alterations(obj, replace(seen, drift=()), view)]
 
@@ -177,7 +177,8 @@ def role_statements(obj: DesiredObject, view: View) -> list[Step]:
     own = [key.name.sql for key in view.graph.objects if key != obj.key]
     grants = frozenset(g for g in wanted_grants(obj) if not any(g.target.endswith(f" {name}") or f" {name}!" in g.target for name in own))
     texts = [sql.create("ROLE", name, [comment], if_not_exists=True), *statements_for(role, Difference(missing=grants))]
-    return [*map(Sql, texts), *(Sql(_grant_to(role, what, who)) for what, who in wanted_holders(obj))]
+    gives = [*texts[1:], *(_grant_to(role, what, who) for what, who in wanted_holders(obj))]
+    return [Sql(texts[0]), *(Sql(text, apart=True) for text in gives)]
 
 
 def manages_grants(view: View) -> bool:

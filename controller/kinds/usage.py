@@ -63,7 +63,8 @@ class Usage:
         lacking = [grant.give for entry, grant in wanted if entry not in before or not grant.held(snapshot)]
         surplus = [grant.take for entry in before if entry not in self.wanted for grant in self.grants(entry)]
         kept = {grant.take for _, grant in wanted}
-        return [*(Sql(text) for text in lacking), *(Sql(text, tolerate=_GONE) for text in surplus if text not in kept)]
+        taken = (text for text in surplus if text not in kept)
+        return [*(Sql(text, apart=True) for text in lacking), *(Sql(text, tolerate=_GONE, apart=True) for text in taken)]
 
 
 def _noted(mark: Mark | None) -> list[str]:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from controller.account.errors import Rejected, Transient
+from controller.account.counters import Counters
+from controller.account.errors import Denied, Rejected, Transient
+from controller.account.limits import Limits
+from controller.account.pool import SessionPool
 from controller.account.session import Session
+from controller.api.names import QualifiedName
+from controller.api.objects import ObjectKey
+from controller.kinds.base import Sql
 from controller.reconcile.lead.leadership import Alone, NotLeading
-from controller.reconcile.work.execute import LoggedSession
+from controller.reconcile.planning.change import Action, Change
+from controller.reconcile.work.execute import Executor, LoggedSession
 
 
 class Terms(Alone):
@@ -63,3 +72,29 @@ def test_who_leads_is_told_of_statements_that_were_given_up(
     with pytest.raises(type(error)):
         session.execute("ALTER STAGE A SET COMMENT = 'x'")
     assert terms.given_up == given_up, reason
+
+
+class _Pool:
+    """Lends one session that only the test's `_send` answers."""
+
+    @contextmanager
+    def session(self) -> Iterator[Any]:
+        yield SimpleNamespace(driver=SimpleNamespace(session_id=7), counters=Counters(), line=None, limits=Limits(), alive=True)
+
+
+def test_a_refused_grant_holds_up_no_other_grant_but_what_rests_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[str] = []
+
+    def send(self: Session, text: str, *_: object) -> Any:
+        sent.append(text)
+        if "REVOKE" in text:
+            raise Denied(f"may not: {text}")
+        return SimpleNamespace(query_id="q", tolerated=None)
+
+    monkeypatch.setattr(Session, "_send", send)
+    texts = ("GRANT A", "REVOKE B", "GRANT C", "REVOKE D", "GRANT E")
+    steps = (Sql("ALTER ROLE R RENAME"), *(Sql(text, apart=True) for text in texts), Sql("ALTER ROLE R SET COMMENT"))
+    change = Change(ObjectKey("Role", QualifiedName.parse("r")), Action.UPDATE, steps=steps)
+    done = Executor(cast(SessionPool, _Pool())).run(change, lambda _: None)
+    assert sent == ["ALTER ROLE R RENAME", *texts], "the comment still says what is to be taken back"
+    assert str(done.error) == "may not: REVOKE B"

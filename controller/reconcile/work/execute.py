@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from controller.account.errors import NotFound, TimedOut, Transient
+from controller.account.errors import AccountError, Denied, NotFound, Rejected, TimedOut, Transient
 from controller.account.pool import SessionPool
 from controller.account.redact import redact
 from controller.account.session import Result, Session, Statement
@@ -137,14 +137,25 @@ class Executor:
         return Done(change, error, time.monotonic() - started, statement_id)
 
     def _steps(self, change: Change, context: WorkContext) -> None:
+        refused: AccountError | None = None
         for step in change.steps:
             if self.stopping.is_set():
                 raise Interrupted("stopped between two steps; the rest follows on the next start")
+            apart = isinstance(step, Sql) and step.apart
+            if refused is not None and not apart:
+                break  # it rests on all before it, as the comment does that says what was taken back
             context.progress(str(step).partition("\n")[0])
-            if isinstance(step, Sql):
-                context.session.execute(step)
-            else:
-                self._effect(change, step, context)
+            try:
+                if isinstance(step, Sql):
+                    context.session.execute(step)
+                else:
+                    self._effect(change, step, context)
+            except (Denied, NotFound, Rejected) as error:
+                if not apart:
+                    raise
+                refused = refused or error
+        if refused is not None:
+            raise refused
 
     def _effect(self, change: Change, effect: Effect, context: WorkContext) -> None:
         started = time.monotonic()
