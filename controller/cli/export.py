@@ -25,8 +25,8 @@ from controller.cli.words import Wanted
 from controller.kinds.exporting import identifier_text
 from controller.kinds.registry import KINDS
 from controller.reconcile.export import Export, Exported, Exporter
+from controller.reconcile.look.deep import Answers
 from controller.reconcile.look.files import NoProject
-from controller.reconcile.look.observe import Answers
 
 _SESSIONS = 6
 

@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 from controller.account.counters import Counters, StatementClass
 from controller.api.objects import ObjectKey
 from controller.dashboard.health import Health
-from controller.reconcile.look.observe import DeepReads
+from controller.reconcile.look.deep import DeepReads
 from controller.reconcile.meter import Meter, Result
 from controller.reconcile.report import Report
 

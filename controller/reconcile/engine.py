@@ -20,9 +20,10 @@ from controller.account.snapshot import Read, Snapshot
 from controller.account.tracing import span
 from controller.api.objects import DesiredObject, ObjectKey
 from controller.kinds.base import Kind, View
+from controller.reconcile.look.deep import Answers, DeepReads
 from controller.reconcile.look.facts import FactGatherer, FileHashes, gather_all
 from controller.reconcile.look.files import Loaded, Loader, load_with_last_good
-from controller.reconcile.look.observe import Answers, DeepReads, look, offline_view
+from controller.reconcile.look.observe import look, offline_view
 from controller.reconcile.look.silent import Silent
 from controller.reconcile.look.still import still
 from controller.reconcile.planning.change import Permit, Plan
@@ -122,6 +123,15 @@ class Engine:
             ask_wide=lambda reads: self._ask(pool.wide(), reads),
         )
         return replace(view, births=self._births)
+
+    def read_on(self) -> bool:
+        """Read more of what only DESCRIBE tells, without a look; see `DeepReads.read_on`.
+
+        Raises:
+            AccountError: the account could not be read.
+        """
+        pool = self.pool
+        return pool is not None and self.deep.read_on(lambda reads: self._ask(pool, reads))
 
     def plan(self, loaded: Loaded, view: View, failed: Mapping[ObjectKey, str] | None = None) -> Plan:
         """What would be done. Pure. `failed`: objects whose last try stalled → fingerprint of the change that was tried."""

@@ -25,7 +25,7 @@ from controller.manifests.fields import marked_fields
 from controller.manifests.nodes import node_of
 from controller.manifests.plain_secrets import plain_secrets
 from controller.manifests.resolve import SYSTEM_ROLES
-from controller.reconcile.look.observe import Ask
+from controller.reconcile.look.deep import Ask
 from controller.reconcile.planning.expand import Kinds
 from controller.reconcile.planning.ownership import parent_of
 

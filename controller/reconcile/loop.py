@@ -246,18 +246,33 @@ class Reconciler:
     # ---- between cycles ------------------------------------------------------------------------------------------------------------------
 
     def _wait(self, report: Report, end: float | None) -> None:
-        """Wait for the next reason to look: a result, a file, a request, or the time."""
+        """Wait for the next reason to look: a result, a file, a request, or the time. Meanwhile read what only DESCRIBE tells."""
         now = self.clock.now()
-        until = self._rest.next_look(report, now, working=bool(self._workers.busy), unread=self._unread)
+        until = self._rest.next_look(report, now, working=bool(self._workers.busy), silent=self.engine.silent.soon)
         until = min(until, self._workers.watch())
         if self._backlog:
             until = min(until, now + max(self.timing.poll_first, self._cycle_took))
         if end is not None:
             until = min(until, end)
         while not self._wake.is_set() and (left := until - self.clock.now()) > 0:
-            self.clock.wait(self._wake, min(left, self.timing.poke))
+            if report.plan is not None and self.engine.deep.unread:
+                if not self._read_on():
+                    self._rest.full_look_due()  # plans with what was read
+                    return
+            else:
+                self.clock.wait(self._wake, min(left, self.timing.poke))
             if self.engine.state.has_pokes():
                 return
+
+    def _read_on(self) -> bool:
+        """A cycle that only reads some more details. Whether more are left; False too when the account did not answer."""
+        started = time.monotonic()
+        try:
+            return self._looker.read_on()
+        except (AccountError, Interrupted):
+            return False  # the look that follows says why
+        finally:
+            self.meter.cycled(time.monotonic() - started)
 
     @property
     def _unread(self) -> int:

@@ -40,14 +40,14 @@ class Rest:
         """Whether the last look showed a move."""
         self.poll = self.timing.poll_first if something else min(self.timing.poll_most, self.poll * self.timing.poll_factor)
 
-    def next_look(self, report: Report, now: float, *, working: bool, unread: int) -> float:
-        """When to look again if nothing else gives a reason."""
+    def next_look(self, report: Report, now: float, *, working: bool, silent: int) -> float:
+        """When to look again if nothing else gives a reason. `silent`: questions that hung and are worth another try soon."""
         if report.standby:
             return now + self.timing.resync  # a change of who leads wakes the loop
         if report.error:
             return now + self.failures.backoff.delay(report.tries)
         times = [self.next_full]
-        moving = any(s.health is Health.PROGRESSING for s in report.statuses) or unread
+        moving = any(s.health is Health.PROGRESSING for s in report.statuses) or silent
         if working or moving or self._waiting(report):
             times.append(now + self.poll)
         times += self.failures.next_tries(now + self.timing.poll_first)

@@ -15,7 +15,7 @@ from controller.api.objects import ObjectKey
 from controller.dashboard.health import Health
 from controller.dashboard.metrics import Metrics
 from controller.kinds.base import Health as ObjectHealth
-from controller.reconcile.look.observe import DeepReads
+from controller.reconcile.look.deep import DeepReads
 from controller.reconcile.meter import Result
 from controller.reconcile.planning.change import Action, Change, Cost, ObjectPlan, Plan
 from controller.reconcile.report import Condition, ObjectStatus, Report, Sync

@@ -14,7 +14,7 @@ from controller.dashboard.address import parse_address
 from controller.dashboard.health import PATIENCE, Health
 from controller.dashboard.metrics import Metrics
 from controller.dashboard.server import Dashboard
-from controller.reconcile.look.observe import DeepReads
+from controller.reconcile.look.deep import DeepReads
 from controller.reconcile.report import Report
 
 DOCS = Path(__file__).parents[2] / "docs" / "observability.md"

@@ -15,9 +15,10 @@ from controller.kinds.base import View
 from controller.kinds.comments import mark_for
 from controller.kinds.mark import join_comment
 from controller.kinds.registry import KINDS
+from controller.reconcile.look.deep import DeepReads
 from controller.reconcile.look.facts import FactGatherer, FileHashes, gather_all
 from controller.reconcile.look.files import Loaded, load_with_last_good, loader
-from controller.reconcile.look.observe import DeepReads, look
+from controller.reconcile.look.observe import look
 from controller.reconcile.planning.change import Change, ObjectPlan, Plan
 from controller.reconcile.planning.plan import plan
 from controller.reconcile.planning.prune import Rules

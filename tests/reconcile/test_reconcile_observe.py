@@ -12,7 +12,7 @@ from controller.api.objects import DesiredObject
 from controller.kinds.base import Health, Observation, Step, View, Waiting
 from controller.kinds.registry import KINDS
 from controller.kinds.warehouse import WarehouseKind
-from controller.reconcile.look.observe import DeepReads
+from controller.reconcile.look.deep import DeepReads
 from controller.reconcile.planning.expand import expand_all
 from controller.reconcile.planning.plan import plan
 from controller.reconcile.status import Context, statuses

@@ -34,7 +34,7 @@ def rest(jitter: float = 0.0) -> Rest:
 def test_many_daemons_do_not_resync_together(jitter: float, due: float) -> None:
     resting = rest(jitter)
     resting.full_look(100.0)
-    assert resting.next_look(Report("p"), 100.0, working=False, unread=0) == pytest.approx(due)
+    assert resting.next_look(Report("p"), 100.0, working=False, silent=0) == pytest.approx(due)
 
 
 def change(name: str = "wh") -> Change:
@@ -49,7 +49,7 @@ def test_who_waits_is_woken_when_something_becomes_ready_and_not_by_time_alone()
     assert resting.failures.resting(change(), 0.5)
     resting.failures.wake_waiting()
     assert not resting.failures.resting(change(), 0.5)
-    assert resting.next_look(Report("p"), 0.5, working=False, unread=0) == pytest.approx(0.5 + resting.timing.poll_first)
+    assert resting.next_look(Report("p"), 0.5, working=False, silent=0) == pytest.approx(0.5 + resting.timing.poll_first)
 
 
 def test_what_failed_for_another_reason_is_not_woken() -> None:

@@ -10,7 +10,7 @@ from controller.account.reader import SHOW_LIMIT
 from controller.account.snapshot import Describe, Missing, Read, Row, Show
 from controller.api.names import QualifiedName
 from controller.api.objects import ObjectKey
-from controller.reconcile.look.observe import DeepReads
+from controller.reconcile.look.deep import DeepReads
 from controller.reconcile.look.scopes import derived, put_off
 
 ACCOUNT, ONE, TWO = Show("STAGES", "ACCOUNT"), Show("STAGES", "SCHEMA DB.ONE"), Show("STAGES", 'SCHEMA DB."two"')

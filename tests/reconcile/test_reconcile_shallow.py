@@ -12,7 +12,8 @@ from controller.kinds.base import Project
 from controller.kinds.registry import KINDS
 from controller.manifests.project import load_project
 from controller.reconcile.look import observe
-from controller.reconcile.look.observe import DeepReads, look
+from controller.reconcile.look.deep import DeepReads
+from controller.reconcile.look.observe import look
 
 PROJECT = "apiVersion: snowcat/v1\nkind: Project\nproject: p\nrole: r\nexisting: [Schema/db.s]\n"
 RULE = "apiVersion: snowcat/v1\nkind: NetworkRule\nmetadata: {name: rule, schema: db.s}\nspec: {values: [example.com]}\n"
@@ -36,11 +37,11 @@ def test_only_what_has_moved_is_worked_out(tmp_path: Path, monkeypatch: pytest.M
 
     deep, project = DeepReads(), Project("p", tmp_path)
 
-    def see(**facts: object) -> tuple[bool, bool]:
+    def see(full: bool = True, **facts: object) -> tuple[bool, bool]:
         """Whether the rule was described, and whether anything was worked out."""
         asked.clear()
         expanded.clear()
-        view = look(project, graph, facts, KINDS, ask, deep)
+        view = look(project, graph, facts, KINDS, ask, deep, full=full)
         assert {q for q in asked if isinstance(q, Show)} <= view.snapshot.answers.keys()
         assert any(isinstance(q, Show) for q in asked), "the account is asked every time"
         return any(isinstance(q, Describe) for q in asked), bool(expanded)
@@ -50,6 +51,10 @@ def test_only_what_has_moved_is_worked_out(tmp_path: Path, monkeypatch: pytest.M
     rows.append(ROW)
     assert see() == (True, True), "it is there now"
     assert see() == (True, False), "its turn comes in each full look"
+    assert see(full=False) == (False, False), "a lesser look has nothing to add to it"
+    rows[0] = {**ROW, "comment": "moved"}
+    assert see(full=False) == (True, True), "unless something has moved"
+    assert see(full=False) == (False, False), "which the next one knows"
     rows[0] = {**ROW, "comment": "by hand"}
     assert see() == (True, True), "a column has moved"
     assert see(other="fact") == (True, True), "a fact has moved"  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ import queue
 import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import TypeVar
 
 from controller.account.tracing import carried, span
 from controller.api.objects import ObjectKey
@@ -14,6 +15,7 @@ from controller.reconcile.engine import Engine
 from controller.reconcile.lead.leadership import Interrupted
 from controller.reconcile.look.files import Loaded
 
+T = TypeVar("T")
 _STEP = 0.2  # seconds between two looks at whether the loop was stopped
 
 
@@ -43,8 +45,16 @@ class Looker:
         """
         return self._answer(lambda: self.engine.glance(loaded, view, keys), full=False)
 
-    def _answer(self, call: Callable[[], View], *, full: bool) -> View:
-        answer: queue.SimpleQueue[View | BaseException] = queue.SimpleQueue()
+    def read_on(self) -> bool:
+        """Whether there is still more to read after some more of what only DESCRIBE tells; see `Engine.read_on`.
+
+        Raises:
+            AccountError, Interrupted: as `look`.
+        """
+        return self._answer(self.engine.read_on, full=False)
+
+    def _answer(self, call: Callable[[], T], *, full: bool) -> T:
+        answer: queue.SimpleQueue[T | BaseException] = queue.SimpleQueue()
 
         def ask() -> None:
             try:

@@ -1,0 +1,106 @@
+"""What only DESCRIBE tells, read within a budget, and remembered from look to look.
+
+What was never read or whose row has moved comes first, then what was read longest ago; between two reads the last answer stands. While
+nothing else is to be done, `read_on` goes on where the last look's budget ended: it asks nothing that a look has answered already, and
+whoever plans does so when all is read, or at the next look.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from controller.account.snapshot import Missing, Read, Row
+from controller.api.objects import Graph, ObjectKey
+
+Answers = Mapping[Read, tuple[Row, ...] | Missing]
+Ask = Callable[[Iterable[Read]], Answers]
+"""Sends SHOWs and DESCRIBEs: `functools.partial(controller.account.reader.read, pool)`."""
+
+
+@dataclass(frozen=True)
+class _Deep:
+    answer: tuple[Row, ...] | Missing
+    stamp: str  # of the object's SHOW rows when it was read
+    turn: int
+    at: float
+
+
+@dataclass(frozen=True)
+class Shallow:
+    """A full look without its DESCRIBEs. Which questions to ask, and what to describe, follows from graph, facts and the answers to SHOWs
+    alone: as long as all three are the same, it is not worked out again."""
+
+    graph: Graph
+    facts: Mapping[ObjectKey, Any]
+    asked: tuple[Read, ...]
+    answers: Answers
+    questions: Mapping[ObjectKey, tuple[Read, ...]]
+    stamps: Mapping[ObjectKey, str]
+
+    def fits(self, graph: Graph, facts: Mapping[ObjectKey, Any]) -> bool:
+        return graph is self.graph and facts == self.facts
+
+
+@dataclass
+class DeepReads:
+    """Remembers the DESCRIBEs of earlier looks. One for each engine; used by one thread."""
+
+    budget: int = 20
+    known: dict[Read, _Deep] = field(default_factory=dict)
+    of: dict[ObjectKey, tuple[Read, ...]] = field(default_factory=dict)
+    stamps: Mapping[ObjectKey, str] = field(default_factory=dict)
+    turn: int = 0
+    trusted: set[ObjectKey] = field(default_factory=set)  # changed by this process, and not read since
+    unread: int = 0  # after the last look: questions that have no current answer yet and that somebody should wait for
+    shallow: Shallow | None = None  # of the last full look
+    _oldest: float | None = None
+
+    @property
+    def age(self) -> float:
+        """Seconds since the answer that is longest ago; 0 while there is none."""
+        return 0.0 if self._oldest is None else time.monotonic() - self._oldest
+
+    def forget(self, key: ObjectKey, *, done: bool = False) -> None:
+        """The object was just changed: its answers no longer stand. `done`: with success, so that nobody need wait for new ones: what they
+        would say is what was just sent. They are asked for as all others are, when it is their turn."""
+        for question in self.of.pop(key, ()):
+            self.known.pop(question, None)
+        if done:
+            self.trusted.add(key)
+        else:
+            self.trusted.discard(key)
+
+    def look(self, wanted: Mapping[ObjectKey, tuple[Read, ...]], stamps: Mapping[ObjectKey, str], ask: Ask, *, full: bool) -> Answers:
+        """The answers that stand, after asking at most `budget` of the questions; fewer on a look that only waits for a change."""
+        self.turn += 1
+        self.of, self.stamps = dict(wanted), stamps
+        pairs = [(question, stamps[key]) for key, questions in wanted.items() for question in questions]
+        trusted = {question for key in self.trusted for question in wanted.get(key, ()) if question not in self.known}
+        stale = [q for q, stamp in pairs if q not in trusted and (q not in self.known or self.known[q].stamp != stamp)]
+        urgent = frozenset(stale)
+        later = (q for q, _ in pairs if q not in urgent) if full else ()
+        granted = (stale + sorted(later, key=lambda q: self.known[q].turn if q in self.known else 0))[: self.budget]
+        answers = ask(granted) if granted else {}
+        stamp_of = dict(pairs)
+        for question in stale:
+            self.known.pop(question, None)
+        for question in granted:
+            self.known[question] = _Deep(answers.get(question, Missing("not answered")), stamp_of[question], self.turn, time.monotonic())
+        self.known = {q: deep for q, deep in self.known.items() if q in stamp_of}
+        open_ = {key for key, questions in wanted.items() if any(question not in self.known for question in questions)}
+        self.trusted &= open_
+        self.unread = sum(question not in self.known for key in open_ - self.trusted for question in wanted[key])
+        self._oldest = min((deep.at for deep in self.known.values()), default=None)
+        return {q: deep.answer for q, deep in self.known.items()}
+
+    def read_on(self, ask: Ask) -> bool:
+        """Ask the next `budget` of what has no answer yet, for the objects as they were last seen. Whether there is more.
+
+        Raises:
+            AccountError: the account could not be read.
+        """
+        self.look(self.of, self.stamps, ask, full=False)
+        return self.unread > 0
