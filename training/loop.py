@@ -9,23 +9,23 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch.nn import functional
 
 from training.batches import BatchPlan, learning_rate
-from training.checkpoints import Checkpoints, History, StepRecord
+from training.checkpoints import Checkpoints
 from training.config import TrainingConfig
 from training.data import TrainingSet
 from training.errors import BadInputError, StoppedError
+from training.history import History, StepRecord
 from training.model import device
-
-ROUND_LENGTH = 32  # few distinct shapes: a CPU prepares its kernels once for each
+from training.packing import MicroBatch, micro_batch
+from training.watch import Watch
 
 
 class StopFlag:
@@ -42,46 +42,11 @@ class StopFlag:
         self.is_set = True
 
 
-@dataclass(frozen=True)
-class MicroBatch:
-    """Rows padded on the right. `keep` are the positions whose next token carries loss in any of the rows."""
-
-    ids: torch.Tensor
-    keep: torch.Tensor
-    targets: torch.Tensor
-    tokens: int
-    trained: int
-
-
-def micro_batch(data: TrainingSet, rows: list[int], pad: int, loss: Literal["answer", "all"]) -> MicroBatch:
-    """Build one micro-batch: ids (rows, length), keep (k,), targets (rows, k) with -100 where nothing is learned.
-
-    Padding needs no attention mask: it stands on the right, and no token looks to its right. What is learned is
-    decided by position alone, because the padding token may be the end token.
-    """
-    chosen = [data.rows[row] for row in rows]
-    longest = max(len(row.ids) for row in chosen)
-    width = min(-(-longest // ROUND_LENGTH) * ROUND_LENGTH, max(longest, data.max_length))
-    ids = torch.full((len(chosen), width), pad, dtype=torch.long)
-    labels = torch.full_like(ids, -100)
-    for i, row in enumerate(chosen):
-        ids[i, : len(row.ids)] = torch.tensor(row.ids)
-        first = row.answer_start if loss == "answer" else 1
-        labels[i, first : len(row.ids)] = ids[i, first : len(row.ids)]
-    keep = (labels[:, 1:] != -100).any(dim=0).nonzero().squeeze(1)
-    targets = labels[:, 1:][:, keep]
-    return MicroBatch(ids, keep, targets, sum(len(row.ids) for row in chosen), int((targets != -100).sum()))
-
-
 def summed_loss(model: Any, batch: MicroBatch) -> torch.Tensor:
-    """Cross-entropy summed over the learned tokens, in float32.
-
-    The head runs on the kept positions only: with answers of a twentieth of the text that saves most of its work.
-    `use_cache=False` because a cache is waste here, and with packed rows would let them see each other.
-    """
-    where = device()
-    logits = model(input_ids=batch.ids.to(where), logits_to_keep=batch.keep.to(where), use_cache=False).logits
-    return functional.cross_entropy(logits.float().flatten(0, 1), batch.targets.to(where).flatten(), ignore_index=-100, reduction="sum")
+    """Cross-entropy summed over the learned tokens, in float32. The model must know `training.forward.install`."""
+    batch = batch.to(device())
+    loss: torch.Tensor = model(input_ids=batch.ids, documents=batch.documents, keep=batch.keep, targets=batch.targets)
+    return loss
 
 
 class Loop:
@@ -97,6 +62,7 @@ class Loop:
         pad: int,
         stop: StopFlag,
         report: Callable[[StepRecord], None],
+        watch: Watch,
     ) -> None:
         self.engine = engine
         self.plan = plan
@@ -106,52 +72,73 @@ class Loop:
         self.pad = pad
         self.stop = stop
         self.report = report
+        self.watch = watch
+        # what a GPU has done is read while it does the next step: waiting for it would leave it idle in between
+        self.late = 1 if torch.cuda.is_available() else 0
+        self._launched: list[_Launched] = []
+        self._saved_at = self._read_at = 0.0
 
     def run(self, history: History) -> None:
-        """Do the steps that `history` lacks, and save at the end.
+        """Do the steps that `history` lacks, or fewer when the watch has seen enough, and save at the end.
 
         Raises StoppedError after SIGTERM (state saved) and BadInputError when the loss is no number.
         """
-        saved_at = time.monotonic()
         saved_step = history.next_step
-        while history.next_step < self.plan.steps:
-            record, ends = self._step(history.next_step, saved_at)
-            history.steps.append(record)
-            self.report(record)
+        self._saved_at = self._read_at = time.monotonic()
+        while (step := history.next_step + len(self._launched)) < self.plan.steps and not self.watch.enough(history):
+            self._launched.append(self._launch(step))
+            looks = self.watch.due(step + 1) or self._save_due(step + 1) or step + 1 == self.plan.steps
+            ends = self._read(history, leave=0 if looks else self.late)
+            if ends.stop or ends.save:
+                ends = ends.also(self._read(history, leave=0))  # what is saved must be what the history tells
+            keep = not self._launched and self.watch.look(history)  # before a save, so that a resumed run knows what was seen
+            if ends.stop or ends.save or keep or self._save_due(step + 1):
+                self.checkpoints.save(self.engine, history)
+                self._saved_at, saved_step = time.monotonic(), history.next_step
             if ends.stop:
-                self.checkpoints.save(self.engine, history)
                 raise StoppedError(f"stopped after step {history.next_step} of {self.plan.steps}; the state is saved")
-            if ends.save:
-                self.checkpoints.save(self.engine, history)
-                saved_at, saved_step = time.monotonic(), history.next_step
+            if looks:
+                self._read_at = time.monotonic()
         if saved_step < history.next_step:
             self.checkpoints.save(self.engine, history)
 
-    def _step(self, step: int, saved_at: float) -> tuple[StepRecord, _Agreed]:
-        started = time.monotonic()
+    def _save_due(self, done: int) -> bool:
+        every = self.config.checkpoint.every_steps
+        return every is not None and done % every == 0
+
+    def _launch(self, step: int) -> _Launched:
+        """Hand one step to the device, without waiting for anything that it computes."""
         # a seed per step and rank: dropout is the same after a resume, with no generator state to save
         torch.manual_seed((self.config.training.seed * 1_000_003 + step) * 1009 + dist.get_rank())
-        ranks = [[micro_batch(self.data, rows, self.pad, self.config.prompt.loss) for rows in batches] for batches in self.plan.step(step)]
-        trained = sum(batch.trained for batches in ranks for batch in batches)
-        tokens = sum(batch.tokens for batches in ranks for batch in batches)
-        mine = ranks[dist.get_rank()]
+        ranks = self.plan.step(step)
+        chosen = [self.data.rows[row] for batches in ranks for rows in batches for row in rows]
+        trained = sum(len(row.learned(self.config.prompt.loss)) for row in chosen)
         rate = learning_rate(self.config.training, step, self.plan.steps)
         for group in self.engine.optimizer.param_groups:
             group["lr"] = rate
+        mine = (
+            micro_batch(self.data, rows, self.pad, self.config.prompt.loss, width=self.plan.capacity) for rows in ranks[dist.get_rank()]
+        )
         # DeepSpeed averages over ranks and micro-batches; this makes it the mean over the step's learned tokens
-        scale = len(mine) * self.plan.world / trained
-        total = 0.0
-        for batch in mine:
-            loss = summed_loss(self.engine, batch)
-            total += loss.item()
-            self.engine.backward(loss * scale)
-            self.engine.step()
-        due = time.monotonic() - saved_at >= 60 * self.config.checkpoint.every_minutes
-        agreed = _agree(total / trained, self.stop.is_set, due)
-        if not math.isfinite(agreed.loss):
-            self._fail(step, agreed.loss)
-        norm = float(self.engine.get_global_grad_norm() or 0.0)
-        return StepRecord(step, agreed.loss, rate, norm, tokens, time.monotonic() - started), agreed
+        total = train_step(self.engine, mine, self.plan.accumulation * self.plan.world / trained)
+        due = time.monotonic() - self._saved_at >= 60 * self.config.checkpoint.every_minutes
+        return _Launched(step, rate, sum(len(row.ids) for row in chosen), _Agreement(total / trained, self.stop.is_set, due, self.engine))
+
+    def _read(self, history: History, *, leave: int) -> _Ends:
+        """Put what was launched into the history, but the last `leave` steps."""
+        ends = _Ends(False, False)
+        while len(self._launched) > leave:
+            launched = self._launched.pop(0)
+            loss, norm, found = launched.agreement.read()
+            if not math.isfinite(loss):
+                self._fail(launched.step, loss)
+            now = time.monotonic()
+            record = StepRecord(launched.step, loss, launched.rate, norm, launched.tokens, now - self._read_at)
+            self._read_at = now
+            history.steps.append(record)
+            self.report(record)
+            ends = ends.also(found)
+        return ends
 
     def _fail(self, step: int, loss: float) -> None:
         rows = sorted({row for batches in self.plan.step(step) for rows in batches for row in rows})
@@ -162,17 +149,57 @@ class Loop:
         )
 
 
-@dataclass(frozen=True)
-class _Agreed:
-    """What all ranks know together after a step."""
+def train_step(engine: Any, batches: Iterable[MicroBatch], scale: float) -> torch.Tensor:
+    """Forward, backward and optimizer over one step's micro-batches; the summed loss, still on the device."""
+    total = torch.zeros((), dtype=torch.float64, device=device())
+    for batch in batches:
+        loss = summed_loss(engine, batch)
+        total += loss.detach()
+        engine.backward(loss * scale)
+        engine.step()
+    return total
 
-    loss: float
+
+@dataclass(frozen=True)
+class _Ends:
+    """What is to be done after a step."""
+
     stop: bool
     save: bool
 
+    def also(self, other: _Ends) -> _Ends:
+        return _Ends(self.stop or other.stop, self.save or other.save)
 
-def _agree(loss: float, stop: bool, save: bool) -> _Agreed:
-    """Sum the ranks' shares of the loss; stop or save when any rank wants to. One small message a step."""
-    values = torch.tensor([loss, float(stop), float(save)], dtype=torch.float64, device=device())
-    dist.all_reduce(values)
-    return _Agreed(float(values[0]), bool(values[1] > 0), bool(values[2] > 0))
+
+class _Agreement:
+    """What all ranks find together after a step: the sum of their losses; stop or save when any of them wants to.
+
+    One small message a step. It is copied to the host when the device comes to it, and waited for in `read` only.
+    """
+
+    def __init__(self, loss: torch.Tensor, stop: bool, save: bool, engine: Any) -> None:
+        on_gpu = loss.is_cuda
+        values = torch.stack([loss, *torch.tensor([float(stop), float(save)], dtype=torch.float64).to(loss.device, non_blocking=True)])
+        dist.all_reduce(values)
+        norm = engine.get_global_grad_norm()
+        norm = torch.as_tensor(0.0 if norm is None else norm, dtype=torch.float64, device=loss.device)
+        values = torch.cat([values, norm.reshape(1)])
+        self._host = torch.empty(len(values), dtype=torch.float64, pin_memory=on_gpu).copy_(values, non_blocking=on_gpu)
+        self._done = torch.cuda.current_stream().record_event() if on_gpu else None
+
+    def read(self) -> tuple[float, float, _Ends]:
+        """(loss, norm of the gradient, what to do)."""
+        if self._done is not None:
+            self._done.synchronize()
+        loss, stop, save, norm = self._host.tolist()
+        return loss, norm, _Ends(stop > 0, save > 0)
+
+
+@dataclass(frozen=True)
+class _Launched:
+    """A step that the device works on."""
+
+    step: int
+    rate: float
+    tokens: int
+    agreement: _Agreement

@@ -17,6 +17,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 
+from training import forward
 from training.config import Dtype, Method
 from training.errors import BadInputError
 
@@ -89,7 +90,7 @@ def load_model(folder: Path, dtype: torch.dtype, *, attention: str = "sdpa") -> 
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise BadInputError(f"cannot load the model in {folder}: {error}") from error
-    return model.to(device()).eval()
+    return forward.install(model.to(device()).eval())
 
 
 def stored_dtype(folder: Path) -> torch.dtype:

@@ -7,6 +7,7 @@ tokenizer that was once asked to pad stays in that mode for its next caller.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,10 @@ class Encoded:
 
     ids: tuple[int, ...]
     answer_start: int
+
+    def learned(self, loss: str) -> Sequence[int]:
+        """Positions whose token is to be foretold; never 0, because nothing stands before it."""
+        return range(self.answer_start if loss == "answer" else 1, len(self.ids))
 
     @property
     def answer_tokens(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import chain
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -28,8 +29,8 @@ def test_all_ranks_do_the_same_number_of_micro_batches(lengths: list[int], world
     assert {len(batches) for batches in ranks} == {plan.accumulation}
     assert all(rows for batches in ranks for rows in batches), "ZeRO waits for a backward pass of every rank"
     if micro != "auto":
-        sizes = [max(lengths[row] for row in rows) * len(rows) for batches in ranks for rows in batches]
-        assert all(size <= micro or len(rows) == 1 for size, rows in zip(sizes, chain(*ranks), strict=True))
+        sizes = [sum(lengths[row] for row in rows) for batches in ranks for rows in batches]
+        assert max(sizes) <= max(micro, *lengths, 1), "a row is never cut, and never shares what it fills"
 
 
 def test_an_epoch_uses_each_row_once() -> None:
@@ -39,6 +40,42 @@ def test_an_epoch_uses_each_row_once() -> None:
     assert Counter(chain(*rows[:2])) == Counter(range(8))
     assert Counter(chain(*rows)) == Counter(dict.fromkeys(range(8), 2))
     assert plan.epoch(2) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("packing", "micro", "on_gpu", "packed", "reason"),
+    [
+        ("auto", "auto", False, False, "one row at a time is as fast on a CPU"),
+        ("auto", "auto", True, True, "a GPU wants many tokens at once"),
+        ("auto", 200, False, True, "asked for so many tokens at once"),
+        (True, "auto", False, True, "as asked"),
+        (False, 200, True, False, "as asked"),
+    ],
+)
+def test_when_rows_are_packed(packing: Any, micro: Any, on_gpu: bool, packed: bool, reason: str) -> None:
+    plan = plan_batches(LENGTHS, Training(packing=packing, micro_batch_tokens=micro), 1, on_gpu=on_gpu)
+    assert any(len(rows) > 1 for step in range(3) for rows in plan.step(step)[0]) is packed, reason
+
+
+def test_packed_epochs_use_each_row_once_and_differ() -> None:
+    plan = plan_batches(LENGTHS, Training(epochs=4, micro_batch_tokens=120, tokens_per_step=120), 1, on_gpu=False)
+    assert plan.steps % 4 == 0
+    epoch = plan.steps // 4
+    epochs = [[rows for step in range(epoch) for rows in plan.step(number * epoch + step)[0]] for number in range(4)]
+    assert all(Counter(chain(*rows)) == Counter(range(len(LENGTHS))) for rows in epochs)
+    assert epochs[0] != epochs[1]
+    assert plan.epoch(epoch) == 1.0
+
+
+def test_a_step_has_the_same_rows_at_any_number_of_ranks() -> None:
+    training = Training(max_steps=9, micro_batch_tokens=120, tokens_per_step=300)
+    first = plan_batches(LENGTHS, training, 1, on_gpu=False)
+    for world in (2, 3, 4):
+        other = plan_batches(LENGTHS, training, world, on_gpu=False, like=(first.bins_per_step, first.capacity))
+        for step in range(9):
+            rows = [rows for batches in other.step(step) for rows in batches if rows]
+            assert sorted(rows) == sorted(first.step(step)[0])
+            assert {len(batches) for batches in other.step(step)} == {other.accumulation}
 
 
 def test_a_step_is_the_same_whenever_it_is_asked_for() -> None:

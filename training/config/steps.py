@@ -35,14 +35,14 @@ class Training(Section):
     )
     dtype: Dtype = Field(default="auto", description="Number format of the weights; auto: bfloat16 where the hardware computes in it.")
     seed: int = Field(default=0, ge=0)
-    packing: Annotated[Literal["auto"] | bool, not_yet("auto")] = later(
+    packing: Literal["auto"] | bool = later(
         "auto", description="Put several rows into one sequence without padding; they do not see each other. auto: on a GPU."
     )
     checkpoint_layers: Annotated[Literal["auto", "none", "all"] | Positive, not_yet("auto")] = later(
         "auto", description="How many layers compute their activations twice to save memory; auto: as few as fit."
     )
     compile: Annotated[Literal["auto"] | bool, not_yet("auto")] = later("auto", description="torch.compile each layer; auto: on a GPU.")
-    attention: Annotated[Attention, not_yet("auto")] = later(
+    attention: Attention = later(
         "auto", description="How attention is computed; auto: varlen where this torch has it on a GPU, sdpa on other GPUs, eager on a CPU."
     )
 
