@@ -1,12 +1,34 @@
-"""What becomes of a finished run: scores by SQL, the table of predictions, and the folder on the stage, in this order."""
+"""What becomes of a finished run: its answers as a table, scores by SQL, and the folder on the stage, in this order.
+
+The folder is what counts: when the table cannot be written after some tries, the run is published nevertheless, and
+says so.
+"""
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from pathlib import Path
 
+from snowflake.connector.errors import Error
+
+from container.predictions import Predictions
 from training import artefacts
+from training.artefacts import Outcome
 from training.config import TrainingConfig
+from training.errors import TrainingError
 from training.progress import Progress, report
+
+_TRIES = 3
+_PAUSE = 2.0  # seconds
+
+
+def prepare(config: TrainingConfig) -> None:
+    """Try everything that will be needed at the end. Raises BadInputError."""
+    predictions = Predictions(config)
+    if predictions.wanted:
+        report(Progress("data", message="trying the table of predictions and the scores by SQL"))
+        predictions.check()
 
 
 def finish(config: TrainingConfig, work: Path, output: Path) -> None:
@@ -16,9 +38,29 @@ def finish(config: TrainingConfig, work: Path, output: Path) -> None:
         return
     outcome, history = taken
     folder = work / artefacts.FOLDER
+    outcome = _with_answers(config, outcome, folder / artefacts.PREDICTIONS)
     report(Progress("save", message=f"writing the run's folder {config.output.path}"))
     artefacts.write_reports(folder, config, outcome, history)
     artefacts.publish(folder, output, config, outcome, history)
     scores = {f"base_{name}": value for name, value in outcome.base.items()}
     scores |= {f"tuned_{name}": value for name, value in outcome.tuned.items()}
-    report(Progress("done", metrics=scores, message=f"the run is in {config.output.path}"))
+    report(Progress("done", metrics=scores, message="; ".join([f"the run is in {config.output.path}", *outcome.problems])))
+
+
+def _with_answers(config: TrainingConfig, outcome: Outcome, answers: Path) -> Outcome:
+    predictions = Predictions(config)
+    if not predictions.wanted or not answers.is_file():
+        return outcome
+    report(Progress("save", message="writing the table of predictions and asking for the scores by SQL"))
+    said = ""
+    for attempt in range(_TRIES):
+        time.sleep(_PAUSE * attempt)
+        try:
+            base, tuned, missing = predictions.write(answers)
+        except (Error, TrainingError) as error:
+            said = str(error)
+            report(Progress("save", message=f"the table of predictions was not written: {said}"))
+        else:
+            problems = [f"no score {name}" for name in missing]
+            return replace(outcome, base=outcome.base | base, tuned=outcome.tuned | tuned, problems=tuple(problems))
+    return replace(outcome, problems=(f"the table of predictions was not written: {said}",))

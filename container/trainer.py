@@ -62,6 +62,7 @@ def train(config: TrainingConfig, ranks: Ranks) -> None:
     with tempfile.TemporaryDirectory(prefix="snowcat-train-") as name:
         work = Path(name)
         base = _base(config, work)
+        results.prepare(config)
         _write_rows(config, work / "rows.jsonl")
         (work / "config.json").write_text(json.dumps(config.document()), encoding="utf-8")
         if ranks.stopping:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -51,10 +51,7 @@ class Outcome:
     best_step: int | None = None  # steps done by the weights that were kept, where these are not the last ones
     mfu: float | None = None
     peak_memory: int = 0
-
-    def scored(self, base: dict[str, float], tuned: dict[str, float]) -> Outcome:
-        """The same with more scores."""
-        return replace(self, base=self.base | base, tuned=self.tuned | tuned)
+    problems: tuple[str, ...] = ()  # what could not be done after the training
 
 
 def leave(work: Path, outcome: Outcome, history: History) -> None:
@@ -68,7 +65,8 @@ def take(work: Path) -> tuple[Outcome, History] | None:
     if not path.is_file():
         return None
     document = json.loads(path.read_text(encoding="utf-8"))
-    return Outcome(**document["outcome"]), History.of(document["history"])
+    known = document["outcome"]
+    return Outcome(**{**known, "problems": tuple(known["problems"])}), History.of(document["history"])
 
 
 def write_reports(folder: Path, config: TrainingConfig, outcome: Outcome, history: History) -> None:
@@ -140,6 +138,7 @@ def publish(folder: Path, target: Path, config: TrainingConfig, outcome: Outcome
         "seconds": round(sum(outcome.phase_seconds.values()), 1),
         "device": outcome.device,
         "versions": versions(),
+        "problems": list(outcome.problems),
         "files": [entry.document() for entry in files],
         "finishedAt": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -44,11 +44,11 @@ class HeldOut:
     longest_answer: int  # in tokens, of the training rows
 
     def score(self, model: Any, progress: Callable[[int], None]) -> Scores:
-        """All scores of a whole model: answers and their scores where they are asked for, perplexity where it is."""
+        """All scores of a whole model: the loss, and what the configuration names."""
         found = self._answer(model, progress) if self._answers_wanted() else Scores({}, ())
-        if "perplexity" not in self.config.evaluation.metrics:
-            return found
-        return Scores(found.means | {"perplexity": round(math.exp(self._loss(model)), 4)}, found.predictions)
+        loss = self._loss(model)
+        more = {"perplexity": round(math.exp(loss), 4)} if "perplexity" in self.config.evaluation.metrics else {}
+        return Scores(found.means | more | {"loss": round(loss, 5)}, found.predictions)
 
     def look(self, engine: Any, *, sharded: bool) -> dict[str, float]:
         """Scores of a model that is being trained: the loss, and what early stopping goes by."""

@@ -45,7 +45,7 @@ def test_a_run_leaves_all_that_its_manifest_lists(unbroken: tuple[Path, Ranks]) 
     assert run["base"] == {"id": "tiny", "sha256": "0" * 64}
     assert run["dataset"]["splits"] == {"eval": 6, "train": 18}
     assert run["steps"] == 24
-    assert set(run["metrics"]["base"]) == set(run["metrics"]["tuned"]) == {"valid_json", "exact_match", "field_f1"}
+    assert set(run["metrics"]["base"]) == set(run["metrics"]["tuned"]) == {"valid_json", "exact_match", "field_f1", "loss"}
     assert len((output / "predictions.jsonl").read_text().splitlines()) == 4
 
 

@@ -23,6 +23,7 @@ from training.config.rows import (
 from training.config.scoring import (
     BUILT_IN,
     LOWER_IS_BETTER,
+    PREDICTIONS_PLACE,
     EarlyStopping,
     Evaluation,
     Metric,
@@ -39,6 +40,7 @@ __all__ = [
     "CONFIG_VERSION",
     "LOWER_IS_BETTER",
     "PLACEHOLDER",
+    "PREDICTIONS_PLACE",
     "SPLIT_COLUMN",
     "TEMPLATES",
     "Attention",

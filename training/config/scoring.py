@@ -10,6 +10,7 @@ from training.config.section import Positive, Section, later
 
 Metric = Literal["valid_json", "exact_match", "field_f1", "rouge_l", "perplexity"]
 BUILT_IN: tuple[str, ...] = get_args(Metric)
+PREDICTIONS_PLACE = "{{predictions}}"
 LOWER_IS_BETTER = ("loss", "perplexity")
 
 
@@ -24,6 +25,12 @@ class SqlMetric(Section):
             "EXPECTED, ANSWER and SCORES (an object); it is asked once for the base model and once for the tuned one."
         ),
     )
+
+    @model_validator(mode="after")
+    def _reads_the_answers(self) -> Self:
+        if PREDICTIONS_PLACE not in self.query:
+            raise ValueError(f"the query of {self.name} does not read {PREDICTIONS_PLACE}")
+        return self
 
 
 class EarlyStopping(Section):
@@ -74,7 +81,13 @@ class Evaluation(Section):
 class Mlflow(Section):
     """A tracking server to tell of the run."""
 
-    uri: str = Field(min_length=1, description="Tracking URI; credentials come from the environment, never from here.")
+    uri: str = Field(
+        pattern=r"^https?://[^/@]+(/[^@]*)?$",
+        description=(
+            "`https://host…` of the server. Credentials never stand here: the trainer's environment has MLFLOW_TRACKING_TOKEN, or "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
+        ),
+    )
     experiment: str = Field(min_length=1, description="Name of the experiment.")
 
 
@@ -87,4 +100,10 @@ class Tracker(Section):
 class Predictions(Section):
     """A table for the answers of both models, so that people can look with SQL."""
 
-    table: str = Field(min_length=1, description="Name of the table; in the document of a run fully qualified.")
+    table: str = Field(
+        pattern=r'^("([^"]|"")+"|[A-Za-z_][A-Za-z0-9_$]*)([.]("([^"]|"")+"|[A-Za-z_][A-Za-z0-9_$]*)){0,2}$',
+        description=(
+            "Name of the table; made when it is not there. The rows of a run (RUN_ID) hold question, wanted answer, both answers and their "
+            "scores; another run adds its own."
+        ),
+    )
