@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self, cast
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from controller.api.base import Manifest, Model, Ref, Scope, Spec
 from controller.api.parts import Environment, ImageName, Instances, Name, Preemptible, Priority, Resources
-from training.config import Prompt
+from training.config import BUILT_IN, LOWER_IS_BETTER, Prompt
 
 
 class DeployedModel(Model):
@@ -29,8 +29,27 @@ def _plain_name(value: object) -> object:
 
 
 class MetricGate(Model):
-    metric: str = Field(description="A metric of the job's evaluation: `field_f1` …")
-    at_least: float
+    metric: str = Field(description="A score of the job: `loss`, one of its evaluation.metrics or the name of one of its evaluation.sql.")
+    at_least: float | None = Field(default=None, description="Smallest score that is served.")
+    at_most: float | None = Field(default=None, description="Largest score that is served, for loss and perplexity.")
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> Self:
+        if (self.at_least is None) == (self.at_most is None):
+            raise ValueError("exactly one of atLeast and atMost is needed")
+        lower = self.metric in LOWER_IS_BETTER
+        if self.metric in BUILT_IN + LOWER_IS_BETTER and lower != (self.at_most is not None):
+            raise ValueError(f"{self.metric} is better when it is {'lower: use atMost' if lower else 'higher: use atLeast'}")
+        return self
+
+    @property
+    def asks(self) -> str:
+        """`at least 0.6`."""
+        return f"at least {self.at_least:g}" if self.at_least is not None else f"at most {self.at_most:g}"
+
+    def passes(self, score: float) -> bool:
+        """Whether a run with this score may be served."""
+        return score >= self.at_least if self.at_least is not None else score <= cast(float, self.at_most)
 
 
 class Promote(Model):

@@ -28,6 +28,8 @@ from controller.kinds.references import manifest_of
 from controller.kinds.service import VERSION_LABEL
 from controller.kinds.service_health import find, lagging, look_closer, services_in
 from controller.kinds.services.specification import configuration
+from controller.manifests.problems import did_you_mean
+from training.config import BUILT_IN
 
 PORT, ENDPOINT = 8000, "api"
 _MODEL = "/snowcat/model"
@@ -174,7 +176,7 @@ def _served(obj: DesiredObject, view: View) -> Served:
     """Which version to serve now.
 
     Raises:
-        Stalled: no version may be served (the gate holds the first one back), or the engine asked for is not there yet.
+        Stalled: no version may be served (the gate holds the first one back, or can never be passed), or there is no such engine yet.
     """
     spec = _spec(obj)
     if spec.engine == "vllm":
@@ -193,6 +195,7 @@ def _of_base(base: DesiredObject, prompt: Prompt) -> Served:
 
 
 def _of_job(obj: DesiredObject, job: DesiredObject, view: View) -> Served:
+    _check_gate(obj, job)
     fact = cast(RunFact, view.fact(job.key))
     prompt = _spec(obj).prompt or cast(FineTuneJobSpec, job.manifest.spec).prompt
     now = _version_now(obj, view)
@@ -229,10 +232,26 @@ def _held_back(obj: DesiredObject, fact: RunFact) -> str:
     gate, score = promote.when, fact.metrics.get(promote.when.metric)
     if score is None:
         known = ", ".join(fact.metrics) or "none"
-        return f"run {fact.run} was not scored by {gate.metric} (scores: {known}), which promote asks to be at least {gate.at_least:g}"
-    if score < gate.at_least:
-        return f"run {fact.run} is held back: {gate.metric} {score:.2f} is below {gate.at_least:g}"
-    return ""
+        return f"run {fact.run} was not scored by {gate.metric} (scores: {known}), which promote asks to be {gate.asks}"
+    if gate.passes(score):
+        return ""
+    side = "below" if gate.at_least is not None else "above"
+    return f"run {fact.run} is held back: {gate.metric} {score:.2f} is {side} {gate.asks.split()[-1]}"
+
+
+def _check_gate(obj: DesiredObject, job: DesiredObject) -> None:
+    """Said before the job runs, not after hours of it.
+
+    Raises:
+        Stalled: the gate asks for a score that no run of the job will have.
+    """
+    promote, evaluation = _spec(obj).promote, cast(FineTuneJobSpec, job.manifest.spec).evaluation
+    known = ("loss", *evaluation.metrics, *(score.name for score in evaluation.sql))
+    if promote is None or promote.when.metric in known:
+        return
+    name = promote.when.metric
+    add = f"add it to evaluation.metrics of {job.key}" if name in BUILT_IN else did_you_mean(name, known) or "name one of these"
+    raise Stalled(f"{obj.location}: promote: {job.key} has no score {name!r}, only {', '.join(known)}; {add}", "BadGate")
 
 
 def _version_now(obj: DesiredObject, view: View) -> str | None:

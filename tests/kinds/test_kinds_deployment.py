@@ -159,6 +159,31 @@ def test_the_version_stands_in_the_services_mark(tmp_path: Path) -> None:
     assert f"version={made.run}" in str(SERVICE.create(service, view)[0])
 
 
+@pytest.mark.parametrize(
+    ("gate", "words"),
+    [
+        ("{metric: feild_f1, atLeast: 0.6}", "has no score 'feild_f1', only loss, valid_json, .*; did you mean field_f1?"),
+        ("{metric: rouge_l, atLeast: 0.6}", "add it to evaluation.metrics of FineTuneJob/"),
+    ],
+)
+def test_a_gate_that_no_run_can_pass_is_told_before_the_job(tmp_path: Path, gate: str, words: str) -> None:
+    made = Tuned(tmp_path, DEPLOYMENT.replace("{metric: field_f1, atLeast: 0.6}", gate))
+    with pytest.raises(Stalled, match=words) as caught:
+        made.children()
+    assert caught.value.reason == "BadGate"
+
+
+def test_a_gate_may_ask_for_little_loss(tmp_path: Path) -> None:
+    made = Tuned(tmp_path, DEPLOYMENT.replace("{metric: field_f1, atLeast: 0.6}", "{metric: loss, atMost: 0.5}"))
+    run = f"wishes/{made.run}/run.json"
+    made.world.stage_files[run] = b'{"metrics": {"tuned": {"loss": 0.7}}}'
+    with pytest.raises(Stalled, match=r"is held back: loss 0\.70 is above 0\.5"):
+        made.children()
+    made = Tuned(tmp_path, DEPLOYMENT.replace("{metric: field_f1, atLeast: 0.6}", "{metric: loss, atMost: 0.5}"))
+    made.world.stage_files[run] = b'{"metrics": {"tuned": {"loss": 0.4}}}'
+    assert DEPLOY.observe(made.obj, made.view).conditions["GateHeld"][0] is False
+
+
 def test_vllm_is_refused_by_name(tmp_path: Path) -> None:
     made = Tuned(tmp_path, DEPLOYMENT.replace("function:", "engine: vllm\n  function:"))
     with pytest.raises(Stalled, match="engine: vllm is not available"):
