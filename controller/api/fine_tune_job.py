@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from controller.api.base import Manifest, Model, Ref, Scope, Spec
 from controller.api.parts import Environment, ImageName, Priority, Resources
-from controller.api.sweep import Sweep
+from controller.api.sweep import Sweep, applied
 from training.config import (
     Checkpoint,
     Columns,
@@ -89,7 +89,14 @@ class FineTuneJobSpec(Spec):
     evaluation: Evaluation = Evaluation()
     predictions: Annotated[Predictions | None, not_yet(None)] = Field(default=None, description="A table for the answers of both models.")
     tracker: Annotated[Tracker | None, not_yet(None)] = Field(default=None, description="Where else progress is told.")
-    sweep: Annotated[Sweep | None, not_yet(None)] = Field(default=None, description="Several runs, of which the best is the job's result.")
+    sweep: Sweep | None = Field(default=None, description="Several runs, of which the best is the job's result.")
+    probe: bool = Field(
+        default=False,
+        description=(
+            "Measure first: a short job runs two micro-steps of two lengths on one of the real nodes. From then on plans of the same model, "
+            "method and family rest on what it measured."
+        ),
+    )
     output: JobOutput = Field(description="Where the artefacts go.")
     replicas: int = Field(default=1, ge=1, description="Nodes that train together.")
     processes: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
@@ -115,6 +122,27 @@ class FineTuneJobSpec(Spec):
             raise ValueError(f"the rows come from exactly one of {', '.join(given)}; found {' and '.join(named) or 'none'}")
         check_parts(self.prompt, self.evaluation)
         return self
+
+    @model_validator(mode="after")
+    def _every_run_is_valid(self) -> Self:
+        if self.sweep is None:
+            return self
+        scores = ("loss", *self.evaluation.metrics, *(score.name for score in self.evaluation.sql))
+        if self.sweep.metric not in scores:
+            raise ValueError(f"sweep.metric {self.sweep.metric!r} is none of {', '.join(scores)}")
+        self.variants()
+        return self
+
+    def variants(self) -> list[tuple[dict[str, Any], FineTuneJobSpec]]:
+        """The runs of a sweep: what each sets, and its own spec without the sweep; without a sweep the one run.
+
+        Raises:
+            ValueError: a value that the field does not take.
+        """
+        if self.sweep is None:
+            return [({}, self)]
+        own = self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"sweep"})
+        return [(values, FineTuneJobSpec.model_validate(applied(own, values))) for values in self.sweep.values]
 
 
 class FineTuneJob(Manifest):

@@ -1,12 +1,17 @@
-"""Several runs from one FineTuneJob: a grid or a list of values for any of its training fields."""
+"""Several runs from one FineTuneJob: a grid or a list of values for any field of its training, method or data."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from controller.api.base import Model
+
+_SWEPT = ("training", "method", "deepspeed", "data")
+_MOST = 200  # runs; a grid grows fast by mistake
 
 
 class Sweep(Model):
@@ -28,4 +33,51 @@ class Sweep(Model):
     def _one_kind(self) -> Self:
         if (self.grid is None) == (self.runs is None):
             raise ValueError("sweep needs exactly one of grid, list")
+        if len(self.values) > _MOST:
+            raise ValueError(f"sweep asks for {len(self.values)} runs; more than {_MOST} are taken for a mistake")
         return self
+
+    @property
+    def values(self) -> list[dict[str, Any]]:
+        """What each run sets: path of a field to its value; runs that are named twice count once."""
+        if self.runs is not None:
+            found = [dict(run) for run in self.runs]
+        else:
+            grid = self.grid or {}
+            found = [dict(zip(grid, chosen, strict=True)) for chosen in itertools.product(*grid.values())]
+        return [run for place, run in enumerate(found) if run not in found[:place]]
+
+    @property
+    def smaller_is_better(self) -> bool:
+        return self.goal == "min" or (self.goal == "auto" and self.metric in ("loss", "perplexity"))
+
+
+def applied(document: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest's spec with the values of one run set.
+
+    Raises:
+        ValueError: a path that no run can set.
+    """
+    result: dict[str, Any] = dict(document)
+    for path, value in values.items():
+        first, *rest = path.split(".")
+        if first not in _SWEPT or (first == "data" and rest not in (["maxRows"], ["seed"])):
+            can = ", ".join(f"{part}.…" for part in _SWEPT[:-1])
+            raise ValueError(f"sweep: {path} cannot differ between runs; what can: {can}, data.maxRows, data.seed")
+        result = _set(result, [first, *rest], value, path)
+    return result
+
+
+def _set(document: Mapping[str, Any], path: list[str], value: Any, whole: str) -> dict[str, Any]:
+    first, *rest = path
+    if not rest:
+        return {**document, first: value}
+    inner = document.get(first)
+    if inner is not None and not isinstance(inner, Mapping):
+        raise ValueError(f"sweep: {whole}: {first} has no fields")
+    return {**document, first: _set(inner or {}, rest, value, whole)}
+
+
+def told(values: Mapping[str, Any]) -> str:
+    """`learningRate 0.001, rank 8`: what a run differs by, for people."""
+    return ", ".join(f"{path.rpartition('.')[2]} {value}" for path, value in values.items())

@@ -61,6 +61,8 @@ def change_lines(change: Change, *, full: bool = False) -> Iterator[str]:
         yield f"      credits per hour: {rates(change.cost)}"
     if change.after:
         yield f"      after {', '.join(str(key) for key in change.after)}"
+    for number, line in enumerate(change.forecast.lines if change.forecast else ()):
+        yield f"      {'needs: ' if number == 0 else '       '}{line}"
     for effect in change.effects:
         yield f"      * {effect}"
     for statement in change.statements:
@@ -164,6 +166,11 @@ def markdown(plan: Plan) -> str:
     page.folded(
         f"Later ({len(plan.later)})",
         [f"- {_code(key)} may follow {', '.join(_code(job) for job in jobs)}" for key, jobs in plan.later.items()],
+    )
+    forecast = [(change, change.forecast) for change in shown(plan) if change.forecast]
+    page.folded(
+        f"What the training needs ({len(forecast)})",
+        [f"- {_code(change.key)}" + "".join(f"<br>{_text(line)}" for line in told.lines) for change, told in forecast],
     )
     page.sql([change for change in shown(plan) if change.statements or change.effects])
     return page.text

@@ -215,6 +215,14 @@ class Room:
     counted: int = 0  # services and jobs on it, those that this role may not see too
 
 
+@dataclass(frozen=True)
+class Forecast:
+    """What an object will need and cost once its change is carried out: lines for people, a document for scripts."""
+
+    lines: tuple[str, ...]
+    document: Mapping[str, Any]
+
+
 class Gatherer(Protocol):
     """I/O that a kind may ask for before planning. Implemented by `controller.reconcile.look.facts`, with caches."""
 
@@ -321,6 +329,10 @@ class Kind(ABC):
 
         A side is None where the rate is not known, so that it is never taken for 0.
         """
+        return None
+
+    def forecast(self, obj: DesiredObject, view: View) -> Forecast | None:
+        """What a plan tells of a change beyond its statements: what the work needs and how long it takes. Default: nothing."""
         return None
 
     # ---- room on compute pools; see `controller.reconcile.planning.placement` ----

@@ -24,13 +24,14 @@ from controller.kinds.base import Effect, EffectContext, Gatherer, Health, Inven
 from controller.kinds.comments import marked_comment
 from controller.kinds.image import image_path
 from controller.kinds.jobs.room import job_load
-from controller.kinds.jobs.service import HOPELESS, JobFact, JobRequest, Mount, gather_job, job_name, last_progress
+from controller.kinds.jobs.service import HOPELESS, JobFact, JobRequest, Mount, finished, gather_job, job_name, last_progress
 from controller.kinds.jobs.status import drop_jobs, job_inventory, jobs_of, observe_jobs
 from controller.kinds.references import name_of, names_of, warehouse_of
 from controller.kinds.service_health import services_in
 from controller.kinds.services import specification
 
 MANIFEST = "model.json"
+CONFIG = "config.json"
 _RETRIES = 3
 _STAGE = "/snowcat/stage"
 
@@ -65,6 +66,34 @@ def stage_of(obj: DesiredObject) -> QualifiedName:
 def folder_of(obj: DesiredObject) -> str:
     """The model's folder within its stage."""
     return f"base/{obj.key.name.name.text.lower()}/{identity_of(obj)[:12]}"
+
+
+def config_of(obj: DesiredObject, gatherer: Gatherer) -> Mapping[str, Any] | None:
+    """The model's `config.json`: from the folder that it comes from, else from the stage once it is there. None while it is not known."""
+    source = _spec(obj).source
+    if source.path is not None:
+        return _parsed(_read(obj.location.file.parent / source.path / CONFIG))
+    key = f"config:{identity_of(obj)}"
+    known = gatherer.recall(key)
+    if known is None and not gatherer.offline and finished(stage_of(obj), f"{folder_of(obj)}/{MANIFEST}", gatherer) is not None:
+        known = _parsed(gatherer.read_stage_file(stage_of(obj).sql, f"{folder_of(obj)}/{CONFIG}")) or {}
+        gatherer.remember(key, known)
+    return known if isinstance(known, dict) else None
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def _parsed(content: bytes | None) -> dict[str, Any] | None:
+    try:
+        found = json.loads(content or b"null")
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 The identity of a run is a hash of the base model, the dataset's fingerprint and the training configuration. Another learning rate or
 another row is another run; the same identity is never trained twice, since its `run.json` is on the stage. A new image of the trainer only
-raises the condition ImageChanged, unless `rerunOn: [image]` makes it part of the identity.
+raises the condition ImageChanged, unless `rerunOn: [image]` makes it part of the identity. A sweep is several such runs, and its result is
+that of the best one.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, cast
 
 from controller.account.snapshot import Show
@@ -19,16 +20,32 @@ from controller.api.fine_tune_job import FineTuneJob, FineTuneJobSpec
 from controller.api.names import QualifiedName
 from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.kinds import base_model
-from controller.kinds.base import FieldChange, Gatherer, Inventory, Kind, KindError, Load, Observation, Stalled, Step, View
+from controller.kinds.base import (
+    FieldChange,
+    Forecast,
+    Gatherer,
+    Inventory,
+    Kind,
+    KindError,
+    Load,
+    Observation,
+    Stalled,
+    Step,
+    View,
+    Waiting,
+)
 from controller.kinds.comments import marked_comment
 from controller.kinds.dataset import DatasetFact, dataset_fact, table_of
 from controller.kinds.image import image_fact, image_path
-from controller.kinds.instance_families import Family, family
+from controller.kinds.instance_families import Family, families_shown, family_shown
+from controller.kinds.jobs import sweep
+from controller.kinds.jobs.forecast import Known, forecast, forecast_of_sweep, refuse_what_cannot_fit
 from controller.kinds.jobs.room import job_load
+from controller.kinds.jobs.row_lengths import row_lengths
 from controller.kinds.jobs.run_changes import differing, newest_other, remember_parts
-from controller.kinds.jobs.service import JobFact, JobRequest, Mount, gather_job, job_name
+from controller.kinds.jobs.service import JobFact, JobRequest, Mount, Next, attempts, gather_job, job_name, next_step
 from controller.kinds.jobs.status import OUTDATED, Jobs, drop_jobs, job_inventory, jobs_of, observe_jobs
-from controller.kinds.references import manifest_of, name_of, names_of, warehouse_of
+from controller.kinds.references import manifest_of, name_of, names_of, schema_of, warehouse_of
 from controller.kinds.service_health import services_in
 from controller.kinds.services.specification import configuration
 
@@ -45,6 +62,9 @@ class RunFact:
     folder: str
     config: Mapping[str, Any]
     changes: tuple[FieldChange, ...] = ()  # what makes it another run than the newest one so far; none where that is not known
+    known: Known = field(default_factory=Known)  # for the forecast
+    ended: bool = False  # of a sweep: no run is left to be done
+    runs: tuple[RunFact, ...] = ()  # of a sweep, in the manifest's order; the rest is then that of the best, once all have ended
 
     @property
     def run(self) -> str:
@@ -68,6 +88,12 @@ class FineTuneJobKind(Kind):
     manifest: ClassVar[type[FineTuneJob]] = FineTuneJob
 
     def gather(self, obj: DesiredObject, graph: Graph, gatherer: Gatherer) -> RunFact:
+        if _spec(obj).sweep is None:
+            return self._gather_run(obj, graph, gatherer)
+        return _swept(obj, [self._gather_run(one, graph, gatherer) for one in _variants(obj)], gatherer)
+
+    def _gather_run(self, obj: DesiredObject, graph: Graph, gatherer: Gatherer) -> RunFact:
+        """One run, of a manifest without a sweep."""
         spec = _spec(obj)
         base = manifest_of(obj, "model", graph)
         data = manifest_of(obj, "dataset", graph)
@@ -87,13 +113,25 @@ class FineTuneJobKind(Kind):
         stage = name_of(obj, "output.stage")
         folder = folder_of_run(obj, run)
         fact = RunFact(gather_job(obj, run, stage, f"{folder}/{MANIFEST}", gatherer), stage, folder, config)
-        return replace(fact, changes=_changes(obj, base, run, parts, gatherer)) if fact.job.result is None else fact
+        if fact.job.result is not None:
+            return fact
+        lengths = row_lengths(rows, spec.prompt, spec.data.columns, spec.data.max_rows, gatherer)
+        known = Known(base_model.config_of(base, gatherer), lengths)
+        return replace(fact, changes=_changes(obj, base, run, parts, gatherer), known=known)
 
     def reads(self, obj: DesiredObject, graph: Graph) -> Iterable[Show]:
         return (services_in(obj.key.name),)
 
     def observe(self, obj: DesiredObject, view: View) -> Observation:
         fact = run_fact(obj, view)
+        if (swept := _spec(obj).sweep) is not None:
+            runs = _runs(obj, fact, view)
+            ours = {run.run for run in runs}
+            others = [(name, mark) for name, mark in self._jobs(obj, view).others if mark.attributes.get("run") not in ours]
+            seen = sweep.observe_sweep(runs, swept, others)
+            artefacts = {"artefacts": f"@{fact.stage}/{fact.folder}"} if fact.job.result is not None else {}
+            told = {"JobSucceeded": (True, "Finished", seen.message)} if artefacts else {}
+            return replace(seen, observed={**seen.observed, **artefacts}, conditions={**seen.conditions, **told})
         jobs = self._jobs(obj, view)
         seen = observe_jobs(obj, jobs, fact.job, _summary(fact), "run")
         observed = {**seen.observed, "artefacts": f"@{fact.stage}/{fact.folder}"}
@@ -124,21 +162,43 @@ class FineTuneJobKind(Kind):
         return jobs_of(obj, run_fact(obj, view).job, _spec(obj).retry.limit, view)
 
     def create(self, obj: DesiredObject, view: View) -> Sequence[Step]:
-        due = self._jobs(obj, view).next
+        fact, swept = run_fact(obj, view), _spec(obj).sweep
+        if swept is None:
+            return self._start(obj, fact, jobs_of(obj, fact.job, _spec(obj).retry.limit, view).next, view)
+        runs = _runs(obj, fact, view)
+        if all(run.state is sweep.State.FAILED for run in runs) or (fact.ended and fact.job.result is None):
+            raise Stalled(sweep.failure(runs, swept), sweep.FAILED)
+        for one, part in zip(_variants(obj), fact.runs, strict=True):
+            _refuse(one, part, view)
+        following = sweep.due(runs, swept)
+        if following is None:
+            return ()
+        place = runs.index(following)
+        return self._start(_variants(obj)[place], fact.runs[place], following.jobs.next, view)
+
+    def _start(self, obj: DesiredObject, fact: RunFact, due: Next, view: View) -> Sequence[Step]:
+        """The statement that starts the next attempt of a run, if one is due."""
         if due.stalled:
             raise Stalled(due.stalled, due.reason)
         if due.attempt is None:
             return ()
-        fact = run_fact(obj, view)
+        _refuse(obj, fact, view)
         image = image_path(obj, "image", _spec(obj).image, view)
         comment = marked_comment(obj, view, run=fact.run, attempt=str(due.attempt), image=_tag(image))
-        return (self._request(obj, view, due.attempt, image).statement(comment),)
+        return (self._request(obj, fact, view, due.attempt, image).statement(comment),)
+
+    def forecast(self, obj: DesiredObject, view: View) -> Forecast | None:
+        fact, node = run_fact(obj, view), family_of(obj, "computePool", view)
+        if (swept := _spec(obj).sweep) is None:
+            return forecast(_spec(obj), fact.known, node) if fact.job.result is None else None
+        left = [(_spec(one), part.known) for one, part in zip(_variants(obj), fact.runs, strict=True) if part.job.result is None]
+        return forecast_of_sweep(left, len(fact.runs), swept.concurrency, node) if left else None
 
     def update(self, obj: DesiredObject, seen: Observation, view: View) -> Sequence[Step]:
         return self.create(obj, view)
 
-    def _request(self, obj: DesiredObject, view: View, attempt: int, image: str) -> JobRequest:
-        spec, fact = _spec(obj), run_fact(obj, view)
+    def _request(self, obj: DesiredObject, fact: RunFact, view: View, attempt: int, image: str) -> JobRequest:
+        spec = _spec(obj)
         base = manifest_of(obj, "model", view.graph)
         output = f"{_STAGE}/{fact.folder}"
         run = {"id": fact.run, "job": str(obj.key).partition("/")[2], "attempt": attempt}
@@ -186,7 +246,51 @@ def run_fact(obj: DesiredObject, view: View) -> RunFact:
 def family_of(obj: DesiredObject, field: str, view: View) -> Family | None:
     """What the nodes of the pool are; None for a pool of others or a family that is not known."""
     pool = view.graph.referred(obj, field)
-    return family(cast(ComputePoolSpec, pool.manifest.spec).instance_family) if pool is not None else None
+    return family_shown(cast(ComputePoolSpec, pool.manifest.spec).instance_family, view.snapshot) if pool is not None else None
+
+
+def _variants(obj: DesiredObject) -> list[DesiredObject]:
+    """One object for each run of a sweep, as if it had a manifest of its own."""
+    return [replace(obj, manifest=obj.manifest.model_copy(update={"spec": spec})) for _, spec in _spec(obj).variants()]
+
+
+def _swept(obj: DesiredObject, runs: Sequence[RunFact], gatherer: Gatherer) -> RunFact:
+    """The fact of a sweep: the best run's once all have ended, before that one without a result."""
+    swept = _spec(obj).sweep
+    rows, schema = gatherer.show(services_in(obj.key.name)), schema_of(obj.key.name)
+    limit = _spec(obj).retry.limit
+    ended = all(run.job.result is not None or next_step(attempts(rows, run.job.prefix, schema), run.job, limit).stalled for run in runs)
+    finished = {run.run: run.metrics for run in runs if run.job.result is not None}
+    winner = sweep.best(finished, swept) if swept is not None and ended else None
+    if winner is not None:
+        return replace(next(run for run in runs if run.run == winner), runs=tuple(runs), ended=True)
+    identity = hashlib.sha256("\n".join(run.run for run in runs).encode()).hexdigest()[:8]
+    job = JobFact(identity, f"{obj.key.name.name.text}_{identity}".upper())
+    return RunFact(job, runs[0].stage, folder_of_run(obj, identity), {}, runs=tuple(runs), ended=ended)
+
+
+def _runs(obj: DesiredObject, fact: RunFact, view: View) -> list[sweep.SweptRun]:
+    """The runs of a sweep as this look shows them."""
+    limit, values = _spec(obj).retry.limit, [values for values, _ in _spec(obj).variants()]
+    return [
+        sweep.SweptRun(chosen, run.job, jobs_of(obj, run.job, limit, view), run.metrics)
+        for chosen, run in zip(values, fact.runs, strict=True)
+    ]
+
+
+def _refuse(obj: DesiredObject, fact: RunFact, view: View) -> None:
+    """Start nothing that cannot fit.
+
+    Raises:
+        Stalled: it needs more memory than its nodes have.
+        Waiting: the model has only just arrived, and its sizes are not read yet.
+    """
+    base = manifest_of(obj, "model", view.graph)
+    there = getattr(view.facts.get(base.key), "result", None) is not None
+    if fact.known.config is None and there and fact.job.result is None:
+        raise Waiting(f"config.json of {base.key} is read before a node is started")
+    node = family_of(obj, "computePool", view)
+    refuse_what_cannot_fit(str(obj.location), _spec(obj), fact.known, node, families_shown(view.snapshot))
 
 
 def _changes(obj: DesiredObject, base: DesiredObject, run: str, parts: Mapping[str, Any], gatherer: Gatherer) -> tuple[FieldChange, ...]:

@@ -6,12 +6,12 @@ lists the family. An unknown family is no error: Snowflake adds some every year.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
-from controller.account.snapshot import Show, Snapshot
+from controller.account.snapshot import Row, Show, Snapshot
 from controller.api.compute_pool import ComputePoolSpec
 from controller.api.objects import DesiredObject
 from controller.manifests.files import field_location
@@ -21,7 +21,7 @@ from controller.manifests.problems import Problem, Severity
 
 @dataclass(frozen=True)
 class Family:
-    """One node. `gpu_memory_gib` is per GPU; `credits` per hour is None where no rate is published."""
+    """One node. `gpu` is the name of its GPUs, `gpu_memory_gib` what each has; `credits` per hour is None where no rate is published."""
 
     name: str
     vcpu: int
@@ -29,6 +29,7 @@ class Family:
     gpus: int = 0
     gpu_memory_gib: int = 0
     credits: float | None = None
+    gpu: str = ""
 
 
 _ALL = (
@@ -51,29 +52,29 @@ _ALL = (
     Family("MEM_X64_G2_64", 60, 492),
     Family("MEM_X64_G2_96", 92, 652),
     Family("MEM_X64_G2_192", 188, 1436),
-    Family("GPU_NV_S", 6, 28, 1, 24, 0.57),
-    Family("GPU_NV_M", 44, 178, 4, 24, 2.68),
-    Family("GPU_NV_L", 92, 1112, 8, 40, 14.12),
-    Family("GPU_L40S_G1_8", 6, 58, 1, 48),
-    Family("GPU_L40S_G1_16", 14, 116, 1, 48),
-    Family("GPU_L40S_G1_48", 44, 368, 4, 48),
-    Family("GPU_L40S_G1_192", 188, 1436, 8, 48),
-    Family("GPU_R6K_G1_8", 6, 58, 1, 96),
-    Family("GPU_R6K_G1_16", 14, 116, 1, 96),
-    Family("GPU_R6K_G1_32", 28, 240, 1, 96),
-    Family("GPU_R6K_G1_48", 44, 490, 2, 96),
-    Family("GPU_R6K_G1_96", 92, 984, 4, 96),
-    Family("GPU_R6K_G1_192", 188, 1843, 8, 96),
-    Family("GPU_NV_XS", 3, 26, 1, 16, 0.25),
-    Family("GPU_NV_SM", 32, 424, 1, 24, 1.70),
-    Family("GPU_NV_2M", 68, 858, 2, 24, 3.50),
-    Family("GPU_NV_3M", 44, 424, 2, 80, 3.55),
-    Family("GPU_NV_SL", 92, 858, 4, 80, 13.50),
-    Family("GPU_GCP_NV_L4_1_24G", 6, 28, 1, 24, 0.43),
-    Family("GPU_GCP_NV_L4_4_24G", 44, 178, 4, 24, 1.94),
-    Family("GPU_A100_G1_12", 10, 77, 1, 40),
-    Family("GPU_A100_G1_48", 44, 324, 4, 40),
-    Family("GPU_GCP_NV_A100_8_40G", 92, 654, 8, 40, 11.68),
+    Family("GPU_NV_S", 6, 28, 1, 24, 0.57, gpu="A10G"),
+    Family("GPU_NV_M", 44, 178, 4, 24, 2.68, gpu="A10G"),
+    Family("GPU_NV_L", 92, 1112, 8, 40, 14.12, gpu="A100"),
+    Family("GPU_L40S_G1_8", 6, 58, 1, 48, gpu="L40S"),
+    Family("GPU_L40S_G1_16", 14, 116, 1, 48, gpu="L40S"),
+    Family("GPU_L40S_G1_48", 44, 368, 4, 48, gpu="L40S"),
+    Family("GPU_L40S_G1_192", 188, 1436, 8, 48, gpu="L40S"),
+    Family("GPU_R6K_G1_8", 6, 58, 1, 96, gpu="RTX PRO 6000"),
+    Family("GPU_R6K_G1_16", 14, 116, 1, 96, gpu="RTX PRO 6000"),
+    Family("GPU_R6K_G1_32", 28, 240, 1, 96, gpu="RTX PRO 6000"),
+    Family("GPU_R6K_G1_48", 44, 490, 2, 96, gpu="RTX PRO 6000"),
+    Family("GPU_R6K_G1_96", 92, 984, 4, 96, gpu="RTX PRO 6000"),
+    Family("GPU_R6K_G1_192", 188, 1843, 8, 96, gpu="RTX PRO 6000"),
+    Family("GPU_NV_XS", 3, 26, 1, 16, 0.25, gpu="T4"),
+    Family("GPU_NV_SM", 32, 424, 1, 24, 1.70, gpu="A10"),
+    Family("GPU_NV_2M", 68, 858, 2, 24, 3.50, gpu="A10"),
+    Family("GPU_NV_3M", 44, 424, 2, 80, 3.55, gpu="A100"),
+    Family("GPU_NV_SL", 92, 858, 4, 80, 13.50, gpu="A100"),
+    Family("GPU_GCP_NV_L4_1_24G", 6, 28, 1, 24, 0.43, gpu="L4"),
+    Family("GPU_GCP_NV_L4_4_24G", 44, 178, 4, 24, 1.94, gpu="L4"),
+    Family("GPU_A100_G1_12", 10, 77, 1, 40, gpu="A100"),
+    Family("GPU_A100_G1_48", 44, 324, 4, 40, gpu="A100"),
+    Family("GPU_GCP_NV_A100_8_40G", 92, 654, 8, 40, 11.68, gpu="A100"),
 )
 
 FAMILIES = {family.name: family for family in _ALL}
@@ -89,13 +90,28 @@ def family(name: str) -> Family | None:
 
 def family_shown(name: str, snapshot: Snapshot) -> Family | None:
     """The family as the account describes it where it was asked, else as the table here does."""
-    known = family(name)
-    rows = snapshot.rows(SHOWN) if snapshot.asked(SHOWN) else ()
-    row = next((row for row in rows if str(row.get("name", "")).upper() == name.upper()), None)
-    vcpu, memory, gpus = (_whole(row.get(column)) for column in ("vcpu", "memory_gib", "gpu_count")) if row is not None else (0, 0, 0)
+    row = next((row for row in _rows(snapshot) if str(row.get("name", "")).upper() == name.upper()), None)
+    return (_from_row(row) if row is not None else None) or family(name)
+
+
+def families_shown(snapshot: Snapshot) -> list[Family]:
+    """All that the account offers; where it was not asked, all that the table here knows."""
+    return [found for row in _rows(snapshot) if (found := _from_row(row)) is not None] or list(_ALL)
+
+
+def _rows(snapshot: Snapshot) -> Sequence[Row]:
+    return snapshot.rows(SHOWN) if snapshot.asked(SHOWN) else ()
+
+
+def _from_row(row: Row) -> Family | None:
+    """One row of SHOW; what it leaves out is as in the table. None for one without a size."""
+    name = str(row.get("name", "")).upper()
+    vcpu, memory, gpus, each = (_whole(row.get(column)) for column in ("vcpu", "memory_gib", "gpu_count", "gpu_memory_gib"))
     if not vcpu or not memory:
-        return known
-    return replace(known or Family(name.upper(), vcpu, memory), vcpu=vcpu, memory_gib=memory, gpus=gpus)
+        return None
+    known = family(name) or Family(name, vcpu, memory)
+    gpu = str(row.get("gpu") or known.gpu)
+    return replace(known, vcpu=vcpu, memory_gib=memory, gpus=gpus, gpu_memory_gib=each or known.gpu_memory_gib, gpu=gpu)
 
 
 def unknown_families(objects: Iterable[DesiredObject], snapshot: Snapshot | None = None) -> Iterator[Problem]:

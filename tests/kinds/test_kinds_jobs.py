@@ -100,7 +100,7 @@ def test_the_statement_holds_all_that_the_job_needs(tmp_path: Path) -> None:
 
 def test_the_configuration_is_the_trainers_own(tmp_path: Path) -> None:
     made = Lab(tmp_path)
-    request = TUNE._request(made.job, made.view, 2, "/x")  # type: ignore[attr-defined]
+    request = TUNE._request(made.job, made.fact, made.view, 2, "/x")  # type: ignore[attr-defined]
     config = TrainingConfig.model_validate_json(request.env["SNOWCAT_CONFIG"])
     assert (config.run.job, config.run.attempt, config.run.id) == ("wishes", 2, made.fact.run)
     assert config.data.table == "DB.SCH.CALLS"
@@ -316,7 +316,7 @@ def test_a_gpu_family_gets_gpus_shared_memory_and_ports_for_its_ranks(tmp_path: 
     made = Lab(
         tmp_path, ("  computePool: pool\n  image: trainer\n  model", "  computePool: gpus\n  replicas: 2\n  image: trainer\n  model")
     )
-    request = TUNE._request(made.job, made.view, 1, "/x")  # type: ignore[attr-defined]
+    request = TUNE._request(made.job, made.fact, made.view, 1, "/x")  # type: ignore[attr-defined]
     body = request.document()["spec"]
     (container,) = body["containers"]
     assert container["resources"] == {"requests": {"nvidia.com/gpu": 4}, "limits": {"nvidia.com/gpu": 4}}

@@ -22,9 +22,9 @@ from training.planner import (
     lines,
     ways_out,
 )
-from training.planner.estimate import Work, estimate, largest_micro_batch
 from training.planner.machine import GIB
 from training.planner.memory import on_host, on_rank
+from training.planner.needs import Work, estimate, largest_micro_batch
 from training.planner.speed import model_flops, rate, recomputed_flops
 
 SHAPES = {
@@ -181,7 +181,7 @@ def test_shorter_rows_are_a_way_out() -> None:
 def test_hours_and_credits() -> None:
     found = choose(task("7B", LORA, training=Training(epochs=3, max_length=2048, tokens_per_step=8192)), SMALL).estimate
     assert found.hours == pytest.approx(3 * 1000 * 520 / found.tokens_per_second / 3600)
-    assert found.credits == pytest.approx(found.hours * 0.57)
+    assert found.hours is not None and found.credits == pytest.approx(found.hours * 0.57)
     short = choose(task("7B", LORA, training=Training(max_steps=1)), SMALL).estimate
     assert short.credits == pytest.approx(0.57 * 5 / 60), "five minutes are billed at least"
     unknown = choose(task("7B", LORA, rows=None), SMALL).estimate

@@ -1,14 +1,14 @@
 """What a fine-tune needs before it is started: memory by term, speed, hours and credits, and what `auto` becomes. Free of torch."""
 
+from training.planner.alternatives import WayOut, ways_out
 from training.planner.calibration import Calibration, Point, fit
 from training.planner.choice import Choice, Rows, Task, choose
-from training.planner.estimate import Estimate, Verdict, Work, estimate
 from training.planner.machine import Machine, chip, known_chip
-from training.planner.memory import Setting
+from training.planner.memory import Setting, gib
+from training.planner.needs import Estimate, Verdict, Work, estimate
 from training.planner.shape import Shape, UnknownShapeError
 from training.planner.speed import flops_per_token
 from training.planner.text import lines
-from training.planner.ways_out import WayOut, ways_out
 
 __all__ = [
     "Calibration",
@@ -29,6 +29,7 @@ __all__ = [
     "estimate",
     "fit",
     "flops_per_token",
+    "gib",
     "known_chip",
     "lines",
     "ways_out",

@@ -8,14 +8,15 @@ checkpointed: for adapters the second forward pass costs half as much time again
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from training.config import DeepSpeed, Method, Training
 from training.planner.calibration import Calibration
-from training.planner.estimate import Estimate, Verdict, Work, estimate, verdict_of
 from training.planner.machine import Machine
 from training.planner.memory import FORMULAS, Correction, Offload, Setting, Technique, gib
+from training.planner.needs import Estimate, Verdict, Work, estimate, verdict_of
 from training.planner.shape import Shape
 from training.planner.speed import tokens_per_second
 
@@ -138,13 +139,15 @@ def _within(task: Task, machine: Machine, way: Way, correction: Correction, acce
     best: tuple[float, Setting] | None = None
     step = task.work.tokens_per_step
     for tokens in _sizes(task, machine):
-        for layers in _checkpointed(task):
-            setting = _setting(task, machine, way, tokens, layers)
-            if verdict_of(setting, machine, correction) in accepted:
-                speed = tokens_per_second(setting, machine, step)
-                if best is None or speed > best[0]:
-                    best = (speed, setting)
-                break  # more checkpointed layers of the same size are only slower
+        options = [_setting(task, machine, way, tokens, layers) for layers in _checkpointed(task)]
+        if verdict_of(options[0], machine, correction) not in accepted:
+            # more checkpointed layers never need more, but for the first one: the least number that fits is found by halving
+            place = bisect_left(options, True, lo=1, key=lambda setting: verdict_of(setting, machine, correction) in accepted)
+            options = options[place:]
+        if options:  # more checkpointed layers of the same size are only slower
+            speed = tokens_per_second(options[0], machine, step)
+            if best is None or speed > best[0]:
+                best = (speed, options[0])
     return best[1] if best is not None else None
 
 

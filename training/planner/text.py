@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from training.planner.choice import Choice
-from training.planner.estimate import Estimate
 from training.planner.memory import deepspeed_estimate, gib
+from training.planner.needs import Estimate
 
 _NAMES = {
     "context": "context",

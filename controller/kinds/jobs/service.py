@@ -103,7 +103,7 @@ def gather_job(obj: DesiredObject, identity: str, stage: QualifiedName, document
     prefix = f"{obj.key.name.name.text}_{infix}{identity}".upper()
     if gatherer.offline:
         return JobFact(identity, prefix)
-    result = _finished(stage, document, gatherer)
+    result = finished(stage, document, gatherer)
     found = attempts(gatherer.show(services_in(obj.key.name)), prefix, schema_of(obj.key.name))
     progress = None
     if found and not found[-1].finished and found[-1].status == "RUNNING" and result is None:
@@ -116,7 +116,8 @@ def gather_job(obj: DesiredObject, identity: str, stage: QualifiedName, document
     return JobFact(identity, prefix, result, progress, endings, looks, _forgiven(obj, identity, found, gatherer))
 
 
-def _finished(stage: QualifiedName, document: str, gatherer: Gatherer) -> Mapping[str, Any] | None:
+def finished(stage: QualifiedName, document: str, gatherer: Gatherer) -> Mapping[str, Any] | None:
+    """The document that a job writes last, once it is on the stage; read once for each stage."""
     row = next((r for r in gatherer.show(Show("STAGES", schema_scope(stage))) if r.get("name") == stage.name.text), None)
     if row is None:
         return None

@@ -14,7 +14,7 @@ from typing import Any
 
 from controller.account.redact import redact
 from controller.api.objects import DesiredObject, Graph, ObjectKey
-from controller.kinds.base import Effect, FieldChange, Observation, Sql, Step, Unknown
+from controller.kinds.base import Effect, FieldChange, Forecast, Observation, Sql, Step, Unknown
 from controller.kinds.mark import Mark
 
 _JOBS = frozenset({"FineTuneJob", "BaseModel"})
@@ -66,6 +66,7 @@ class Change:
     block: Block | None = None
     block_reason: str = ""  # CamelCase, for the condition
     cause: str = ""  # why it is made, for the event; '' when its action says it
+    forecast: Forecast | None = None  # what the work that it starts needs, in memory, hours and credits
     priority: int = 0  # of changes that can be carried out now and hold up as much, the higher goes first
 
     @property
@@ -94,7 +95,7 @@ class Change:
         return hashlib.sha256("\0".join(words).encode()).hexdigest()[:12]
 
     def as_dict(self) -> dict[str, Any]:
-        return {
+        document: dict[str, Any] = {
             "object": str(self.key),
             "action": self.action.value,
             "fields": [{"path": f.path, "from": plain(f.before), "to": plain(f.after)} for f in self.fields],
@@ -106,6 +107,9 @@ class Change:
             "destructive": self.destructive,
             "blocked": {"by": self.block.value, "reason": self.block_reason} if self.block else None,
         }
+        if self.forecast is not None:
+            document["forecast"] = plain(dict(self.forecast.document))
+        return document
 
 
 Permit = Callable[[Change, DesiredObject | None], str]

@@ -301,7 +301,16 @@ def _waiting(entry: ObjectPlan, names: Names, name: str, verdict: Verdict, *, su
 
 
 def _blocked(change: Change, text: str, block: Block, reason: str) -> Change:
-    return Change(change.key, Action.BLOCKED, change.fields, reason=text, cost=change.cost, block=block, block_reason=reason)
+    return Change(
+        change.key,
+        Action.BLOCKED,
+        change.fields,
+        reason=text,
+        cost=change.cost,
+        forecast=change.forecast,
+        block=block,
+        block_reason=reason,
+    )
 
 
 def _parents(child: ObjectPlan, entries: Entries) -> dict[ObjectKey, ObjectPlan]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from controller.api.base import DeletionPolicy, ManagementPolicy, Replace
 from controller.api.objects import DesiredObject, ObjectKey
-from controller.kinds.base import FieldChange, Health, Observation, View
+from controller.kinds.base import FieldChange, Forecast, Health, Observation, View
 from controller.kinds.mark import Mark
 from controller.reconcile.pause import PAUSED, families, is_paused, told
 from controller.reconcile.planning.change import Action, Block, Change, Cost, ObjectPlan, Permit, Plan
@@ -93,6 +93,8 @@ class _Planner:
         if change.pending or change.block is Block.WAITING:
             change = replace(change, after=after)
         change = _priced(self._permitted(change, obj), attempt(kind.cost, obj, seen, self.view))
+        if change.action is not Action.NONE:
+            change = _forecast(change, attempt(kind.forecast, obj, self.view))
         settled = change.action is Action.NONE or change.block is Block.HELD or change.block_reason == INVALID
         ready = settled and self._fine(seen, bool(children)) and all(done[c].ready for c in children if c in done)
         return ObjectPlan(obj.key, obj, seen, change, ready, children, seen.mark)
@@ -234,6 +236,10 @@ def _priced(change: Change, cost: tuple[float | None, float | None] | Refusal | 
         return change
     before, after = cost
     return replace(change, cost=Cost(before, before if change.action is Action.BLOCKED else after))
+
+
+def _forecast(change: Change, told: Forecast | Refusal | None) -> Change:
+    return replace(change, forecast=told) if isinstance(told, Forecast) else change
 
 
 def _kept(obj: DesiredObject) -> bool:
