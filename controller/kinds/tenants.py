@@ -48,7 +48,9 @@ class Tenant:
 
     @property
     def shown(self) -> str:
-        return f"{'job' if self.job else 'service'} {self.name} of others"
+        """What is neither declared nor a part of what is: of others, or of an object whose manifest is gone."""
+        whose = "others" if self.key is None else f"{self.key}, which is in no manifest any more"
+        return f"{'job' if self.job else 'service'} {self.name} of {whose}"
 
 
 def tenants(view: View) -> dict[str, list[Tenant]]:
@@ -62,9 +64,9 @@ def tenants(view: View) -> dict[str, list[Tenant]]:
 
 
 def strangers(view: View, pool: str) -> list[Describe]:
-    """The questions that tell how large others' services on a pool are."""
-    here = tenants(view).get(pool, [])
-    return [Describe("SERVICE", tenant.name.sql) for tenant in here if tenant.key is None and tenant.phase is not Phase.AT_REST]
+    """The questions that tell how large others' services on a pool are, and jobs whose manifests are gone."""
+    here = (tenant for tenant in tenants(view).get(pool, []) if tenant.phase is not Phase.AT_REST)
+    return [Describe("SERVICE", tenant.name.sql) for tenant in here if tenant.key is None or (tenant.job and tenant.key not in view.graph)]
 
 
 def size_of(tenant: Tenant, room: Room, view: View) -> Size:

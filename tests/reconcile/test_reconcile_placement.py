@@ -254,6 +254,16 @@ def test_who_came_first_is_read_from_the_pool(tmp_path: Path) -> None:
     assert not place.change("ComputePool", "pool").pending, "nothing has changed, so nothing is written"
 
 
+def test_a_running_job_whose_manifest_is_gone_is_still_ours(tmp_path: Path) -> None:
+    place = Place.of(tmp_path, job("old", cpu=3), job("small"))
+    name = str(place.runs_job("old")["name"])
+    place = Place(World(write(tmp_path, all="\n---\n".join([POOL_YAML.format(more=""), job("small", cpu=3)])), account=place.world.account))
+    read = next(read for read in KINDS["ComputePool"].deep_reads(place.world.desired("ComputePool", "pool"), place.view()))
+    assert isinstance(read, Describe) and name in read.name, "how large it is must be asked, with its manifest gone"
+    reason = place.change("BaseModel", "small").reason
+    assert reason.endswith(f"the pool is held by job DB.SCH.{name} of BaseModel/old, which is in no manifest any more")
+
+
 def test_what_others_run_is_as_large_as_describe_says(tmp_path: Path) -> None:
     place = Place.of(tmp_path, job("small"))
     place.foreign("theirs")
