@@ -1,0 +1,175 @@
+"""What a checkpoint holds of an engine: the trained weights and the optimizer's memory of them.
+
+Adapters are small. They are stored whole, parameter by parameter in float32, in one file, so any number of ranks under
+any ZeRO stage can go on from it. All weights of a model with their optimizer state are eight times the model's size:
+each rank stores its own part, as DeepSpeed does it, and another number of ranks goes on by DeepSpeed's universal
+checkpoint, which is the same thing parameter by parameter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+ADAPTERS = "adapters.safetensors"
+MOMENTS = ("exp_avg", "exp_avg_sq")  # what AdamW remembers of a parameter
+
+
+def save_adapters(engine: Any, folder: Path) -> None:
+    """Write the trained parameters and their optimizer state. All ranks must call this; rank 0 writes."""
+    lead = dist.get_rank() == 0
+    tensors: dict[str, torch.Tensor] = {}
+    for name, parameter, own in _trained(engine):
+        for part in ("", *MOMENTS):
+            value = _whole(engine, parameter, own, part)
+            if lead:
+                tensors[f"{name}:{part}"] = value.detach().to("cpu", torch.float32, copy=True).contiguous()
+    if lead:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, folder / ADAPTERS)
+
+
+def load_adapters(engine: Any, folder: Path, updates: int) -> None:
+    """Put back what `save_adapters` wrote after so many updates. All ranks must call this."""
+    with safe_open(str(folder / ADAPTERS), "pt") as file:
+        _fill(engine, lambda name, part: file.get_tensor(f"{name}:{part}"), updates)
+
+
+def save_all(engine: Any, folder: Path) -> None:
+    """Write every rank's part of all weights and their optimizer state. All ranks must call this."""
+    engine.save_checkpoint(str(folder.parent), tag=folder.name, save_latest=False)
+
+
+def load_all(engine: Any, folder: Path, updates: int, *, same_layout: bool) -> None:
+    """Put back what `save_all` wrote after so many updates. All ranks must call this.
+
+    `same_layout`: it was saved by as many ranks under the same ZeRO stage. Else it is converted first, on each node by
+    one of its ranks.
+    """
+    if same_layout:
+        loaded, _ = engine.load_checkpoint(str(folder.parent), tag=folder.name)
+        if loaded is None:
+            raise ValueError(f"DeepSpeed cannot read {folder}")
+        return
+    universal = folder.with_name(f"{folder.name}-universal")
+    if leads_node():
+        _convert(folder, universal)
+    dist.barrier()
+
+    def read(name: str, part: str) -> torch.Tensor:
+        stored = torch.load(universal / "zero" / name / f"{part or 'fp32'}.pt", map_location="cpu", weights_only=True)
+        value: torch.Tensor = stored["param"] if isinstance(stored, dict) else stored
+        return value
+
+    _fill(engine, read, updates)
+    dist.barrier()
+    if leads_node():
+        shutil.rmtree(universal, ignore_errors=True)
+
+
+def updates(engine: Any) -> int:
+    """How often AdamW has stepped; it corrects its means by that."""
+    return next((int(state["step"]) for state in _adamw(engine).state.values() if "step" in state), 0)
+
+
+def leads_node() -> bool:
+    """Whether this rank does what one rank of each node does: it copies files from and to that node's disk."""
+    return int(os.environ.get("LOCAL_RANK", "0")) == 0
+
+
+def _convert(folder: Path, universal: Path) -> None:
+    from deepspeed.checkpoint import ds_to_universal
+
+    # one worker: a process forked beside the threads of a process group may hang
+    arguments = argparse.Namespace(
+        input_folder=str(folder),
+        output_folder=str(universal),
+        num_extract_workers=1,
+        num_merge_workers=1,
+        keep_temp_folder=False,
+        strict=True,
+        inject_missing_state=True,
+    )
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        ds_to_universal.main(arguments)
+
+
+def _trained(engine: Any) -> Iterator[tuple[str, Any, torch.Tensor]]:
+    """(name, parameter, its master where DeepSpeed keeps one for each parameter) in the optimizer's order."""
+    named = [(name, p) for name, p in engine.module.named_parameters() if p.requires_grad]
+    masters = _masters(engine)
+    for i, (name, parameter) in enumerate(named):
+        yield name, parameter, masters[i] if len(masters) == len(named) else parameter
+
+
+def _masters(engine: Any) -> list[torch.Tensor]:
+    """The tensors that AdamW steps: flat parts under ZeRO, else one for each parameter."""
+    for name in ("fp32_partitioned_groups_flat", "single_partition_of_fp32_groups", "fp32_groups_flat_partition"):
+        if hasattr(engine.optimizer, name):
+            return list(getattr(engine.optimizer, name))
+    return [p for group in _adamw(engine).param_groups for p in group["params"]]
+
+
+def _adamw(engine: Any) -> torch.optim.Optimizer:
+    found: torch.optim.Optimizer = getattr(engine.optimizer, "optimizer", engine.optimizer)
+    return found
+
+
+def _whole(engine: Any, parameter: Any, master: torch.Tensor, part: str) -> torch.Tensor:
+    from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
+
+    value: torch.Tensor | None
+    if engine.zero_optimization_stage() == 0:
+        return _adamw(engine).state[master][part] if part else master
+    value = safe_get_full_optimizer_state(parameter, part) if part else safe_get_full_fp32_param(parameter)
+    if value is None:
+        raise ValueError(f"DeepSpeed does not tell the {part or 'value'} of a parameter")
+    return value.reshape(getattr(parameter, "ds_shape", parameter.shape))
+
+
+def _fill(engine: Any, read: Callable[[str, str], torch.Tensor], updates: int) -> None:
+    import deepspeed
+    from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
+
+    _make_state(engine, updates)
+    sharded = engine.zero_optimization_stage()
+    for name, parameter, master in _trained(engine):
+        for part in ("", *MOMENTS):
+            value = read(name, part).to(master.device, torch.float32)
+            if sharded and part:
+                safe_set_full_optimizer_state(parameter, value, part)
+            elif sharded:
+                safe_set_full_fp32_param(parameter, value)
+            else:
+                with torch.no_grad():
+                    (_adamw(engine).state[master][part] if part else master).copy_(value)
+            if not part:
+                whole = hasattr(parameter, "ds_id")
+                with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0, enabled=whole), torch.no_grad():
+                    if not whole or dist.get_rank() == 0:
+                        parameter.data.copy_(value)
+
+
+def _make_state(engine: Any, updates: int) -> None:
+    """AdamW makes its state in its first step; after a restart there was none yet."""
+    optimizer = _adamw(engine)
+    for master in _masters(engine):
+        state = optimizer.state[master]
+        for part in MOMENTS:
+            if part not in state:
+                state[part] = torch.zeros_like(master, memory_format=torch.preserve_format)
+        state["step"] = torch.tensor(float(updates), dtype=torch.float32)
+    link = getattr(engine.optimizer, "_lazy_init_hp_params_optimizer_state", None)
+    if link is not None:
+        link()  # DeepSpeed's own accessors look at the state through views that it makes in its first step
