@@ -1,21 +1,29 @@
-"""Rows to training examples: rendered, masked, counted.
+"""Which rows are used, and their way to training examples: chosen, rendered, encoded, counted.
 
-Rows come in as an iterator of dicts, so this module does not know whether they were read over SQL or from a file.
-Which rows are used depends on their ids and a seed only, never on the order in which a warehouse returned them.
+Rows are chosen by their keys and a seed only, never by the order in which a warehouse returned them. They pass through
+here one at a time: what is kept of them is token ids in a file.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.config import Data, Prompt
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from training.config import SPLIT_COLUMN, Data, Prompt, Shares, TooLong
+from training.encoded import Counts, TrainingSet, Writer
 from training.errors import BadInputError
+from training.fitting import fitted
 from training.prompts import Example, example
-from training.tokens import Encoded, Tokens
+from training.rows import BATCH_ROWS, KEY, source_name
+from training.tokens import Tokens
+
+Numbers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -26,147 +34,135 @@ class Row:
     example: Example
 
 
-@dataclass(frozen=True)
-class Rows:
-    """The rows of a job, in the order in which they are used."""
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """Numbers of the rows that train and that are scored, in the order in which they are used, and the size of each split."""
 
-    train: tuple[Row, ...]
-    eval: tuple[Row, ...]
-    splits: Mapping[str, int]
-
-
-@dataclass(frozen=True)
-class TrainingSet:
-    """Encoded training rows with the counts that the model card reports."""
-
-    ids: tuple[str, ...]
-    rows: tuple[Encoded, ...]
-    too_long: int
-    max_length: int
-
-    @property
-    def mean_length(self) -> float:
-        """Tokens of an average row."""
-        return sum(len(row.ids) for row in self.rows) / len(self.rows)
-
-    @property
-    def longest_answer(self) -> int:
-        """Tokens of the longest answer, its end token included."""
-        return max(row.answer_tokens for row in self.rows)
+    train: Numbers
+    eval: Numbers
+    splits: dict[str, int]
 
 
-def read_json_lines(path: Path) -> Iterator[dict[str, object]]:
-    """The rows of a JSON-lines file. Raises BadInputError with the line number."""
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                if not line.strip():
-                    continue
-                try:
-                    row = json.loads(line)
-                except ValueError as error:
-                    raise BadInputError(f"{path}:{number}: not JSON: {error}") from error
-                if not isinstance(row, dict):
-                    raise BadInputError(f"{path}:{number}: a row must be a JSON object")
-                yield row
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInputError(f"cannot read {path}: {error}") from error
+def choose_rows(table: pa.Table, data: Data, eval_rows: int) -> Chosen:
+    """Share the rows out and take `data.max_rows` of the train split and `eval_rows` of the eval split, by a hash of seed and key.
 
-
-def select_rows(source: Iterable[Mapping[str, object]], data: Data, prompt: Prompt, eval_rows: int) -> Rows:
-    """Check and render the rows of the train and eval splits.
-
-    The train rows are cut to `data.max_rows`, the eval rows to `eval_rows`, both by a hash of seed and row id.
-    Raises BadInputError for no rows, a missing column, NULLs, or an empty split.
+    Raises BadInputError for a split without rows.
     """
-    raw = [{str(name).lower(): value for name, value in row.items()} for row in source]
-    if not raw:
-        raise BadInputError(f"the dataset {_source(data)} has no rows")
-    _check_columns(raw[0], data, prompt)
-    keyed = sorted((_rank(data.seed, key), key, row) for key, row in _with_keys(raw, data))
-    parts: dict[str, list[tuple[str, dict[str, object]]]] = {}
-    for _, key, row in keyed:
-        parts.setdefault(str(row[data.columns.split.lower()]), []).append((key, row))
-    splits = {name: len(rows) for name, rows in sorted(parts.items())}
-    for split in (data.split.train, data.split.eval):
-        if split not in parts:
-            found = ", ".join(f"{name}: {count}" for name, count in splits.items())
-            raise BadInputError(f"the dataset {_source(data)} has no rows in its {split!r} split ({found}); change the Dataset's split")
-    train = parts[data.split.train][: data.max_rows]
-    held_out = parts[data.split.eval][:eval_rows]
-    rendered = _render([*train, *held_out], data, prompt)
-    return Rows(tuple(rendered[: len(train)]), tuple(rendered[len(train) :]), splits)
+    keys = table[KEY]
+    names = _splits(table, data)
+    found, counts = np.unique(names, return_counts=True)
+    splits = {str(name): int(count) for name, count in zip(found, counts, strict=True)}
+    for wanted in (data.split.train, data.split.eval):
+        if wanted not in splits:
+            told = ", ".join(f"{name}: {count}" for name, count in splits.items())
+            raise BadInputError(
+                f"the dataset {source_name(data)} has no rows in its {wanted!r} split ({told}); "
+                "training needs rows to learn from and others to be scored on: add rows, or change how they are split"
+            )
+    order = _ordered(table, _hashes(keys, str(data.seed)))
+    train, held_out = (order[names[order] == name] for name in (data.split.train, data.split.eval))
+    return Chosen(train[: data.max_rows], held_out[:eval_rows], splits)
 
 
-def encode_rows(rows: Iterable[Row], tokens: Tokens, max_length: int) -> TrainingSet:
-    """Tokenise the training rows; rows longer than `max_length` tokens are left out and counted."""
-    ids: list[str] = []
-    kept: list[Encoded] = []
-    too_long = 0
-    for row in rows:
-        encoded = tokens.example(row.example)
-        if len(encoded.ids) > max_length:
-            too_long += 1
-        else:
-            ids.append(row.id)
-            kept.append(encoded)
-    if not kept:
-        raise BadInputError(
-            f"all {too_long} training rows are longer than {max_length} tokens; raise training.maxLength or shorten the texts"
-        )
-    return TrainingSet(tuple(ids), tuple(kept), too_long, max_length)
+def render(table: pa.Table, numbers: Numbers, data: Data, prompt: Prompt) -> Iterator[Row]:
+    """The rows of these numbers as examples, in order, a bounded number of them in memory.
 
-
-def fingerprint(rows: Rows) -> str:
-    """Hash over ids and texts of the rows that are used."""
-    digest = hashlib.sha256()
-    for row in (*rows.train, *rows.eval):
-        digest.update(repr((row.id, row.example)).encode())
-    return digest.hexdigest()
-
-
-def _check_columns(row: Mapping[str, object], data: Data, prompt: Prompt) -> None:
-    wanted = [*prompt.needed_columns(data.columns), data.columns.split]
-    missing = [name for name in wanted if name.lower() not in row]
-    if missing:
-        raise BadInputError(
-            f"the dataset {_source(data)} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; it has {', '.join(row)}"
-        )
-
-
-def _with_keys(rows: list[dict[str, object]], data: Data) -> Iterator[tuple[str, dict[str, object]]]:
-    name = data.columns.row_id.lower()
-    seen: dict[str, int] = {}
-    for row in rows:
-        content = json.dumps(row, sort_keys=True, default=str).encode()
-        key = str(row[name]) if row.get(name) is not None else hashlib.sha256(content).hexdigest()[:16]
-        seen[key] = seen.get(key, 0) + 1
-        yield (key if seen[key] == 1 else f"{key}-{seen[key]}"), row
-
-
-def _rank(seed: int, key: str) -> str:
-    return hashlib.sha256(f"{seed}:{key}".encode()).hexdigest()
-
-
-def _render(keyed: list[tuple[str, dict[str, object]]], data: Data, prompt: Prompt) -> list[Row]:
-    rows: list[Row] = []
-    problems: list[str] = []
-    for key, row in keyed:
-        try:
-            made = example(prompt, data.columns, row)
-        except BadInputError as error:
-            problems.append(f"row {key}: {error}")
-            continue
-        if not made.answer:
-            problems.append(f"row {key}: the answer is empty")
-        rows.append(Row(key, made))
+    Raises BadInputError at the end when rows cannot be used: how many, and why the first of them.
+    """
+    problems, first = 0, ""
+    for start in range(0, len(numbers), BATCH_ROWS):
+        for row in table.take(pa.array(numbers[start : start + BATCH_ROWS])).to_pylist():
+            try:
+                made = example(prompt, data.columns, row)
+                if not made.answer.strip():
+                    raise BadInputError("the text is empty" if prompt.template == "text" else "the answer is empty")
+            except BadInputError as error:
+                problems, first = problems + 1, first or f"row {row[KEY]}: {error}"
+                continue
+            yield Row(str(row[KEY]), made)
     if problems:
         raise BadInputError(
-            f"{len(problems)} of {len(keyed)} rows of {_source(data)} cannot be used; first {problems[0]}; "
-            "correct them, or leave them out in the Dataset's query"
+            f"{problems} of {len(numbers)} rows of {source_name(data)} cannot be used; first {first}; "
+            "correct them, or leave them out with a query"
         )
-    return rows
 
 
-def _source(data: Data) -> str:
-    return data.table or data.path or "of the query"
+@dataclass(frozen=True)
+class Encoding:
+    """How rows become token ids."""
+
+    tokens: Tokens
+    max_length: int
+    loss: str = "answer"
+    too_long: TooLong = "drop"
+
+    def encode(self, rows: Iterable[Row], target: Path | None = None) -> TrainingSet:
+        """Encode the rows into a file, or into memory. Raises BadInputError when none is left."""
+        counts, digest, kept = Counts(self.max_length), hashlib.sha256(), 0
+        with Writer(counts, target) as writer:
+            for row in rows:
+                digest.update(repr((row.id, row.example)).encode("utf-8", "surrogatepass"))
+                for piece in fitted(self.tokens.example(row.example, self.loss), self.too_long, self.loss, counts):
+                    writer.add(row.id, piece)
+                    kept += 1
+            counts.fingerprint = digest.hexdigest()
+        if not kept:
+            ways = "raise training.maxLength, set data.tooLong: truncate or split, or shorten the texts"
+            raise BadInputError(f"all {counts.too_long} rows are longer than {self.max_length} tokens, and nothing of them is left; {ways}")
+        return writer.result()
+
+
+def _splits(table: pa.Table, data: Data) -> npt.NDArray[np.object_]:
+    """The split of each row: by its column, or shared out where there is no such column."""
+    column = table[data.columns.split.lower()]
+    if column.null_count < len(column):
+        return np.array([name if name is not None else "NULL" for name in column.to_pylist()], dtype=object)
+    if data.columns.split != SPLIT_COLUMN:
+        raise BadInputError(
+            f"the dataset {source_name(data)} has no values in the column {data.columns.split}; leave data.columns.split out"
+        )
+    rule = data.shares
+    strata = [""] * len(table)
+    if rule.stratify_by is not None:
+        strata = [str(value) for value in table[rule.stratify_by.lower()].to_pylist()]
+    return _shared_out(
+        _hashes(table[KEY], "split"), np.array(strata, dtype=object), rule, [data.split.train, data.split.eval, data.split.test]
+    )
+
+
+def _shared_out(
+    hashes: npt.NDArray[np.uint64], strata: npt.NDArray[np.object_], rule: Shares, names: Sequence[str]
+) -> npt.NDArray[np.object_]:
+    """Exact shares of the different rows within each stratum. Rows with one key go together, so that none is both learned and scored."""
+    parts = np.empty(len(hashes), dtype=object)
+    for stratum in dict.fromkeys(strata):
+        members = np.flatnonzero(strata == stratum)
+        different, which = np.unique(hashes[members], return_inverse=True)
+        ends = [round(len(different) * rule.train), round(len(different) * (rule.train + rule.eval)), len(different)]
+        parts[members] = np.array(names, dtype=object)[np.searchsorted(ends, which, side="right")]
+    return parts
+
+
+def _hashes(keys: pa.ChunkedArray, seed: str) -> npt.NDArray[np.uint64]:
+    """Eight bytes of a hash for each key."""
+    found = np.empty(len(keys), np.uint64)
+    place = 0
+    for chunk in keys.chunks:
+        for start in range(0, len(chunk), BATCH_ROWS):
+            for key in chunk[start : start + BATCH_ROWS].to_pylist():
+                found[place] = int.from_bytes(hashlib.sha256(f"{seed}:{key}".encode("utf-8", "surrogatepass")).digest()[:8], "big")
+                place += 1
+    return found
+
+
+def _ordered(table: pa.Table, hashes: npt.NDArray[np.uint64]) -> Numbers:
+    """Row numbers by hash; rows with the same key by their content."""
+    order = np.argsort(hashes, kind="stable")
+    same = np.flatnonzero(hashes[order][1:] == hashes[order][:-1])
+    if not len(same):
+        return order
+    twice = np.unique(np.concatenate([same, same + 1]))
+    rows = order[twice]
+    content = {int(number): repr(list(row.values())) for number, row in zip(rows, table.take(pa.array(rows)).to_pylist(), strict=True)}
+    order[twice] = sorted(rows, key=lambda number: (hashes[number], content[int(number)]))
+    return order

@@ -16,7 +16,8 @@ import torch
 import torch.distributed as dist
 
 from training.config import Evaluation, Metric, TrainingConfig
-from training.data import Row, TrainingSet
+from training.data import Row
+from training.encoded import TrainingSet
 from training.loop import summed_loss
 from training.metrics import Prediction, mean_scores, score
 from training.model import device

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,25 +19,15 @@ import torch.distributed as dist
 
 from training import artefacts, engine, hardware, model
 from training.config import TrainingConfig
-from training.data import TrainingSet, encode_rows, fingerprint, read_json_lines, select_rows
+from training.dataset import Dataset, prepare
 from training.errors import StoppedError
 from training.evaluate import HeldOut, Scores
 from training.files import Folders
 from training.loop import StopFlag
 from training.progress import Progress, report
 from training.tokens import Tokens
+from training.tracker import tracking
 from training.tuning import Trained, Tuning
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """The rows of a run, read and encoded, and what the reports say of them."""
-
-    train: TrainingSet
-    held_out: HeldOut
-    tokens: Tokens
-    fingerprint: str
-    splits: dict[str, int]
 
 
 class Job:
@@ -51,10 +41,16 @@ class Job:
         self.choice = engine.choose_stage(config)
         engine.prepare_environment()
         self.lead = dist.get_rank() == 0
+        self.track: Callable[[Progress], None] = lambda progress: None
         self.dtype = model.choose_dtype(config.training.dtype)
 
     def run(self) -> None:
         """Do the whole job. Raises TrainingError with the exit code that the process should end with."""
+        with tracking(self.config, self.lead, lambda text: self._say(Progress("train", message=text))) as self.track:
+            self._phases()
+        dist.barrier()
+
+    def _phases(self) -> None:
         with self._phase("data"):
             data = self._load_data()
         with self._phase("evalBase"):
@@ -66,26 +62,15 @@ class Job:
             tuned = self._score(self._write_models(trained.weights, data.tokens), data.held_out, "tuned")
         if self.lead:
             self._leave(data, trained, base, tuned)
-        dist.barrier()
 
     # ---- the phases ----------------------------------------------------------------------------------------------
 
     def _load_data(self) -> Dataset:
         self._say(Progress("data", message="rendering and encoding the rows"))
-        config, base = self.config, self.folders.base
-        model.check_folder(base)
-        rows = select_rows(read_json_lines(self.folders.rows), config.data, config.prompt, config.evaluation.rows)
-        tokens = Tokens.load(base)
-        wanted = config.training.max_length
-        limit = model.context_length(base) if wanted == "auto" else wanted
-        train = encode_rows(rows.train, tokens, limit)
-        dropped = f", {train.too_long} left out as longer than {limit}" if train.too_long else ""
-        message = f"{len(train.rows)} rows to train on{dropped}, {train.mean_length:.0f} tokens on average; "
-        self._say(Progress("data", message=f"{message}{len(rows.eval)} rows to score; splits {dict(rows.splits)}"))
-        # a tokenizer of its own: nothing that generation does to it may reach the training rows
-        apart = Tokens.load(base)
-        held_out = HeldOut(rows.eval, encode_rows(rows.eval, apart, limit), apart, config, train.longest_answer)
-        return Dataset(train, held_out, tokens, fingerprint(rows), dict(rows.splits))
+        model.check_folder(self.folders.base)
+        data = prepare(self.config, self.folders)
+        self._say(Progress("data", message=str(data)))
+        return data
 
     def _score(self, scored: Any, held_out: HeldOut, which: str) -> Scores:
         started = time.monotonic()
@@ -111,7 +96,7 @@ class Job:
         if self.lead:
             shutil.rmtree(local, ignore_errors=True)
             local.mkdir(parents=True)
-            if self.config.output.adapter and self.config.method.lora is not None:
+            if self.config.output.adapter and self.config.method.adapter is not None:
                 tuned.save_pretrained(str(local / "adapter"))
         # rounded to what is stored before it is scored: the scores are those of the model that will be served
         tuned = model.merge(tuned).to(stored)
@@ -158,4 +143,6 @@ class Job:
 
     def _say(self, progress: Progress) -> None:
         if self.lead:
-            report(replace(progress, memory_bytes=hardware.peak_memory()))
+            line = replace(progress, memory_bytes=hardware.peak_memory())
+            report(line)
+            self.track(line)

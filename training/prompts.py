@@ -1,7 +1,7 @@
 """Rows to chat messages: the one place where the shape of a prompt is decided.
 
 Training, evaluation and the server all come through here, so a model is asked in exactly the form that it was trained
-in. Everything is text; tokens come later (`training.data`).
+in. Everything is text; tokens come later (`training.tokens`).
 """
 
 from __future__ import annotations
@@ -71,6 +71,8 @@ def example(prompt: Prompt, columns: Columns, row: Mapping[str, object]) -> Exam
         return Example(Question(tuple(before)), last.content)
     if prompt.template == "completion":
         return Example(Question(text=_text(row, columns.prompt)), _text(row, columns.completion))
+    if prompt.template == "text":
+        return Example(Question(), _text(row, columns.text))
     answer = plain_text(_text(row, columns.output))
     if prompt.template == "instruction":
         instruction = prompt.instruction or _text(row, columns.instruction)
@@ -89,7 +91,7 @@ def question(prompt: Prompt, argument: str) -> Question:
     if prompt.template == "chat":
         is_list = text.startswith("[")
         return Question(tuple(_conversation(text)) if is_list else (Message("user", text),))
-    if prompt.template == "completion":
+    if prompt.template in ("completion", "text"):
         return Question(text=argument)
     if prompt.template == "instruction":
         if not prompt.instruction:
@@ -122,12 +124,15 @@ def _filled(prompt: Prompt, values: Mapping[str, str]) -> Question:
 def _conversation(text: str) -> list[Message]:
     try:
         turns = json.loads(text)
-        messages = [Message(str(turn["role"]), str(turn["content"])) for turn in turns]
-    except (ValueError, TypeError, KeyError) as error:
+        messages = [Message(str(turn["role"]), turn["content"]) for turn in turns]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise BadInputError('chat messages must be a JSON list of {"role": …, "content": …}') from error
     unknown = [message.role for message in messages if message.role not in ROLES]
     if unknown or not messages:
         raise BadInputError(f"chat messages need the roles {', '.join(ROLES)}; found {unknown or 'an empty list'}")
+    for place, message in enumerate(messages, start=1):
+        if not isinstance(message.content, str):
+            raise BadInputError(f"chat message {place} ({message.role}) has a content that is no text: {json.dumps(message.content)[:40]}")
     return messages
 
 

@@ -7,32 +7,23 @@ tokenizer that was once asked to pad stays in that mode for its next caller.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
+from jinja2 import TemplateError
+from jinja2.exceptions import SecurityError
 from transformers import AutoTokenizer
 
+from training.encoded import Encoded, encoded
 from training.errors import BadInputError
-from training.prompts import Example, Question
+from training.prompts import Example, Message, Question
 
-
-@dataclass(frozen=True)
-class Encoded:
-    """One row as token ids; `answer_start` is the position of the answer's first token."""
-
-    ids: tuple[int, ...]
-    answer_start: int
-
-    def learned(self, loss: str) -> Sequence[int]:
-        """Positions whose token is to be foretold; never 0, because nothing stands before it."""
-        return range(self.answer_start if loss == "answer" else 1, len(self.ids))
-
-    @property
-    def answer_tokens(self) -> int:
-        """How many positions carry loss when only the answer counts."""
-        return len(self.ids) - self.answer_start
+TEMPLATE_SECONDS = 20  # a chat template comes with the model and may be of ill will; a good one takes milliseconds
 
 
 class Tokens:
@@ -48,9 +39,13 @@ class Tokens:
     @classmethod
     def load(cls, folder: Path) -> Tokens:
         """Read the tokenizer of a model folder. Raises BadInputError when there is none."""
+        if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
+            raise BadInputError(f"the base model in {folder} has no tokenizer: tokenizer.json is missing; take it from the model's source")
         try:
             return cls(AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False))
-        except (OSError, ValueError, KeyError) as error:
+        except BadInputError:
+            raise
+        except Exception as error:  # tokenizers raise whatever their file makes them stumble over, plain Exception too
             raise BadInputError(f"no usable tokenizer in {folder}: {error}") from error
 
     def question(self, question: Question) -> list[int]:
@@ -58,22 +53,101 @@ class Tokens:
         if not question.messages:
             return self._plain(question.text, start=True)
         if not getattr(self.raw, "chat_template", None):
-            text = "\n\n".join(message.content for message in question.messages)
-            return self._plain(f"{text}\n\n", start=True)
-        messages = [{"role": message.role, "content": message.content} for message in question.messages]
-        text = self.raw.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        return self._plain(text, start=False)
+            return self._plain(_untemplated(question.messages), start=True)
+        return self._plain(self._rendered(question.messages), start=False)
 
-    def example(self, example: Example) -> Encoded:
-        """Question, answer and end token; question and answer are encoded apart, so their border is exact."""
-        before = self.question(example.question)
+    def example(self, example: Example, loss: str = "answer") -> Encoded:
+        """Question, answer and end token; question and answer are encoded apart, so their border is exact.
+
+        With `loss: assistant` the assistant's earlier turns within the question count as answers too.
+        """
+        earlier = any(message.role == "assistant" for message in example.question.messages)
+        if loss == "assistant" and earlier:
+            ids, spans = self._conversation(example.question.messages)
+        else:
+            ids, spans = self.question(example.question), []
         answer = self._plain(example.answer, start=False)
-        return Encoded((*before, *answer, self.eos), answer_start=len(before))
+        whole = [*ids, *answer, self.eos]
+        return encoded(whole, [*spans, (len(ids), len(whole))])
 
-    def text(self, ids: list[int]) -> str:
+    def text(self, ids: Sequence[int]) -> str:
         """Decode an answer without markers."""
-        return str(self.raw.decode(ids, skip_special_tokens=True)).strip()
+        return str(self.raw.decode([int(token) for token in ids], skip_special_tokens=True)).strip()
+
+    def _conversation(self, messages: Sequence[Message]) -> tuple[list[int], list[tuple[int, int]]]:
+        """A conversation up to its last answer, and the spans of the assistant's turns in it, end tokens included.
+
+        Where a turn lies is found in the rendered text: it follows the conversation before it with the opening of an
+        answer, in just the form in which the model will be asked.
+        """
+        if not getattr(self.raw, "chat_template", None):
+            raise BadInputError("the base model has no chat template, so turns cannot be told apart: use prompt.loss: answer")
+        whole, end_token = self._rendered(messages), str(self.raw.eos_token)
+        ids: list[int] = []
+        spans: list[tuple[int, int]] = []
+        done = 0
+        for place, message in enumerate(messages):
+            if message.role != "assistant":
+                continue
+            before, said = self._rendered(messages[:place]), message.content.strip()
+            found = whole.find(said, len(before)) if said and whole.startswith(before) else -1
+            if found < 0 or whole[len(before) : found].strip() or len(before) < done:
+                raise BadInputError(
+                    f"the base model's chat template rewrites earlier turns (turn {place + 1} is not where it was when it was said), "
+                    "so they cannot be learned as they would be said: use prompt.loss: answer"
+                )
+            end = found + len(said)
+            gap = len(whole[end:]) - len(whole[end:].lstrip())
+            if whole.startswith(end_token, end + gap):
+                end += gap + len(end_token)
+            ids += self._plain(whole[done : len(before)], start=False)
+            first = len(ids)
+            ids += self._plain(whole[len(before) : end], start=False)
+            spans.append((first, len(ids)))
+            done = end
+        return [*ids, *self._plain(whole[done:], start=False)], spans
+
+    def _rendered(self, messages: Sequence[Message]) -> str:
+        """The conversation in the model's own form, up to where an answer begins.
+
+        The template is a program that came with the model; it runs in Jinja's sandbox and within a time limit.
+        """
+        documents = [{"role": message.role, "content": message.content} for message in messages]
+        try:
+            with _time_limit():
+                return str(self.raw.apply_chat_template(documents, tokenize=False, add_generation_prompt=True))
+        except SecurityError as error:
+            raise BadInputError(f"the base model's chat template does what no template needs, and was stopped: {error}") from error
+        except TimeoutError as error:
+            raise BadInputError(f"the base model's chat template did not end within {TEMPLATE_SECONDS} s, and was stopped") from error
+        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError, MemoryError) as error:
+            roles = ", ".join(message.role for message in messages)
+            raise BadInputError(f"the base model's chat template refuses a conversation of {roles}: {error}") from error
 
     def _plain(self, text: str, *, start: bool) -> list[int]:
         # a chat template writes its own markers; bare text gets the start token of models that want one
-        return list(self.raw(text, add_special_tokens=start, padding=False, truncation=False)["input_ids"])
+        ids = list(self.raw(text, add_special_tokens=start, padding=False, truncation=False)["input_ids"])
+        return ids[:-1] if start and ids and ids[-1] == self.eos else ids  # some tokenizers end every text
+
+
+def _untemplated(messages: Sequence[Message]) -> str:
+    return "".join(f"{message.content}\n\n" for message in messages)
+
+
+@contextmanager
+def _time_limit() -> Iterator[None]:
+    """Raise TimeoutError in what runs too long; signals reach the main thread only, so elsewhere there is no limit."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, TEMPLATE_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

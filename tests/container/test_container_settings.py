@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from container import account, paths, settings, workspace
-from training.config import Data, TrainingConfig
+from container import account, paths, rows, settings, workspace
+from training.config import Data, Prompt, Shares, TrainingConfig
 from training.errors import BadInputError
 
 
@@ -63,23 +63,33 @@ def test_the_address_to_serve_on(monkeypatch: pytest.MonkeyPatch, host: str | No
     assert settings.listen_host() == address
 
 
+COLUMNS = ["INSTRUCTION", "INPUT", "OUTPUT", "OTHER", "_ROW_ID", "_SPLIT"]
+READ = 'SELECT "INSTRUCTION", "INPUT", "OUTPUT", "_ROW_ID", "_SPLIT" FROM'
+
+
 @pytest.mark.parametrize(
-    ("data", "statement"),
+    ("data", "names", "statement", "split"),
     [
-        (Data(table="DB.S.T"), "SELECT * FROM DB.S.T WHERE _SPLIT IN (%s, %s)"),
-        (Data(table='DB."my s"."a""b"'), 'SELECT * FROM DB."my s"."a""b" WHERE _SPLIT IN (%s, %s)'),
-        (Data.model_validate({"table": "T", "columns": {"split": "part of"}}), 'SELECT * FROM T WHERE "part of" IN (%s, %s)'),
-        (Data(query="SELECT 1"), "SELECT 1"),
+        (Data(table="DB.S.T"), COLUMNS, f'{READ} DB.S.T WHERE "_SPLIT" IN (%s, %s)', True),
+        (Data(table='DB."my s"."a""b"'), COLUMNS, f'{READ} DB."my s"."a""b" WHERE "_SPLIT" IN (%s, %s)', True),
+        (
+            Data.model_validate({"table": "T", "columns": {"split": "part of"}}),
+            ["part of"],
+            'SELECT "part of" FROM T WHERE "part of" IN (%s, %s)',
+            True,
+        ),
+        (Data(table="T"), ["input", "Output"], 'SELECT "input", "Output" FROM T', False),
+        (Data(query="SELECT 1 -- all\n;"), ["INPUT"], 'SELECT "INPUT" FROM (\nSELECT 1 -- all\n\n)', False),
     ],
 )
-def test_the_statement_that_reads_the_rows(data: Data, statement: str) -> None:
-    assert account.select_statement(data) == statement
+def test_the_statement_that_reads_the_rows(data: Data, names: list[str], statement: str, split: bool) -> None:
+    assert rows.select_statement(data, Prompt(), names) == (statement, ("train", "eval") if split else None)
 
 
 @pytest.mark.parametrize("table", ["T; DROP TABLE X", "a.b.c.d", "", "T WHERE 1=1", '"', "T--"])
 def test_a_table_that_is_no_name_reaches_no_statement(table: str) -> None:
     with pytest.raises(BadInputError):
-        account.select_statement(Data.model_construct(table=table, query=None, columns=Data(table="T").columns))
+        rows.select_statement(Data.model_construct(table=table, query=None, columns=Data(table="T").columns, shares=Shares()), Prompt(), [])
 
 
 def test_outside_of_an_account_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

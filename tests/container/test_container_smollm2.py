@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from training_tiny import REPOSITORY
+from training_tiny import REPOSITORY, encode_rows, read_json_lines, select_rows
 
 from container.fetch import FetchConfig, fetch
 from container.model_folder import verify
@@ -22,7 +22,7 @@ from training import engine
 from training.batches import plan_batches
 from training.checkpoints import Checkpoints, History
 from training.config import TrainingConfig
-from training.data import TrainingSet, encode_rows, read_json_lines, select_rows
+from training.encoded import TrainingSet
 from training.evaluate import generate
 from training.loop import Loop, StopFlag, micro_batch, summed_loss
 from training.metrics import score

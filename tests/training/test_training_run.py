@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from training_tiny import Ranks, tiny_config, tiny_rows, write_rows
+from training_tiny import Ranks, read_json_lines, select_rows, tiny_config, tiny_rows, write_rows
 
 from training.files import problems, read_entries
 from training.model import load_model
@@ -160,7 +160,6 @@ def test_bad_data_ends_with_10(tmp_path: Path, tiny_base: Path, spoil: Any, word
         spoil(row)
     config = tiny_config(tmp_path / "out", tiny_base, write_rows(tmp_path / "rows.jsonl", bad))
     from training.config import TrainingConfig
-    from training.data import read_json_lines, select_rows
     from training.errors import BadInputError
 
     checked = TrainingConfig.model_validate(config)

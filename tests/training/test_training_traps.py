@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 from torch.nn import functional
-from training_tiny import tiny_rows, tiny_tokenizer
+from training_tiny import encode_rows, select_rows, tiny_rows, tiny_tokenizer
 
 from training.config import Data, Lora, Method, Prompt
-from training.data import TrainingSet, encode_rows, select_rows
+from training.encoded import TrainingSet
 from training.evaluate import generate
 from training.loop import micro_batch, summed_loss
 from training.model import load_model, merge, prepare
@@ -43,21 +43,23 @@ def test_the_end_token_is_learned_although_it_is_the_padding_token(tokens: Token
 def test_only_the_answer_is_learned_unless_all_is_asked_for(tokens: Tokens, data: TrainingSet) -> None:
     row = data.rows[0]
     answer, everything = (micro_batch(data, [0], tokens.pad, loss) for loss in ("answer", "all"))
-    assert answer.targets.tolist() == list(row.ids[row.answer_start :])
-    assert everything.targets.tolist() == list(row.ids[1:])
+    assert answer.targets.tolist() == row.ids[row.answer == 1].tolist()
+    assert everything.targets.tolist() == row.ids[1:].tolist()
 
 
 def test_a_tokenizer_that_was_asked_to_pad_does_not_spoil_training_rows(tokens: Tokens) -> None:
-    before = tokens.example(PAIR)
+    before = tokens.example(PAIR).ids.tolist()
     tokens.raw(["a", "a much longer text"], padding=True)
     tokens.raw("x", truncation=True, max_length=1)
-    assert tokens.example(PAIR) == before
+    assert tokens.example(PAIR).ids.tolist() == before
 
 
 def test_question_and_answer_meet_exactly_where_generation_will_start(tokens: Tokens) -> None:
     encoded = tokens.example(PAIR)
-    assert list(encoded.ids[: encoded.answer_start]) == tokens.question(PAIR.question)
-    assert tokens.text(list(encoded.ids[encoded.answer_start :])) == "Yes"
+    asked = tokens.question(PAIR.question)
+    assert encoded.ids[: len(asked)].tolist() == asked
+    assert encoded.answer.tolist() == [0] * len(asked) + [1] * encoded.answer_tokens
+    assert tokens.text(encoded.ids[len(asked) :]) == "Yes"
     assert encoded.ids[-1] == tokens.eos
 
 
@@ -72,9 +74,9 @@ def test_the_head_on_kept_positions_gives_the_loss_of_the_whole_head(tiny_base: 
     adapted = prepare(load_model(tiny_base, torch.float32), Method(lora=Lora(rank=4)))
     batch = micro_batch(data, [3], tokens.pad, "answer")
     row = data.rows[3]
-    ids = torch.tensor([row.ids])
+    ids = torch.tensor(row.ids, dtype=torch.long).unsqueeze(0)
     labels = ids.clone()
-    labels[0, : row.answer_start] = -100
+    labels[0, torch.tensor(row.answer == 0)] = -100
     logits = adapted(input_ids=ids, use_cache=False).logits
     whole = functional.cross_entropy(logits[0, :-1], labels[0, 1:], reduction="sum")
     assert summed_loss(adapted, batch).item() == pytest.approx(whole.item(), rel=1e-5)

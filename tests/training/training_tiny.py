@@ -10,16 +10,25 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from container import results
-from training.config import TrainingConfig
+from training.config import Data, Prompt, TrainingConfig
+from training.data import Chosen, Encoding, Row, choose_rows, render
+from training.encoded import TrainingSet
 from training.files import describe, write_json
+from training.rows import as_text, open_rows, read_file, text_batch
+from training.rows import write_rows as write_arrow
+from training.tokens import Tokens
 
 REPOSITORY = Path(__file__).parents[2]
 CHATML = (
@@ -92,6 +101,39 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
+def tiny_table(rows: list[dict[str, Any]], data: Data | None = None, prompt: Prompt | None = None) -> pa.Table:
+    """Rows as the trainer would have fetched them."""
+    texts = [{name: as_text(value) for name, value in row.items()} for row in rows]
+    with tempfile.NamedTemporaryFile(suffix=".arrow") as file:
+        names = dict.fromkeys(name for row in rows for name in row)
+        write_arrow([text_batch(texts, names)] if rows else [], data or Data(table="T"), prompt or Prompt(), Path(file.name))
+        return open_rows(Path(file.name))
+
+
+@dataclass(frozen=True)
+class Selected:
+    train: tuple[Row, ...]
+    eval: tuple[Row, ...]
+    splits: dict[str, int]
+
+
+def select_rows(rows: list[dict[str, Any]], data: Data, prompt: Prompt, eval_rows: int) -> Selected:
+    """Fetched, chosen and rendered."""
+    table = tiny_table(rows, data, prompt)
+    chosen: Chosen = choose_rows(table, data, eval_rows)
+    train, held_out = (tuple(render(table, numbers, data, prompt)) for numbers in (chosen.train, chosen.eval))
+    return Selected(train, held_out, chosen.splits)
+
+
+def encode_rows(rows: Iterable[Row], tokens: Tokens, max_length: int) -> TrainingSet:
+    """Encoded into memory, loss on answers, long rows left out."""
+    return Encoding(tokens, max_length).encode(rows)
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
 def tiny_config(output: Path, base: Path, rows: Path, **parts: Any) -> dict[str, Any]:
     document: dict[str, Any] = {
         "run": {"id": "run1", "job": "tiny"},
@@ -119,7 +161,9 @@ class Ranks:
             port = probe.getsockname()[1]
         shared = {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
         shared |= {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(REPOSITORY)}
-        arguments = [folder / "config.json", config["data"]["path"], config["base"]["path"], folder]
+        checked = TrainingConfig.model_validate(config)
+        write_arrow(read_file(Path(config["data"]["path"])), checked.data, checked.prompt, folder / "rows.arrow")
+        arguments = [folder / "config.json", folder / "rows.arrow", config["base"]["path"], folder]
         self.log = folder / "log"
         self.processes = []
         for rank in range(world):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from training.config.section import Positive, Section, exactly_one, later, not_yet
+from training.config.section import Positive, Section, exactly_one, later
 
 TEMPLATES = ("instruction", "chat", "completion", "text")
 PLACEHOLDER = r"\{\{\s*([A-Za-z_][A-Za-z0-9_$]*)\s*\}\}"
@@ -78,10 +78,10 @@ class Data(Section):
     path: str | None = Field(default=None, description="A mounted file: .jsonl, .csv or .parquet.")
     columns: Columns = Columns()
     split: Split = Split()
-    shares: Annotated[Shares, not_yet(Shares())] = later(Shares(), description="For rows that have no split column.")
+    shares: Shares = later(Shares(), description="For rows that have no split column.")
     seed: int = Field(default=0, ge=0, description="Which rows are taken when maxRows is smaller than the data.")
     max_rows: Positive | None = Field(default=None, description="Train on at most this many rows; none: all of them.")
-    too_long: Annotated[TooLong, not_yet("drop")] = later(
+    too_long: TooLong = later(
         "drop",
         description=(
             "Rows with more than training.maxLength tokens, always counted. `drop`: left out. `truncate`: tokens are taken out of the "
@@ -105,7 +105,7 @@ class Prompt(Section):
             "template, that is a text of your own with {{column}} placeholders."
         ),
     )
-    loss: Annotated[Loss, not_yet("answer", "all")] = Field(
+    loss: Loss = Field(
         default="answer",
         description="Which tokens the model learns from; `assistant`: every turn of the assistant (template chat).",
     )
