@@ -21,7 +21,7 @@ from controller.api.names import QualifiedName
 from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.api.service import Service, ServiceSpec
 from controller.api.specification import Container, ImageReference
-from controller.kinds.base import FieldChange, Gatherer, Load, Observation, Sql, Step, View
+from controller.kinds.base import FieldChange, Gatherer, Load, Observation, Sql, Stalled, Step, View, Waiting
 from controller.kinds.image import image_path
 from controller.kinds.instance_families import Family, family
 from controller.kinds.mark import Mark, split_comment
@@ -29,6 +29,7 @@ from controller.kinds.properties import Property, TableKind, Verdict, as_bool, a
 from controller.kinds.references import name_of, names_of, schema_of, warehouse_of
 from controller.kinds.service_health import look_closer, verdict
 from controller.kinds.services import comparison, exported, images, room, source, specification, volumes
+from controller.kinds.services.kept import kept
 from controller.kinds.services.note import NoteDigest, in_step, parsed, short_digest
 from controller.kinds.services.roles import usage_of
 from controller.kinds.services.suspension import POOLS, pool_row, suspended_by_hand
@@ -239,9 +240,12 @@ class ServiceKind(TableKind):
     def update(self, obj: DesiredObject, seen: Observation, view: View) -> Sequence[Step]:
         paths = {change.path for change in seen.drift}
         steps: list[Step] = []
+        whole = True
         respecified = any(path.startswith(("specification", "imageDigest")) for path in paths)
         if respecified:
-            steps.append(Sql(f"ALTER SERVICE {obj.key.name.sql}\n  {source.clause(obj, self.document(obj, view), view)}"))
+            document, whole = self._to_send(obj, view)
+            text = source.clause(obj, document, view) if whole else source.written(document)
+            steps.append(Sql(f"ALTER SERVICE {obj.key.name.sql}\n  {text}"))
         warehouse, clauses = warehouse_of(obj, view), []
         if "warehouse" in paths and warehouse is None:
             steps.append(Sql(sql.alter_unset(self.what, obj.key.name, ["QUERY_WAREHOUSE"])))
@@ -249,8 +253,30 @@ class ServiceKind(TableKind):
             clauses.append(sql.equals("QUERY_WAREHOUSE", warehouse.sql))
         steps += usage_of(obj).steps(seen.mark, view.snapshot)
         steps += self.alterations(obj, seen, view, more=clauses)
-        steps += [NoteDigest(obj.key.name)] if respecified else []
+        steps += [NoteDigest(obj.key.name, whole)] if respecified else []
         return [*steps, Sql(sql.alter(self.what, obj.key.name, "RESUME"))] if "suspended" in paths else steps
+
+    def _to_send(self, obj: DesiredObject, view: View) -> tuple[comparison.Document, bool]:
+        """The specification for ALTER, and whether it is the manifest's: what is ignored in it stays as it is in the account.
+
+        Raises:
+            Waiting, Stalled: what is there now is not known, so it cannot be kept.
+        """
+        document = self.document(obj, view)
+        ignored = [path for path in obj.manifest.metadata.ignore if path.split(".")[0] == "specification"]
+        if not ignored:
+            return document, True
+        seen = self._seen_document(obj, view)
+        if seen is None and self._unreadable(obj, view):
+            raise Stalled(
+                f"metadata.ignore leaves {', '.join(ignored)} to others, and this role may not see what is there: let it own the service, "
+                "or take that out of metadata.ignore",
+                "CannotKeep",
+            )
+        if seen is None:
+            raise Waiting("its specification is read first, since metadata.ignore leaves a part of it to others")
+        result = kept(document, seen, ignored)
+        return result, specification.digest(result) == specification.digest(document)
 
     # ---- its place on the pool ----
 

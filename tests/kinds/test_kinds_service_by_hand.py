@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import yaml
 from embedded_account import RunningAccount
 from kinds_round_trip import Trip, told, trip
 from strategies_services import EXISTING, IMAGES
@@ -162,6 +163,25 @@ def test_a_list_that_is_left_to_others(made: Trip) -> None:
     assert "specification.spec.containers[0].env" not in made.drift()
     made.write([service()])
     assert "specification.spec.containers[0].env" in made.drift()
+
+
+def test_what_is_left_to_others_is_kept_when_the_rest_is_sent(made: Trip) -> None:
+    def body(**more: Any) -> dict[str, Any]:
+        return {"spec": {"containers": [{"name": "main", "image": IMAGES[0], "env": {"A": "ours", "B": "ours"}, **more}]}}
+
+    left = {"ignore": ["specification.spec.containers[0].env.A", "specification.spec.containers[0].env.C"]}
+    applied(made, service(left, body=body()))
+    by_hand = f"spec: {{containers: [{{name: main, image: '{IMAGES[0]}', env: {{A: theirs, B: theirs, C: theirs}}}}]}}"
+    made.by_hand(f"ALTER SERVICE {SERVICE} FROM SPECIFICATION $${by_hand}$$")
+    assert set(made.drift()) == {"specification.spec.containers[0].env.B"}
+    sent = applied(made, service(left, body=body(args=["--new"])))
+    assert sum("FROM SPECIFICATION" in text for text in sent) == 1
+    (row,) = made.by_hand(f"DESCRIBE SERVICE {SERVICE}")
+    (container,) = yaml.safe_load(row["spec"])["spec"]["containers"]
+    assert (container["env"], container["args"]) == ({"A": "theirs", "B": "ours", "C": "theirs"}, ["--new"])
+    assert made.plan().empty, told(made.plan())
+    made.write([service(body=body(args=["--new"]))])
+    assert {path for path in made.drift() if "env" in path} == {f"specification.spec.containers[0].env.{name}" for name in "AC"}
 
 
 def test_other_content_behind_the_tag_is_rolled_out(made: Trip, full_pool: RunningAccount) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from controller.account import statements
 from controller.kinds.services import comparison, specification
+from controller.kinds.services.kept import kept
 
 WANTED: dict[str, Any] = {
     "spec": {
@@ -144,3 +145,47 @@ def test_the_digest_stands_for_the_meaning() -> None:
     assert specification.digest(other) == specification.digest(WANTED)
     other["spec"]["containers"][0]["env"]["PORT"] = "1"
     assert specification.digest(other) != specification.digest(WANTED)
+
+
+OURS: dict[str, Any] = {
+    "spec": {"containers": [{"name": "a", "image": "/d/s/r/a:1"}, {"name": "b", "image": "/d/s/r/b:1", "env": {"X": "1"}, "args": ["one"]}]}
+}
+THEIRS = {
+    "spec": {
+        "containers": [
+            {"name": "b", "image": "host.com/D/s/r/b:2", "sha256": "@sha256:1", "env": {"X": "2", "Y": "3"}, "args": ["two"]},
+            {"name": "a", "image": "host.com/d/s/r/a:1", "sha256": "@sha256:2"},
+            {"name": "side", "image": "host.com/d/s/r/side:1"},
+        ],
+        "endpoints": [{"name": "web", "port": 80}],
+    }
+}
+
+
+@pytest.mark.parametrize(
+    ("ignored", "place", "value", "reason"),
+    [
+        ("specification.spec.containers[1].env.X", ("containers", 1, "env"), {"X": "2"}, "one key, of the container of that name"),
+        ("specification.spec.containers[1].env.Y", ("containers", 1, "env"), {"X": "1", "Y": "3"}, "a key that only the account has"),
+        ("specification.spec.containers[1].env", ("containers", 1, "env"), {"X": "2", "Y": "3"}, "all of them"),
+        ("specification.spec.containers[1].args[0]", ("containers", 1, "args"), ["two"], "items without names by their place"),
+        ("specification.spec.containers[1].image", ("containers", 1, "image"), "/d/s/r/b:2", "without the registry's host"),
+        ("specification.spec.containers[0].args", ("containers", 0), OURS["spec"]["containers"][0], "neither has it"),
+        ("specification.spec.containers[side]", ("containers", 2), {"name": "side", "image": "/d/s/r/side:1"}, "a whole item, by its name"),
+        ("specification.spec.endpoints", ("endpoints",), [{"name": "web", "port": 80}], "a part that the manifest does not have"),
+        ("specification.spec.volumes", ("containers",), OURS["spec"]["containers"], "nothing there, nothing changed"),
+        ("maxInstances", ("containers",), OURS["spec"]["containers"], "no part of the specification"),
+    ],
+)
+def test_what_is_ignored_stays_as_the_account_has_it(ignored: str, place: tuple[Any, ...], value: Any, reason: str) -> None:
+    found: Any = kept(OURS, THEIRS, [ignored])["spec"]
+    for step in place:
+        found = found[step]
+    assert found == value, reason
+    assert "sha256" not in str(kept(OURS, THEIRS, [ignored, "specification.spec.containers"]))
+
+
+def test_what_somebody_took_out_of_an_ignored_place_stays_out() -> None:
+    shown = {"spec": {"containers": [{"name": "b", "image": "/d/s/r/b:1"}]}}
+    left = kept(OURS, shown, ["specification.spec.containers[0]", "specification.spec.containers[1].env"])
+    assert left == {"spec": {"containers": [{"name": "b", "image": "/d/s/r/b:1", "args": ["one"]}]}}

@@ -37,7 +37,7 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 _STAGE_DEFAULTS = {"requests": {"cpu": "0", "memory": "0.5Gi"}, "limits": {"cpu": "0.5", "memory": "1Gi"}}
 _LEAST = {"cpu": 0.5, "memory": 0.5 * 2**30}  # requests that the service derives where neither request nor limit is given
 _GPU = "nvidia.com/gpu"
-_NAMED = {"containers": "name", "endpoints": "name", "volumes": "name", "serviceRoles": "name", "volumeMounts": "mountPath"}
+NAMED = {"containers": "name", "endpoints": "name", "volumes": "name", "serviceRoles": "name", "volumeMounts": "mountPath"}
 _NODE_TOLERANCE = 0.1  # published capacities and what DESCRIBE fills in differ by some percent
 
 
@@ -257,8 +257,8 @@ def _compare(path: str, wanted: Any, seen: Any, order: Mapping[str, list[str]]) 
             elif key not in seen:
                 if not _only_filled_in(inner, wanted[key]):
                     yield FieldChange(inner, None, wanted[key])
-            elif key in _NAMED and _are_maps(wanted[key]) and _are_maps(seen[key]):
-                yield from _compare_named(inner, wanted[key], seen[key], _NAMED[key], order.get(key, []), order)
+            elif key in NAMED and _are_maps(wanted[key]) and _are_maps(seen[key]):
+                yield from _compare_named(inner, wanted[key], seen[key], NAMED[key], order.get(key, []), order)
             else:
                 yield from _compare(inner, wanted[key], seen[key], order)
     elif isinstance(wanted, list) and isinstance(seen, list) and len(wanted) == len(seen):

@@ -18,9 +18,13 @@ _DIGITS = 12
 
 @dataclass(frozen=True)
 class NoteDigest(Effect):
-    """Write into the mark what the account made of the specification: its spec_digest, and the digests of the images."""
+    """Write into the mark what the account made of the specification: its spec_digest, and the digests of the images.
+
+    `whole` is false where what others wrote was kept: then the digest stands for no manifest, and DESCRIBE decides each time.
+    """
 
     service: QualifiedName
+    whole: bool = True
 
     def __str__(self) -> str:
         return f"note the specification's digest in the comment of {self.service}"
@@ -32,7 +36,7 @@ class NoteDigest(Effect):
             raise Waiting(f"service {self.service} is not shown yet")
         described: Row | None = next(iter(context.session.execute(sql.describe("SERVICE", self.service)).rows), None)
         document = parsed(described.get("spec")) if described is not None else None
-        attributes = {**mark.attributes, "digest": short_digest(row)}
+        attributes = {**mark.attributes, "digest": short_digest(row) if self.whole else ""}
         if document is not None:
             attributes["images"] = images.noted(comparison.digests_in(document))
         if attributes == mark.attributes:

@@ -92,13 +92,18 @@ def clause(obj: DesiredObject, document: Document, view: View) -> str:
     """
     spec: ServiceSpec = obj.manifest.spec
     if spec.template is None:
-        return f"FROM SPECIFICATION {sql.dollar(chr(10) + render(document))}"
+        return written(document)
     try:
         template = sql.dollar("\n" + _text(obj, view).rstrip() + "\n")
     except sql.NotSql as error:
         raise Stalled(f"{_place(obj)}: {error}", "BadSpecification") from None
     pairs = [f"{name} => {sql.text(_plain(value))}" for name, value in template_values(obj, view).items()]
     return f"FROM SPECIFICATION_TEMPLATE {template}\n  USING ({', '.join(pairs)})"
+
+
+def written(document: Document) -> str:
+    """A document as it is, whatever it was made from."""
+    return f"FROM SPECIFICATION {sql.dollar(chr(10) + render(document))}"
 
 
 def _text(obj: DesiredObject, view: View) -> str:
