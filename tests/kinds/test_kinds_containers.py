@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from kinds_project import comment_of, graph_of, one, row_for, seen_as, show_of, sql_of, view_of
 
 from controller.account.snapshot import Describe
-from controller.kinds.base import Health
+from controller.kinds.base import Gatherer, Health
 from controller.kinds.registry import KINDS
+from controller.kinds.security_integration import BELIEVED
 
 OURS = {"comment": "text [snowcat proj/Stage/x delete=yes]"}
 INSIDE = [
@@ -83,6 +87,13 @@ def test_one_ingress_integration_more_is_tolerated(tmp_path: Path) -> None:
     assert not KINDS["SecurityIntegration"].observe(obj, view).exists
     create, note = KINDS["SecurityIntegration"].create(obj, view)
     assert 390950 in create.tolerate and "cannot see" in str(note)
+
+
+@pytest.mark.parametrize(("age", "believed"), [(60.0, True), (BELIEVED + 60, False), (-3600.0, False)])
+def test_an_unseen_integration_is_believed_in_for_a_while(age: float, believed: bool, tmp_path: Path) -> None:
+    obj, graph = one(tmp_path, "SecurityIntegration")
+    found = SimpleNamespace(recall=lambda _: time.time() - age)
+    assert KINDS["SecurityIntegration"].gather(obj, graph, cast(Gatherer, found)) is believed, "a clock that was set back proves nothing"
 
 
 EAI = """
