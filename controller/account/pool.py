@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,9 +16,14 @@ from controller.account.errors import AccountError, Denied, Rejected, Transient
 from controller.account.limits import Limits
 from controller.account.session import TAG, Session, open_session
 
+_FRESH = 3600.0  # seconds: an account ends sessions that were idle for longer, mostly after four hours
+
 
 class SessionPool:
-    """At most `size` sessions, opened when first wanted. A session that the account closed is replaced by a fresh one."""
+    """At most `size` sessions, opened when first wanted. A session that the account closed is replaced by a fresh one.
+
+    What has been idle longest is lent first, so that none is idle until the account ends it.
+    """
 
     def __init__(
         self,
@@ -37,41 +42,96 @@ class SessionPool:
         self.limits = limits or Limits()
         self.counters = Counters()
         self._opener = opener
-        self._idle: queue.LifoQueue[Session | None] = queue.LifoQueue()
+        self._idle: deque[tuple[Session, float]] = deque()  # each with the time since when
+        self._taken = 0  # places of sessions that are lent or being opened
+        self._first = 0  # of those who wait, how many go first
         self._lent: set[Session] = set()
         self._hung: list[Session] = []  # broken off, and their threads have not come back
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._closed = False
         self._wide: SessionPool | None = None
-        for _ in range(size):
-            self._idle.put(None)
 
     @contextlib.contextmanager
-    def session(self) -> Iterator[Session]:
-        """Borrow a session; waits while all are lent.
+    def session(self, *, first: bool = False) -> Iterator[Session]:
+        """Borrow a session; waits while all are lent. `first`: before all others who wait, for what should not wait for a whole look.
 
         Raises:
             AccountError: as `open_session`.
         """
-        slot = self._idle.get()
+        session = self._take(first)
         try:
             if self._closed:
                 raise Transient("the pool of sessions is closed")
-            if slot is None or not slot.alive:
-                slot = None
-                slot = self._fresh()
+            if session is None:
+                session = self._fresh()
             with self._lock:
-                self._lent.add(slot)
-            yield slot
+                self._lent.add(session)
+            yield session
         finally:
-            if slot is not None:
-                with self._lock:
-                    self._lent.discard(slot)
-                if not slot.alive or self._closed:
-                    slot.close()
-                    self._hung += [slot] if slot.line.hanging else []
-                    slot = None
-            self._idle.put(slot)
+            self._give_back(session)
+
+    def open_all(self) -> None:
+        """Log in with all sessions that are not open yet, side by side and in threads of their own. Who wants one waits for the first."""
+        with self._lock:
+            missing = self.size - self._taken - len(self._idle)
+            self._taken += missing
+        for _ in range(missing):
+            threading.Thread(target=self._open_one, name="login", daemon=True).start()
+
+    def _open_one(self) -> None:
+        session = None
+        try:
+            session = None if self._closed else self._fresh()
+        except AccountError:
+            pass  # whoever wants a session tries again, and is told
+        finally:
+            self._give_back(session)
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """The sessions that are open."""
+        with self._lock:
+            return frozenset(session.id for session in (*self._lent, *(idle for idle, _ in self._idle)))
+
+    def _take(self, first: bool) -> Session | None:
+        """A place, with a session in it if one is open."""
+        old: list[Session] = []
+        with self._lock:
+            self._first += first
+            while self._taken >= self.size or (self._first and not first):
+                self._lock.wait()
+            self._first -= first
+            self._taken += 1
+            self._lock.notify_all()
+            found = None
+            while found is None and self._idle:
+                session, since = self._idle.popleft()
+                if session.alive and time.monotonic() - since < _FRESH:
+                    found = session
+                else:
+                    old.append(session)
+        _close_behind(old)
+        return found
+
+    def _give_back(self, session: Session | None) -> None:
+        if session is not None and (not session.alive or self._closed):
+            session.close()
+            with self._lock:
+                self._lent.discard(session)
+                self._hung += [session] if session.line.hanging else []
+            session = None
+        with self._lock:
+            if session is not None:
+                self._lent.discard(session)
+                self._idle.append((session, time.monotonic()))
+            self._taken -= 1
+            self._lock.notify_all()
+
+    def _take_idle(self) -> list[Session]:
+        with self._lock:
+            idle = [session for session, _ in self._idle]
+            self._idle.clear()
+            return idle
 
     def _fresh(self) -> Session:
         """A new session. One that hung before is aborted by it first, so that nothing it was sent takes effect any more.
@@ -116,14 +176,7 @@ class SessionPool:
             session.break_off()
         if wide is not None:
             wide.expire()
-        slots: list[Session | None] = []
-        with contextlib.suppress(queue.Empty):
-            while True:
-                slots.append(self._idle.get_nowait())
-        for slot in slots:
-            self._idle.put(None)
-            if slot is not None:
-                threading.Thread(target=slot.close, name="close", daemon=True).start()
+        _close_behind(self._take_idle())
 
     def wide(self) -> SessionPool:
         """A small pool beside this one whose sessions see with all roles of the user.
@@ -145,17 +198,17 @@ class SessionPool:
     def close(self, seconds: float = 2.0) -> None:
         """Close the idle sessions now, side by side and within so many seconds, and each lent one as it comes back."""
         self._closed = True
-        slots: list[Session | None] = []
-        with contextlib.suppress(queue.Empty):
-            while True:
-                slots.append(self._idle.get_nowait())
-        for _ in slots:
-            self._idle.put(None)
-        closing = [threading.Thread(target=slot.close, args=(seconds,), name="close", daemon=True) for slot in slots if slot is not None]
-        for thread in closing:
-            thread.start()
+        closing = _close_behind(self._take_idle(), seconds)
         end = time.monotonic() + seconds
         if self._wide is not None:
             self._wide.close(seconds)
         for thread in closing:
             thread.join(max(0.0, end - time.monotonic()))
+
+
+def _close_behind(sessions: list[Session], seconds: float = 10.0) -> list[threading.Thread]:
+    """Log out, in threads that nobody need wait for."""
+    threads = [threading.Thread(target=session.close, args=(seconds,), name="close", daemon=True) for session in sessions]
+    for thread in threads:
+        thread.start()
+    return threads

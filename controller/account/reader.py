@@ -21,8 +21,9 @@ FOR_WORK = 2
 """Sessions of a pool that a look leaves free, so that what a person has just saved need not wait for it."""
 
 
-def read(pool: SessionPool, reads: Iterable[Read]) -> dict[Read, tuple[Row, ...] | Missing]:
+def read(pool: SessionPool, reads: Iterable[Read], *, first: bool = False) -> dict[Read, tuple[Row, ...] | Missing]:
     """The answer to each question. What is missing or may not be seen by this role answers `Missing`; what hung is left without an answer.
+    `first`: before other reads that wait for a session.
 
     Raises:
         TimedOut: several questions, and all of them hung.
@@ -33,7 +34,7 @@ def read(pool: SessionPool, reads: Iterable[Read]) -> dict[Read, tuple[Row, ...]
         return {}
     ask = carried(_ask)
     with ThreadPoolExecutor(max_workers=min(max(1, pool.size - FOR_WORK), len(wanted)), thread_name_prefix="read") as workers:
-        asked = [workers.submit(ask, pool, question) for question in wanted]
+        asked = [workers.submit(ask, pool, question, first) for question in wanted]
         try:
             answers = [question.result() for question in asked]
             silent = [answer for answer in answers if isinstance(answer, TimedOut)]
@@ -45,9 +46,9 @@ def read(pool: SessionPool, reads: Iterable[Read]) -> dict[Read, tuple[Row, ...]
     return {question: answer for question, answer in zip(wanted, answers, strict=True) if not isinstance(answer, TimedOut)}
 
 
-def _ask(pool: SessionPool, question: Read) -> tuple[Row, ...] | Missing | TimedOut:
+def _ask(pool: SessionPool, question: Read, first: bool) -> tuple[Row, ...] | Missing | TimedOut:
     try:
-        with pool.session() as session:
+        with pool.session(first=first) as session:
             rows = session.execute(question.sql).rows
     except (NotFound, Denied) as error:
         return Missing(error.message)

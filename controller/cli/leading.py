@@ -32,6 +32,7 @@ _LEAST = 2.0  # seconds that a statement of a lease may take at least
 def sharing(project: Opened, mode: Mode) -> Iterator[Leadership]:
     """A lease that is looked after while the block runs, but that this process may not have yet."""
     settings = project.settings
+    project.pool.open_all()  # the first look, and the first renewal, find them open
     if settings.home is None or not settings.lease.seconds or project.holder is None:
         log.info("no lease: see to it that one snowcat at a time works on the project")
         yield Alone()
@@ -72,4 +73,4 @@ def _lease(project: Opened, home: QualifiedName, mode: Mode, holder: Holder) -> 
     limits = Limits(Timeouts(seconds, seconds, seconds, seconds))
     opener = partial(open_session, pool.connection, role=pool.role, counters=pool.counters.child(), tag=pool.tag, limits=limits)
     stage = LeaseStage(home, settings.project, opener)
-    return Lease(stage, holder, mode, settings.lease.seconds, lost=pool.expire)
+    return Lease(stage, holder, mode, settings.lease.seconds, lost=pool.expire, sessions=lambda: pool.ids)

@@ -27,7 +27,7 @@ from controller.reconcile.log import configure
 from controller.reconcile.look.files import NoProject, loader
 from controller.reconcile.state import State, state_file
 
-SESSIONS = 8  # statements side by side; each is one login
+SESSIONS = 10  # statements side by side, of eight workers and of the looks beside them; each is one login
 
 
 @dataclass(frozen=True)

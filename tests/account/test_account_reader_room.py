@@ -24,7 +24,7 @@ def test_a_look_leaves_sessions_free(monkeypatch: pytest.MonkeyPatch, size: int,
     asking: list[int] = []
     lock, now = threading.Lock(), [0]
 
-    def ask(_pool: Any, question: Show) -> tuple[Any, ...]:
+    def ask(_pool: Any, question: Show, _first: bool) -> tuple[Any, ...]:
         with lock:
             now[0] += 1
             asking.append(now[0])

@@ -255,6 +255,7 @@ class Node:
     def __init__(self, world: World, number: int, mode: Mode = Mode.RUN, *, workers: int = 2, slowest: float = 2.0) -> None:
         self.world, self.number, self.killed, self.stopped = world, number, False, False
         self.slowest = slowest
+        self.open: set[str] = set()  # sessions of the workers
         self.stage = stage(world)
         holder = Holder(f"host{number}", 100 + number, f"{number:04x}", "machine", "1")
         self.lease = Lease(
@@ -264,6 +265,7 @@ class Node:
             seconds=PERIOD,
             clock=SimpleNamespace(now=lambda: world.now),  # type: ignore[arg-type]
             is_gone=lambda _: False,
+            sessions=lambda: sorted(self.open),
         )
         self.lease._writing = TurnLock(world)  # type: ignore[assignment]
         world.spawn(self, f"keeper {number}", self._keep)
@@ -276,7 +278,7 @@ class Node:
             self.world.pause(self.lease.step())
 
     def _work(self) -> None:
-        session = SimpleNamespace(id=self.world.session())
+        session = self._opened()
         while not self.stopped:
             self.world.pause(self.world.random.uniform(0, 2))
             try:
@@ -288,7 +290,15 @@ class Node:
                 continue
             except Transient:
                 self.lease.unsure(session)  # type: ignore[arg-type]
-                session = SimpleNamespace(id=self.world.session())
+                self.open.discard(session.id)
+                session = self._opened()
+
+    def _opened(self) -> SimpleNamespace:
+        """A session that the next renewal may write into the lease, unless it is used before."""
+        session = SimpleNamespace(id=self.world.session())
+        if self.world.random.random() < 0.5:
+            self.open.add(session.id)
+        return session
 
     def _effect(self, term: int, sent: float) -> None:
         self.world.effects.append(Effect(term, self.number, sent, self.world.now))

@@ -26,6 +26,7 @@ class Account:
         self.now, self.leases, self.statements = 0.0, dict[int, str](), 0
         self.chances = SimpleNamespace(abort=True)
         self.dead: set[str] = set()
+        self.open: list[Any] = []  # sessions of the process's pool
         self.refuse: AccountError | None = None
         self._ids = iter(range(100, 10_000))
 
@@ -60,7 +61,8 @@ def account() -> Account:
 def process(account: Account, mode: Mode = Mode.RUN, number: int = 1) -> Lease:
     clock = SimpleNamespace(now=lambda: account.now)
     holder = Holder(f"h{number}", number, f"{number:04}")
-    return Lease(stage(account), holder, mode, PERIOD, clock=clock, is_gone=lambda _: False)  # type: ignore[arg-type]
+    sessions = lambda: [one.id for one in account.open]  # noqa: E731
+    return Lease(stage(account), holder, mode, PERIOD, clock=clock, is_gone=lambda _: False, sessions=sessions)  # type: ignore[arg-type]
 
 
 def steps(account: Account, lease: Lease, seconds: float) -> None:
@@ -85,6 +87,46 @@ def test_the_first_one_leads_at_once_and_its_sessions_are_known_before_they_chan
     sent = account.statements
     lease.admit(session(7))
     assert account.statements == sent, "once is enough"
+
+
+def test_sessions_that_are_open_when_a_term_begins_need_no_statement_of_their_own(account: Account) -> None:
+    account.open = [session(number) for number in range(20, 28)]
+    lease = process(account)
+    steps(account, lease, 0.1)
+    assert {one.id for one in account.open} <= account.mark.sessions
+    sent = account.statements
+    for one in account.open:
+        lease.admit(one)
+    assert account.statements == sent
+
+
+def test_one_renewal_admits_all_sessions_that_were_opened_since(account: Account) -> None:
+    lease = process(account)
+    steps(account, lease, 0.1)
+    account.open = [session(number) for number in range(20, 28)]
+    sent = account.statements
+    for one in account.open:
+        lease.admit(one)
+    assert account.statements == sent + 2, "one ALTER and one SHOW for all eight"
+    assert {one.id for one in account.open} <= account.mark.sessions
+
+
+def test_a_session_that_is_open_is_never_ended_for_being_idle(account: Account) -> None:
+    account.open = [session(20)]
+    lease = process(account)
+    steps(account, lease, 0.1)
+    for number in range(1000, 1100):
+        account.now += 0.001
+        lease.admit(session(number))
+    assert "20" not in account.dead and "20" in account.mark.sessions
+
+
+def test_a_first_term_begins_with_one_renewal(account: Account) -> None:
+    lease = process(account)
+    lease.step()
+    lease.step()
+    assert lease.may_mutate()
+    assert account.statements == 5, "a look, the stage, a look, and one renewal of two statements: there is nobody to be ended"
 
 
 def test_a_successor_ends_all_sessions_of_its_predecessors_before_it_leads(account: Account) -> None:

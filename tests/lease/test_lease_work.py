@@ -78,7 +78,7 @@ class _Pool:
     """Lends one session that only the test's `_send` answers."""
 
     @contextmanager
-    def session(self) -> Iterator[Any]:
+    def session(self, *, first: bool = False) -> Iterator[Any]:
         yield SimpleNamespace(driver=SimpleNamespace(session_id=7), counters=Counters(), line=None, limits=Limits(), alive=True)
 
 

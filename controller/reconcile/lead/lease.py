@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -42,6 +42,7 @@ class _Term:
     begun: float
     created: bool = False  # it is a first term; the others were taken from an earlier holder
     read: bool = False  # what the earlier holder left is known, and stands in our own comment
+    alone: bool = False  # there was nothing: our own comment names no session of others
     entered: bool = False
     unfenced: bool = False  # a session of an earlier term could not be ended
     live: bool = False  # the earlier holder is at work, and will be back
@@ -56,6 +57,7 @@ class Lease:
     """Leadership by a lease. `start` begins to renew or to wait, `release` gives it up.
 
     `changed` is called when the standing changes, `lost` when a term was taken away: whoever leads now ends the sessions of this process.
+    `sessions` are those that are open for work: each renewal writes all of them into the lease, so that few changes wait for one.
     """
 
     stage: LeaseStage
@@ -66,6 +68,7 @@ class Lease:
     is_gone: Callable[[Holder], bool] = gone
     changed: Callable[[], None] = lambda: None
     lost: Callable[[], None] = lambda: None
+    sessions: Callable[[], Iterable[str]] = tuple
     _term: _Term | None = field(default=None, init=False)
     _standing: Standing = field(default=Standing(False, "has not looked at the lease yet"), init=False)
     _doubt: bool = field(default=False, init=False)
@@ -98,7 +101,7 @@ class Lease:
         return term is not None and term.entered and not self._doubt and self.clock.now() < term.valid_until
 
     def admit(self, session: Session) -> None:
-        """See `Leadership.admit`. The first time a session is written into the lease, and the lease looked at after that."""
+        """See `Leadership.admit`. A session that no renewal has written into the lease is now, and the lease looked at after that."""
         term = self._term
         if term is None or not self.may_mutate():
             raise NotLeading(f"this process does not lead the project: {self._standing.message}")
@@ -110,7 +113,8 @@ class Lease:
                 raise NotLeading(f"this process does not lead the project any more: {self._standing.message}")
             term.used[session.id] = self.clock.now()
             try:
-                self._write(term)
+                if session.id not in term.mark.sessions:  # a renewal for another one may have had it too
+                    self._write(term)
             except AccountError as error:
                 self._in_doubt(error)
                 self._nudge.set()
@@ -273,7 +277,8 @@ class Lease:
             return min(left, self.seconds / 3)
         for lower in term.lower:
             self.stage.drop(lower)
-        self._write(term, before=frozenset())
+        if term.lower or not term.alone:
+            self._write(term, before=frozenset())
         term.entered = True
         log.info("leading", term=term.mark.term, holder=str(self.holder), mode=self.mode.value)
         return 0.0
@@ -294,7 +299,7 @@ class Lease:
                 before |= lease.mark.before if own else lease.mark.before | lease.mark.sessions
         term.lower = tuple(lease.term for lease in found.values() if lease.term < now and lease.mark is not None)
         self._write(term, before=frozenset(before - {self.stage.session_id}))
-        term.read = True
+        term.read, term.alone = True, not term.mark.before
         return True
 
     def _written_by_us(self, lease: Found) -> bool:
@@ -332,7 +337,7 @@ class Lease:
             AccountError: whether it counts is not known.
         """
         sent = self.clock.now()
-        term.used[self.stage.session_id] = sent
+        term.used.update(dict.fromkeys((self.stage.session_id, *self.sessions()), sent))
         self._end_unused(term)
         mark = replace(
             term.mark,

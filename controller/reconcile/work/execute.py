@@ -123,7 +123,7 @@ class Executor:
         about = {"object": change.key, "action": change.action.value}
         statement_id, error = "", None
         try:
-            with self.pool.session() as lent, tempfile.TemporaryDirectory(prefix="snowcat-") as folder:
+            with self.pool.session(first=True) as lent, tempfile.TemporaryDirectory(prefix="snowcat-") as folder:
                 session = LoggedSession(lent.driver, lent.counters, lent.line, lent.limits, about=about, leadership=self.leadership)
                 self._sessions[change.key] = session
                 try:
