@@ -113,7 +113,7 @@ class World:
         return self.answers.get(read, ())
 
     def service_logs(self, service: str, instance: int, container: str, lines: int) -> str | None:
-        self.reads.append(f"log of {service}")
+        self.reads.append(f"log of {service}, instance {instance}")
         return self.logs.get(service)
 
     # ---- views ----

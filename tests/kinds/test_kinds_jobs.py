@@ -312,6 +312,28 @@ def test_the_run_alone_is_shown_where_its_parts_are_not_known(tmp_path: Path) ->
     assert [change.path for change in made.look().drift] == ["run"]
 
 
+@pytest.mark.parametrize(
+    ("codes", "told", "reason"),
+    [
+        ((1, 10, 1), 1, "bad input on one node; the others lost their peer"),
+        ((12, 137, 12), 1, "a node was killed; the others were stopped"),
+        ((12, 1), 1, "a node's ranks broke; the other was stopped"),
+        ((0, 12), 1, "one node was stopped while it saved"),
+        ((12, 12, 12), 0, "all were stopped"),
+    ],
+)
+def test_of_several_nodes_the_one_that_explains_the_end_is_told(tmp_path: Path, codes: tuple[int, ...], told: int, reason: str) -> None:
+    made = Lab(tmp_path)
+    made.jobs("FAILED", log="it broke")
+    name = made.job.key.name.parent.child(made.job.key.name.name.__class__(f"WISHES_{made.fact.run.upper()}_1"))
+    nodes = [{"instance_id": str(i), "container_name": "main", "last_exit_code": code} for i, code in enumerate(codes)]
+    made.world.see(containers_of(name), *nodes)
+    made.world.memory.clear()
+    made.world.reads.clear()
+    assert made.fact.job.endings[1].code == codes[told], reason
+    assert f"log of {name.sql}, instance {told}" in made.world.reads
+
+
 def test_a_gpu_family_gets_gpus_shared_memory_and_ports_for_its_ranks(tmp_path: Path) -> None:
     made = Lab(
         tmp_path, ("  computePool: pool\n  image: trainer\n  model", "  computePool: gpus\n  replicas: 2\n  image: trainer\n  model")
@@ -321,7 +343,7 @@ def test_a_gpu_family_gets_gpus_shared_memory_and_ports_for_its_ranks(tmp_path: 
     (container,) = body["containers"]
     assert container["resources"] == {"requests": {"nvidia.com/gpu": 4}, "limits": {"nvidia.com/gpu": 4}}
     assert {"name": "dshm", "source": "memory", "size": "53Gi"} in body["volumes"]
-    assert [endpoint["name"] for endpoint in body["endpoints"]] == ["rendezvous", "ranks"]
+    assert [endpoint["name"] for endpoint in body["endpoints"]] == ["rendezvous", "preflight", "ranks"]
     assert "REPLICAS = 2" in made.statement()
 
 

@@ -27,8 +27,9 @@ from controller.kinds.services.comparison import Document
 from controller.kinds.services.specification import render
 
 CONTAINER = "main"
-RENDEZVOUS_PORT = 29500
-_RANK_PORTS = "12031-13000"  # what ranks open among themselves; unreachable but by the job's own instances
+# what the nodes of one job open to each other (container/nodes.py); nobody else reaches these endpoints
+_NODE_PORTS = {"rendezvous": 29500, "preflight": 29501}
+_RANK_PORTS = "32768-60999"  # NCCL and Gloo take any port that Linux gives to who names none
 _LOG_LINES = 200
 _PATIENCE = 10  # looks at the stage before a result that did not arrive counts as missing
 _USER = 1000  # the user `snowcat` of our images
@@ -36,6 +37,7 @@ _PROGRESS = "SNOWCAT_PROGRESS "
 _SHM_SHARE = 0.3  # of a node's memory, for the shared memory of data loaders and NCCL
 
 # exit codes of the trainer and the fetcher that a repetition cannot mend; 12 (saved after SIGTERM) and others are tried again
+_STOPPED = 12
 HOPELESS: Mapping[int, str] = {10: "BadInput", 11: "DoesNotFit", 13: "NeedsPerson"}
 
 
@@ -139,13 +141,26 @@ def _ending(attempt: Attempt, gatherer: Gatherer) -> Ending:
     key = f"ending:{attempt.name}:{attempt.row.get('created_on')}"
     known = gatherer.recall(key)
     if known is None:
-        rows = gatherer.show(containers_of(attempt.name))
-        codes = [code for row in rows if (code := as_int(row.get("last_exit_code"))) is not None]
-        code = next((code for code in codes if code), codes[0] if codes else None)
-        said = next((str(row["message"]) for row in rows if row.get("message")), attempt.status.lower())
-        known = {"code": code, "message": _last_word(gatherer.service_logs(attempt.name.sql, 0, CONTAINER, _LOG_LINES)) or said}
+        rows = sorted(gatherer.show(containers_of(attempt.name)), key=_tells_most)
+        first = rows[0] if rows else {}
+        code = as_int(first.get("last_exit_code"))
+        log = gatherer.service_logs(attempt.name.sql, as_int(first.get("instance_id")) or 0, CONTAINER, _LOG_LINES)
+        known = {"code": code, "message": _last_word(log) or str(first.get("message") or attempt.status.lower())}
         gatherer.remember(key, known)
     return Ending(known["code"], known["message"])
+
+
+def _tells_most(container: Row) -> tuple[int, int]:
+    """Of several nodes the one whose end explains the others': what a repetition cannot mend, then a node that broke, then what
+    was asked to stop or ended because of another."""
+    code = as_int(container.get("last_exit_code"))
+    if code in HOPELESS:
+        weight = 0
+    elif code is not None and code not in (0, 1, _STOPPED):
+        weight = 1
+    else:
+        weight = 2 if code == 1 else 3 if code == _STOPPED else 4
+    return weight, as_int(container.get("instance_id")) or 0
 
 
 def _forgiven(obj: DesiredObject, identity: str, found: Sequence[Attempt], gatherer: Gatherer) -> int:
@@ -271,7 +286,7 @@ class JobRequest:
         body: dict[str, Any] = {"containers": [container]}
         if self.replicas > 1:
             body["endpoints"] = [
-                {"name": "rendezvous", "port": RENDEZVOUS_PORT, "protocol": "TCP"},
+                *({"name": name, "port": port, "protocol": "TCP"} for name, port in _NODE_PORTS.items()),
                 {"name": "ranks", "portRange": _RANK_PORTS, "protocol": "TCP"},
             ]
         body["volumes"] = volumes
