@@ -18,6 +18,7 @@ from training.artefacts import Outcome
 from training.config import TrainingConfig
 from training.errors import TrainingError
 from training.progress import Progress, report
+from training.tracker import tell_scores
 
 _TRIES = 3
 _PAUSE = 2.0  # seconds
@@ -42,6 +43,7 @@ def finish(config: TrainingConfig, work: Path, output: Path) -> None:
     report(Progress("save", message=f"writing the run's folder {config.output.path}"))
     artefacts.write_reports(folder, config, outcome, history)
     artefacts.publish(folder, output, config, outcome, history)
+    tell_scores(config, history.next_step, outcome.base, outcome.tuned, lambda text: report(Progress("save", message=text)))
     scores = {f"base_{name}": value for name, value in outcome.base.items()}
     scores |= {f"tuned_{name}": value for name, value in outcome.tuned.items()}
     report(Progress("done", metrics=scores, message="; ".join([f"the run is in {config.output.path}", *outcome.problems])))
