@@ -8,47 +8,18 @@ know neither SQL nor tokens. SIGTERM goes to the ranks: they save and end with 1
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
+import platform
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
-from container import account, paths, results, settings
+from container import nodes, paths, preflight, results, rows, settings
 from container.fetch import HuggingFace, Source, materialise
+from container.launch import Ranks, gpus
 from container.model_folder import verify
 from training.config import TrainingConfig
-from training.data import read_json_lines
-from training.errors import BadInputError, StoppedError, TrainingError
+from training.errors import StoppedError, TrainingError
 from training.files import RUN_MANIFEST
 from training.progress import Progress, report
-from training.rank import die_with_parent
-
-
-class RanksError(TrainingError):
-    """The ranks ended without saying why; the job may be tried again."""
-
-
-@dataclass
-class Ranks:
-    """The running torchrun, and whether the platform has asked to stop."""
-
-    process: subprocess.Popen[bytes] | None = None
-    stopping: bool = False
-
-    def install(self) -> None:
-        """Catch SIGTERM from now on."""
-        signal.signal(signal.SIGTERM, self._stop)
-
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        self.stopping = True
-        if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
 
 
 def train(config: TrainingConfig, ranks: Ranks) -> None:
@@ -57,17 +28,23 @@ def train(config: TrainingConfig, ranks: Ranks) -> None:
     if _finished(output, config.run.id):
         report(Progress("done", message=f"run {config.run.id} is already finished in {config.output.path}"))
         return
-    if settings.number("SNOWFLAKE_JOBS_COUNT", 1) > 1:
-        raise BadInputError("this trainer runs on one node: set the FineTuneJob's replicas to 1")
     with tempfile.TemporaryDirectory(prefix="snowcat-train-") as name:
         work = Path(name)
+        where = nodes.find(output, config.run.attempt, lambda: ranks.stopping)
+        processes = settings.number("SNOWCAT_PROCESSES", gpus() or 1)
+        if where.count > 1:
+            facts = {"run": config.run.id, "attempt": config.run.attempt, "ranks": processes, "python": platform.python_version()}
+            preflight.check_links(where, nodes.port("preflight", nodes.PREFLIGHT_PORT), facts)
         base = _base(config, work)
-        results.prepare(config)
-        _write_rows(config, work / "rows.jsonl")
+        preflight.check_places(work, output, where.index, _space(config, base))
+        if where.index == 0:
+            results.prepare(config)
+        _write_rows(config, work / "rows.arrow")
         (work / "config.json").write_text(json.dumps(config.document()), encoding="utf-8")
         if ranks.stopping:
             raise StoppedError("stopped before the training began")
-        _run_ranks(work, base, output, ranks)
+        files = (work / "config.json", work / "rows.arrow", base, work, output)
+        ranks.run(where, processes, [str(path) for path in files], work)
         results.finish(config, work, output)
 
 
@@ -92,61 +69,13 @@ def _base(config: TrainingConfig, work: Path) -> Path:
 
 def _write_rows(config: TrainingConfig, target: Path) -> None:
     report(Progress("data", message=f"reading the rows of {config.data.table or config.data.path or 'the query'}"))
-    count = 0
-    with target.open("w", encoding="utf-8") as stream:
-        for row in _rows(config):
-            stream.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
-            count += 1
-    report(Progress("data", message=f"{count} rows read"))
+    report(Progress("data", message=f"{rows.fetch(config, target)} rows read"))
 
 
-def _rows(config: TrainingConfig) -> Iterator[dict[str, Any]]:
-    if config.data.path is not None:
-        yield from read_json_lines(paths.real(config.data.path))
-        return
-    with account.connect() as connection:
-        yield from account.read_rows(connection, config.data)
-
-
-def _run_ranks(work: Path, base: Path, output: Path, ranks: Ranks) -> None:
-    processes = settings.number("SNOWCAT_PROCESSES", _gpus() or 1)
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    environment.setdefault("OMP_NUM_THREADS", str(max(1, settings.cores() // processes)))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
-    command += ["--nproc-per-node", str(processes), "-m", "training.rank"]
-    command += [str(path) for path in (work / "config.json", work / "rows.jsonl", base, work, output)]
-    ranks.process = subprocess.Popen(command, env=environment, preexec_fn=die_with_parent)
-    if ranks.stopping:
-        ranks.process.send_signal(signal.SIGTERM)
-    code = ranks.process.wait()
-    outcome = _outcome(work)
-    if outcome is not None:
-        raise outcome
-    if code != 0 and ranks.stopping:
-        raise StoppedError("stopped before there was anything to save")
-    if code != 0:
-        raise RanksError(f"the training processes ended with {code}; the reason stands above in this log")
-
-
-def _outcome(work: Path) -> TrainingError | None:
-    try:
-        document = json.loads((work / "outcome.json").read_text(encoding="utf-8"))
-    except OSError:
-        return None
-    error = TrainingError(document["message"])
-    error.exit_code = int(document["exitCode"])
-    return error
-
-
-def _gpus() -> int:
-    # asked in another process: a CUDA context in this one would hold memory that the ranks need
-    ended = subprocess.run(
-        [sys.executable, "-c", "import torch; print(torch.cuda.device_count())"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return int(ended.stdout) if ended.stdout.strip().isdigit() else 0
+def _space(config: TrainingConfig, base: Path) -> int:
+    """Bytes that a node's disk must have free: the tuned model, and a checkpoint that is not yet on the stage."""
+    model = sum(path.stat().st_size for path in base.glob("*.safetensors"))
+    return model * (8 if config.method.full else 1) + model
 
 
 def main() -> None:

@@ -1,107 +1,231 @@
-"""Checkpoints that survive what kills a job: saved locally, copied to the output folder, marked complete last.
+"""Checkpoints that survive what kills a job: saved on this node's disk, copied to the output folder while training goes on.
 
-A checkpoint is a folder `checkpoints/<step>/` with DeepSpeed's files, the history so far, and `complete.json`, which
-lists every file with its hash. Without that marker, or with a hash that differs, it is passed over for an older one.
+A checkpoint is a folder `checkpoints/<step>/` with the state of `training.state`, the history so far, and `complete.json`,
+which is written last and lists every file with its hash. Without that marker, or with a hash that differs, it is passed
+over for an older one. The output folder may be on a stage: whole files, from start to end, never renamed.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
 
+from training import state
+from training.config import TrainingConfig
 from training.errors import BadInputError
-from training.files import copy_files, describe, problems, read_entries, write_json
+from training.files import FileEntry, copy_files, describe, problems, read_entries, write_json
 from training.history import History
+from training.owner import Owner
 
 MARKER = "complete.json"
 HISTORY = "history.json"
 
 
+@dataclass
+class _Copying:
+    """One checkpoint on its way to the output folder; `why_not` says what went wrong."""
+
+    step: int
+    thread: threading.Thread | None = None
+    why_not: str = ""
+    lost: str = ""  # another attempt has taken over the folder
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How a checkpoint was saved: by how many ranks, under which ZeRO stage, after how many updates by the optimizer."""
+
+    world: int
+    stage: int
+    updates: int
+
+
+@dataclass
 class Checkpoints:
     """The checkpoints of one run: `local` on this node's disk, `remote` in the output folder."""
 
-    def __init__(self, local: Path, remote: Path, run: str, keep: int, *, adapters_only: bool) -> None:
-        self.local = local
-        self.remote = remote
-        self.run = run
-        self.keep = keep
-        self.adapters_only = adapters_only
+    local: Path
+    remote: Path
+    config: TrainingConfig
+    say: Callable[[str], None]
+    metric: str = "loss"  # what the best checkpoint is judged by
+    _copying: _Copying | None = field(default=None, init=False)
+    _nodes: Any = field(default=None, init=False)  # the ranks that copy, one of each node; they talk apart from the training
+
+    def __post_init__(self) -> None:
+        self.owner = Owner.of(self.local.parent, self.remote.parent, self.config.run)
+        leads = _gathered(state.leads_node())
+        self._leaders = [rank for rank, lead in enumerate(leads) if lead]
+        if len(self._leaders) > 1:
+            self._nodes = dist.new_group(self._leaders, backend="gloo")
+
+    # -- saving
 
     def save(self, engine: Any, history: History) -> None:
-        """Save the state after `history.next_step` steps. All ranks must call this."""
+        """Save the state after `history.next_step` steps. All ranks must call this.
+
+        It returns when the state is on this node's disk; the copy to the output folder goes on beside the training.
+        An earlier copy is waited for. Raises BadInputError when another attempt has taken over the run's folder.
+        """
+        self.wait()
         step = history.next_step
         folder = self.local / str(step)
-        # frozen weights come from the base model's file again; storing them would turn kilobytes into gigabytes
-        engine.save_checkpoint(str(self.local), tag=str(step), save_latest=False, exclude_frozen_parameters=self.adapters_only)
+        shutil.rmtree(folder, ignore_errors=True)
+        if self.config.method.adapter is not None:
+            state.save_adapters(engine, folder)
+        else:
+            state.save_all(engine, folder)
         dist.barrier()
-        if dist.get_rank() == 0:
-            write_json(folder / HISTORY, history.document())
-            self._publish(step, folder)
-            self._prune()
-        dist.barrier()
+        if state.leads_node():
+            folder.mkdir(parents=True, exist_ok=True)
+            if dist.get_rank() == 0:
+                write_json(folder / HISTORY, history.document())
+            layout = _Layout(dist.get_world_size(), engine.zero_optimization_stage(), state.updates(engine))
+            copying = _Copying(step)
+            best = history.best(self.metric) if self.config.checkpoint.keep_best else None
+            arguments = (copying, folder, layout, best.steps if best is not None else None)
+            copying.thread = threading.Thread(target=self._publish, args=arguments, daemon=True, name=f"checkpoint-{step}")
+            self._copying = copying
+            copying.thread.start()
 
-    def latest(self) -> tuple[int, list[str]]:
-        """(step of the newest usable checkpoint or 0, why newer ones were passed over)."""
-        refused: list[str] = []
-        for step in sorted(self._steps(self.remote), reverse=True):
-            folder = self.remote / str(step)
-            reason = self._unusable(folder)
-            if not reason:
-                return step, refused
-            refused.append(f"checkpoint {step} is not used: {reason}")
-        return 0, refused
+    def wait(self) -> str:
+        """Wait for the copy that is under way. The same answer on all ranks: why it did not arrive, or nothing."""
+        copying, self._copying = self._copying, None
+        if copying is not None and copying.thread is not None:
+            copying.thread.join()
+        found = _gathered((copying.why_not, copying.lost) if copying is not None else ("", ""))
+        if lost := next((text for _, text in found if text), ""):
+            raise BadInputError(lost)
+        return next((text for text, _ in found if text), "")
 
-    def restore(self, engine: Any, step: int) -> History:
-        """Load checkpoint `step` into the engine. All ranks must call this."""
-        folder = self.local / str(step)
-        if dist.get_rank() == 0:
-            marker = json.loads((self.remote / str(step) / MARKER).read_text(encoding="utf-8"))
-            copy_files(self.remote / str(step), folder, read_entries(marker))
-        dist.barrier()
-        loaded, _ = engine.load_checkpoint(str(self.local), tag=str(step), load_module_strict=not self.adapters_only)
-        if loaded is None:
-            raise BadInputError(f"DeepSpeed could not load checkpoint {step}; remove {self.remote / str(step)}")
-        return History.read(folder / HISTORY)
+    def _publish(self, copying: _Copying, folder: Path, layout: _Layout, best: int | None) -> None:
+        """Runs in a thread of one rank of each node; it never raises, or the thread would end without a word."""
+        target = self.remote / str(copying.step)
+        files: list[FileEntry] = []
+        try:
+            copying.lost = self.owner.lost() if dist.get_rank() == 0 else ""
+            files = describe(folder)
+            if not copying.lost:
+                (target / MARKER).unlink(missing_ok=True)
+                copy_files(folder, target, files)
+                copying.why_not = "; ".join(problems(target, files, hashes=False))
+        except OSError as error:
+            copying.why_not = str(error)
+        try:
+            parts = self._from_nodes((copying.why_not, files))
+            if dist.get_rank() == 0 and not copying.lost:
+                copying.why_not = next((text for text, _ in parts if text), "")
+                if not copying.why_not:
+                    listed = {entry.path: entry for _, entries in parts for entry in entries}
+                    self._mark(copying.step, target, list(listed.values()), layout)
+                    self._prune(best)
+        except (OSError, RuntimeError) as error:
+            copying.why_not = str(error)
+        if dist.get_rank() == 0 and copying.why_not:
+            shutil.rmtree(target, ignore_errors=True)  # half a checkpoint only takes the room of the next
+            last = max(self._complete(), default=None)
+            kept = f"the last good checkpoint is the one after step {last}" if last is not None else "there is no good checkpoint yet"
+            what = f"the checkpoint after step {copying.step} could not be copied to the output folder"
+            self.say(f"{what}: {copying.why_not}; training goes on, {kept}")
+        shutil.rmtree(folder, ignore_errors=True)
 
-    def _publish(self, step: int, folder: Path) -> None:
-        files = [entry for entry in describe(folder) if entry.path != MARKER]
-        target = self.remote / str(step)
-        copy_files(folder, target, files)
+    def _from_nodes(self, mine: tuple[str, list[FileEntry]]) -> list[tuple[str, list[FileEntry]]]:
+        if self._nodes is None:
+            return [mine]
+        parts: list[Any] | None = [None] * len(self._leaders) if dist.get_rank() == 0 else None
+        dist.gather_object(mine, parts, dst=0, group=self._nodes)
+        return parts or []
+
+    def _mark(self, step: int, target: Path, files: list[FileEntry], layout: _Layout) -> None:
         document = {
-            "version": 1,
-            "run": self.run,
+            "version": 2,
+            "run": self.config.run.id,
             "step": step,
-            "worldSize": dist.get_world_size(),
+            "worldSize": layout.world,
+            "zeroStage": layout.stage,
+            "updates": layout.updates,
             "files": [entry.document() for entry in files],
         }
         write_json(target / MARKER, document)
 
-    def _prune(self) -> None:
-        complete = [step for step in self._steps(self.remote) if (self.remote / str(step) / MARKER).is_file()]
-        for step in sorted(complete)[: -self.keep]:
-            (self.remote / str(step) / MARKER).unlink()  # first, so that half a folder is never taken for a whole one
-            shutil.rmtree(self.remote / str(step))
-            shutil.rmtree(self.local / str(step), ignore_errors=True)
+    def _prune(self, best: int | None) -> None:
+        complete = sorted(self._complete())
+        for step in complete[: -self.config.checkpoint.keep]:
+            if step != best:
+                (self.remote / str(step) / MARKER).unlink()  # first, so that half a folder is never taken for a whole one
+                shutil.rmtree(self.remote / str(step))
 
-    def _unusable(self, folder: Path) -> str:
+    # -- going on
+
+    def resume(self, engine: Any) -> tuple[History, list[str]]:
+        """Load the newest usable checkpoint: (its history, or an empty one; why newer ones were passed over). All ranks."""
+        refused: list[str] = []
+        steps = sorted(self._complete(), reverse=True) if dist.get_rank() == 0 else []
+        for step in _gathered(steps)[0]:
+            try:
+                return self.restore(engine, step), refused
+            except BadInputError as error:
+                refused.append(str(error))
+        return History(), refused
+
+    def restore(self, engine: Any, step: int) -> History:
+        """Load the checkpoint after `step` steps into the engine. All ranks must call this.
+
+        Raises BadInputError on all ranks when it is not usable, before anything of the engine is changed.
+        """
+        self.wait()
+        folder = self.local / str(step)
+        why_not = self._fetch(self.remote / str(step), folder) if state.leads_node() else ""
+        if problem := next((text for text in _gathered(why_not) if text), ""):
+            raise BadInputError(f"the checkpoint after step {step} is not used: {problem}")
+        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        saved = _Layout(marker["worldSize"], marker["zeroStage"], marker["updates"])
+        if self.config.method.adapter is not None:
+            state.load_adapters(engine, folder, saved.updates)
+        else:
+            # under stage 0 every rank holds everything, so any number of them reads it
+            same_ranks = saved.world == dist.get_world_size() or saved.stage == 0
+            same_layout = same_ranks and saved.stage == engine.zero_optimization_stage()
+            state.load_all(engine, folder, saved.updates, same_layout=same_layout)
+        history = History.read(folder / HISTORY)
+        dist.barrier()
+        if state.leads_node():
+            shutil.rmtree(folder, ignore_errors=True)
+        return history
+
+    def _fetch(self, source: Path, folder: Path) -> str:
+        """Copy a checkpoint to this node's disk and check it; says what is wrong with it."""
         try:
-            marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-            if marker["run"] != self.run:
+            marker = json.loads((source / MARKER).read_text(encoding="utf-8"))
+            if marker["run"] != self.config.run.id:
                 return f"it belongs to run {marker['run']}"
-            if marker["worldSize"] != dist.get_world_size():
-                return f"it was saved by {marker['worldSize']} ranks, here are {dist.get_world_size()}"
-            return "; ".join(problems(folder, read_entries(marker), hashes=True))
-        except FileNotFoundError:
-            return "it is not complete"
+            if marker["version"] != 2:
+                return f"it is of another version of snowcat ({marker['version']})"
+            files = read_entries(marker)
+            shutil.rmtree(folder, ignore_errors=True)
+            copy_files(source, folder, files)
+            write_json(folder / MARKER, marker)
+            return "; ".join(problems(folder, files, hashes=True))
+        except FileNotFoundError as error:
+            return f"{Path(str(error.filename)).name} is missing"
         except (ValueError, KeyError, OSError) as error:
-            return f"its marker cannot be read ({error})"
+            return f"it cannot be read ({error})"
 
-    @staticmethod
-    def _steps(folder: Path) -> list[int]:
-        if not folder.is_dir():
+    def _complete(self) -> list[int]:
+        if not self.remote.is_dir():
             return []
-        return [int(path.name) for path in folder.iterdir() if path.is_dir() and path.name.isdigit()]
+        return [int(path.name) for path in self.remote.iterdir() if path.name.isdigit() and (path / MARKER).is_file()]
+
+
+def _gathered(value: Any) -> list[Any]:
+    """The value of every rank, in their order."""
+    found: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(found, value)
+    return found

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from training import artefacts, engine, hardware, model
+from training import artefacts, engine, hardware, links, model
 from training.config import TrainingConfig
 from training.dataset import Dataset, prepare
 from training.errors import StoppedError
@@ -51,6 +51,7 @@ class Job:
         dist.barrier()
 
     def _phases(self) -> None:
+        links.check(lambda text: self._say(Progress("load", message=text)))
         with self._phase("data"):
             data = self._load_data()
         with self._phase("evalBase"):

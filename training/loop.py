@@ -20,7 +20,7 @@ import torch.distributed as dist
 from training.batches import BatchPlan, learning_rate
 from training.checkpoints import Checkpoints
 from training.config import TrainingConfig
-from training.data import TrainingSet
+from training.encoded import TrainingSet
 from training.errors import BadInputError, StoppedError
 from training.history import History, StepRecord
 from training.model import device
@@ -96,7 +96,9 @@ class Loop:
                 self.checkpoints.save(self.engine, history)
                 self._saved_at, saved_step = time.monotonic(), history.next_step
             if ends.stop:
-                raise StoppedError(f"stopped after step {history.next_step} of {self.plan.steps}; the state is saved")
+                why_not = self.checkpoints.wait()
+                saved = f"its state could not be saved: {why_not}" if why_not else "the state is saved"
+                raise StoppedError(f"stopped after step {history.next_step} of {self.plan.steps}; {saved}")
             if looks:
                 self._read_at = time.monotonic()
         if saved_step < history.next_step:

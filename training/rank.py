@@ -7,6 +7,7 @@ with the exit code that means something to the controller.
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import logging
 import os
@@ -30,19 +31,27 @@ def main(arguments: list[str]) -> int:
     config_path, rows, base, work, output = (Path(argument) for argument in arguments)
     quiet_libraries()
     from training.config import TrainingConfig
-    from training.errors import OutOfMemoryError, TrainingError
+    from training.errors import BadInputError, OutOfMemoryError, TrainingError
     from training.files import Folders
     from training.job import Job
     from training.loop import StopFlag
+    from training.owner import Owner
 
     stop = StopFlag()
     stop.install()
     config = TrainingConfig.model_validate_json(config_path.read_text(encoding="utf-8"))
-    failure: TrainingError
+    owner = Owner.of(work, output, config.run) if os.environ.get("RANK", "0") == "0" else None
+    failure: TrainingError | None = None
     try:
+        if owner is not None:
+            owner.claim()
         Job(config, Folders(base, rows, work, output), stop).run()
     except TrainingError as error:
         failure = error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        failure = BadInputError(f"no room for {error.filename or output}: {error.strerror}; make room on the stage or the node's disk")
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -50,7 +59,9 @@ def main(arguments: list[str]) -> int:
             f"out of memory: {str(error)[:200]}; make training.maxLength, training.microBatchTokens or "
             "evaluation.batchRows smaller, take method: lora, or a larger instance family"
         )
-    else:
+    if owner is not None:
+        owner.release()
+    if failure is None:
         return 0
     write_outcome(work, failure.exit_code, str(failure))
     return failure.exit_code

@@ -17,7 +17,7 @@ from training import attention, engine, hardware, model
 from training.batches import BatchPlan, plan_batches
 from training.checkpoints import Checkpoints
 from training.config import TrainingConfig
-from training.data import TrainingSet
+from training.encoded import TrainingSet
 from training.evaluate import HeldOut
 from training.files import Folders
 from training.history import EvalRecord, History, StepRecord
@@ -59,7 +59,7 @@ class Tuning:
         trainable = model.prepare(base, config.method)
         counts = model.parameter_counts(trainable)
         plan = plan_batches(
-            [len(row.ids) for row in data.rows],
+            data.lengths.tolist(),
             config.training,
             dist.get_world_size(),
             on_gpu=torch.cuda.is_available(),
@@ -77,9 +77,9 @@ class Tuning:
         checkpoints = Checkpoints(
             self.folders.work / "checkpoints",
             self.folders.output / "checkpoints",
-            config.run.id,
-            config.checkpoint.keep,
-            adapters_only=config.method.lora is not None,
+            config,
+            lambda text: self.say(Progress("train", message=text)),
+            metric=config.evaluation.early_stopping.metric if config.evaluation.early_stopping is not None else "loss",
         )
         history = self._resume(checkpoints, trainer)
         share = hardware.share_of_peak(self.folders.base, dist.get_world_size(), data.mean_length, full=bool(config.method.full))
@@ -91,6 +91,7 @@ class Tuning:
                 self.say(line)
 
         Loop(trainer, plan, data, config, checkpoints, tokens.pad, self.stop, tell, watch).run(history)
+        checkpoints.wait()
         best = watch.kept(history)
         if best is not None:
             checkpoints.restore(trainer, best)
@@ -98,13 +99,11 @@ class Tuning:
         return Trained(engine.trained_weights(trainer), history, *counts, best, share)
 
     def _resume(self, checkpoints: Checkpoints, trainer: Any) -> History:
-        found: list[Any] = [checkpoints.latest() if dist.get_rank() == 0 else None]
-        dist.broadcast_object_list(found, src=0)
-        step, refused = found[0]
+        history, refused = checkpoints.resume(trainer)
         for reason in refused:
             self.say(Progress("train", message=reason))
-        history = checkpoints.restore(trainer, step) if step else History()
-        history.attempts.append({"attempt": self.config.run.attempt, "fromStep": history.next_step})
+        step = history.next_step
+        history.attempts.append({"attempt": self.config.run.attempt, "fromStep": step})
         if step:
             self.say(Progress("train", step=step, message=f"resumed from the checkpoint after step {step}"))
         return history

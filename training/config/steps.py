@@ -57,8 +57,8 @@ class Checkpoint(Section):
     """How often the state is saved, so that a lost node costs little."""
 
     every_minutes: float = Field(default=10.0, gt=0)
-    every_steps: Annotated[Positive | None, not_yet(None)] = later(None, description="Save every so many steps too.")
+    every_steps: Positive | None = later(None, description="Save every so many steps too.")
     keep: Positive = Field(default=2, description="Older complete checkpoints are removed.")
-    keep_best: Annotated[bool, not_yet(True)] = later(
+    keep_best: bool = later(
         True, description="Keep the checkpoint with the best score as well (evaluation.earlyStopping.metric, else the loss)."
     )

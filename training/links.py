@@ -1,0 +1,57 @@
+"""The links between ranks, tried once they have met and before a model is loaded.
+
+The nodes have already reached each other (container.preflight); here the libraries that the training uses do: a sum of
+one number shows that all ranks take part, a large sum shows how fast they exchange gradients.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from training.errors import TrainingError
+from training.model import device
+
+SECONDS = 60
+LARGE_GPU, LARGE_CPU = 64 << 20, 2 << 20  # bytes; on a CPU the tests would wait for more
+
+
+class LinkError(TrainingError):
+    """The ranks cannot exchange tensors; the job may be tried again."""
+
+
+def check(say: Callable[[str], None]) -> None:
+    """Sum a small and a large tensor over all ranks, where they are on several nodes. All ranks must call this.
+
+    Raises LinkError after a minute.
+    """
+    world = dist.get_world_size()
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", world))
+    if world == here:
+        return
+    rank = dist.get_rank()
+    size = LARGE_GPU if torch.cuda.is_available() else LARGE_CPU
+    group = dist.new_group(timeout=timedelta(seconds=SECONDS))
+    try:
+        ones = torch.ones(1, device=device())
+        dist.all_reduce(ones, group=group)
+        large = torch.full((size // 4,), float(rank), device=device())
+        started = time.monotonic()
+        dist.all_reduce(large, group=group)
+        ends = [float(large[0]), float(large[-1])]  # reading them waits for the device
+        seconds = time.monotonic() - started
+    except RuntimeError as error:
+        raise LinkError(
+            f"rank {rank} (node {rank // here}) cannot exchange tensors with the other nodes: {str(error).splitlines()[0]}; the ports "
+            "that NCCL and Gloo take (32768-60999) must be declared as a TCP endpoint"
+        ) from error
+    if float(ones) != world or ends != [world * (world - 1) / 2] * 2:
+        raise LinkError(f"rank {rank} (node {rank // here}) got a wrong sum over {world} ranks: {float(ones)} and {ends}")
+    # each byte goes out and comes back once, but for a rank's own share: the usual measure of an all_reduce
+    speed = 2 * (world - 1) / world * size / seconds
+    say(f"{world} ranks on {world // here} nodes sum {size >> 20} MiB at {speed / 1e6:.0f} MB/s")
