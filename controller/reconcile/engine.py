@@ -160,7 +160,7 @@ class Engine:
         graph = view.graph.with_objects([loaded.graph.objects[key] for key in chosen])
         questions = dict.fromkeys(question for key in chosen for question in self.kinds[key.kind].reads(graph.objects[key], graph))
         known = {question: answer for question, answer in view.snapshot.answers.items() if question not in questions}
-        answers = {**known, **gatherer.answers, **self._ask(self.pool, questions)}
+        answers = {**known, **gatherer.answers, **self._ask(self.pool, questions, first=True)}
         return replace(view, graph=graph, facts=facts, snapshot=Snapshot(answers, view.snapshot.role))
 
     def remember(self, now: Plan) -> None:
@@ -176,7 +176,7 @@ class Engine:
             self._births = {**known, **moved}
             self.state.keep_births(moved)
 
-    def _ask(self, pool: SessionPool, reads: Iterable[Read]) -> Answers:
+    def _ask(self, pool: SessionPool, reads: Iterable[Read], *, first: bool = False) -> Answers:
         """All answers; a question that this account does not take, or not in time, is left without one, so that it costs only the objects
         that need it.
 
@@ -185,12 +185,12 @@ class Engine:
         """
         wanted = self.silent.without(reads)
         try:
-            answers = read(pool, wanted)
+            answers = read(pool, wanted, first=first)
         except Rejected:
             answers = {}
             for question in wanted:
                 try:
-                    answers.update(read(pool, [question]))
+                    answers.update(read(pool, [question], first=first))
                 except Rejected as error:
                     log.warning("the account does not answer a question", sql=question.sql, error=redact(error.message))
         else:

@@ -17,6 +17,7 @@ from controller.account.errors import AccountError
 from controller.account.tracing import span
 from controller.api.objects import Location
 from controller.api.project import PROJECT_FILE
+from controller.kinds.base import View
 from controller.manifests.problems import Problem
 from controller.reconcile import history
 from controller.reconcile.clock import Clock, Timing
@@ -24,6 +25,7 @@ from controller.reconcile.engine import Engine
 from controller.reconcile.events import Reason
 from controller.reconcile.lead.leadership import Alone, Interrupted, Leadership
 from controller.reconcile.look.files import Loaded, NoProject
+from controller.reconcile.look.follow import Follow
 from controller.reconcile.look.looker import Looker
 from controller.reconcile.look.quick import quick_changes
 from controller.reconcile.meter import Meter
@@ -33,14 +35,16 @@ from controller.reconcile.report import Listener, Report
 from controller.reconcile.reporter import Reporter
 from controller.reconcile.rest import Rest
 from controller.reconcile.work.backoff import Backoff, FailureClass
-from controller.reconcile.work.execute import Executor
+from controller.reconcile.work.execute import Done, Executor
 from controller.reconcile.work.failures import Failures, outcome, result_of
-from controller.reconcile.work.queue import WorkQueue, longest_chains
+from controller.reconcile.work.queue import WorkQueue
 from controller.reconcile.work.workers import Workers
 
 log = structlog.get_logger("snowcat.reconcile")
 _LOOK_ENDS = 2.0  # seconds that a look has to come back after a stop
 _FOR_READING = 2  # sessions that no worker takes, so that long work never keeps the loop from looking
+_LOOKS = 3  # at most so many for one plan: what changes all the time is planned as it was a moment ago
+_WORK_FIRST = 4.0  # while work waits for a worker, looks take at most one part in so many of the time
 
 
 @dataclass
@@ -59,6 +63,7 @@ class Reconciler:
     _wake: threading.Event = field(default_factory=threading.Event)
     _stop: threading.Event = field(default_factory=threading.Event)
     _dirty: bool = True
+    _overtaken: bool = False  # the files were loaded anew since the look began
     _loaded: Loaded | None = None
     _stopped_at: float | None = None
     _cycle_took: float = 0.0
@@ -83,7 +88,9 @@ class Reconciler:
         self._failures = Failures(self.engine.state, self.backoff)
         self._rest = Rest(self.timing, self._failures, self._absences)
         self._reporter = Reporter(self.engine.state, self.timing, self._failures, self._rest)
-        self._looker = Looker(self.engine, self._stop, min(_LOOK_ENDS, self.timing.grace))
+        self._looker = Looker(self.engine, self._stop, min(_LOOK_ENDS, self.timing.grace), self._meanwhile)
+        self._follow = Follow(self.engine, self._looker.glance)
+        self._changed: list[Done] = []  # whose DESCRIBEs are out of date, and a look may be reading
 
     # ---- from outside --------------------------------------------------------------------------------------------------------------------
 
@@ -98,6 +105,7 @@ class Reconciler:
         """Look at the files now."""
         self._dirty = True
         self._wake.set()
+        self._looker.poke()
 
     def run(self, *, until_settled: bool = False, timeout: float | None = None) -> Report:
         """Cycle until stopped; with `until_settled` until every object is ready, or nothing can become so without a person.
@@ -150,22 +158,18 @@ class Reconciler:
         now = self.clock.now()
         full = self._dirty or now >= self._rest.next_full
         if full or self._loaded is None:
-            self._dirty = False
-            before, self._loaded = self._loaded, self._load()
-            self._hasten(before, self._loaded)
+            self._take_files()
             self._rest.full_look(now)
-        loaded = self._loaded
-        self._queue.look_begins()
         try:
-            view = self._looker.look(loaded, full=full)
+            loaded, view, plan, full = self._look(full=full)
         except AccountError as error:
+            loaded = self._files
             self._queue.withdraw()
             standing = self.leadership.standing()
             if not standing.leads:  # its sessions were ended by who leads now
                 return self._reporter.standby(loaded, self._workers.busy, standing)
             return self._reporter.no_account(loaded, self._workers.busy, error)
         self._reporter.reached(loaded)
-        plan = self.engine.plan(loaded, view, self._failures.stalled)
         if full:
             gone = [change.key for change in plan.changes if change.action is Action.DELETE]
             self._absences.note(gone, not loaded.prune_off, self.clock.now())
@@ -173,9 +177,55 @@ class Reconciler:
         self.engine.remember(plan)
         self._failures.compare(plan, self._workers.busy)
         if not self._stop.is_set():
+            self._follow.begin(loaded, view, plan)
             self._hand_out(plan, full)
+            self._hand_on(self._follow.catch_up(self._files.graph))
         unread = self._unread
         return self._reporter.looked(loaded, plan, dict(self._workers.busy), self.clock.now(), full=full, unread=unread)
+
+    def _look(self, *, full: bool) -> tuple[Loaded, View, Plan, bool]:
+        """Files, what the account shows, the plan of both, and whether it was a full look. When the files change meanwhile, it is looked
+        again with the new ones.
+
+        Raises:
+            AccountError: the account could not be read.
+        """
+        for _ in range(_LOOKS):
+            loaded, self._overtaken = self._files, False
+            self._queue.look_begins()
+            self._follow.look_begins()
+            for done in self._changed:
+                self.engine.deep.forget(done.change.key, done=done.error is None)
+            self._changed = []
+            view = self._looker.look(loaded, full=full)
+            plan = self._looker.plan(loaded, view, dict(self._failures.stalled))
+            if loaded.graph is self._files.graph:
+                break
+            full = True
+        self._dirty |= self._overtaken
+        return loaded, view, plan, full
+
+    def _meanwhile(self) -> None:
+        """While a look is under way: what was saved, and what follows from results, does not wait for it."""
+        if self._stop.is_set():
+            return
+        while self._dirty:
+            self._take_files()
+        done = self._take_results()
+        if done:
+            self._hand_on(self._follow.ended(done, self._files.graph)[0])
+
+    @property
+    def _files(self) -> Loaded:
+        if self._loaded is None:
+            raise ValueError("the files were not loaded yet")
+        return self._loaded
+
+    def _take_files(self) -> None:
+        """Load, and do at once what can be done of what was just saved."""
+        self._dirty, self._overtaken = False, True
+        before, self._loaded = self._loaded, self._load()
+        self._hasten(before, self._loaded)
 
     def _load(self) -> Loaded:
         """The files; while the project file is gone, as they last were. A project in a folder above is another one.
@@ -204,6 +254,14 @@ class Reconciler:
             self._workers.staff()
             self._reporter.hastened(entries)
 
+    def _hand_on(self, changes: Sequence[Change]) -> None:
+        """What waited for nothing but what has just been done."""
+        now = self.clock.now()
+        ready = [change for change in changes if not self._failures.resting(change, now)]
+        if ready and not self._stop.is_set():
+            self._queue.hasten(ready, self._follow.chains)
+            self._workers.staff()
+
     def _hand_out(self, plan: Plan, full: bool) -> None:
         """Put into the queue what can be done now. Only a full look finds leftovers; a lesser one keeps those that wait for a worker."""
         now = self.clock.now()
@@ -214,15 +272,16 @@ class Reconciler:
             confirmed = full and self._absences.confirmed(change.key, now)
             return change.action is not Action.DELETE or confirmed or self._queue.queued(change)
 
-        self._queue.offer([change for change in plan.changes if wanted(change)], longest_chains(plan))
+        self._queue.offer([change for change in plan.changes if wanted(change)], self._follow.chains)
         self._workers.staff()
 
     # ---- results and requests ------------------------------------------------------------------------------------------------------------
 
-    def _take_results(self) -> None:
-        for done in self._workers.take():
+    def _take_results(self) -> list[Done]:
+        results = self._workers.take()
+        self._changed += results
+        for done in results:
             key = done.change.key
-            self.engine.deep.forget(key, done=done.error is None)
             generation = self._reporter.generations.get(key, 0)
             failure = None
             if done.error is None:
@@ -236,6 +295,7 @@ class Reconciler:
                 if failure.kind is FailureClass.TRANSIENT:
                     self.meter.retried(key)
             self.meter.reconciled(key, result_of(done.error, failure), done.seconds)
+        return results
 
     def _take_pokes(self) -> None:
         for target in self.engine.state.take_pokes():
@@ -249,13 +309,18 @@ class Reconciler:
         """Wait for the next reason to look: a result, a file, a request, or the time. Meanwhile read what only DESCRIBE tells."""
         now = self.clock.now()
         until = self._rest.next_look(report, now, working=bool(self._workers.busy), silent=self.engine.silent.soon)
+        if len(self._queue):
+            until = max(until, now + _WORK_FIRST * self._cycle_took)
         until = min(until, self._workers.watch())
-        if self._backlog:
-            until = min(until, now + max(self.timing.poll_first, self._cycle_took))
         if end is not None:
             until = min(until, end)
-        while not self._wake.is_set() and (left := until - self.clock.now()) > 0:
-            if report.plan is not None and self.engine.deep.unread:
+        while (left := until - self.clock.now()) > 0:
+            if self._wake.is_set():
+                if not self._carry_on():
+                    return
+                if not len(self._queue):  # the last ones are under way: one look for all of them, unless they take long
+                    until = min(until, self.clock.now() + self.timing.poll_first)
+            elif report.plan is not None and self.engine.deep.unread:
                 if not self._read_on():
                     self._rest.full_look_due()  # plans with what was read
                     return
@@ -263,6 +328,20 @@ class Reconciler:
                 self.clock.wait(self._wake, min(left, self.timing.poke))
             if self.engine.state.has_pokes():
                 return
+
+    def _carry_on(self) -> bool:
+        """After a wake: whether no look is needed yet. Others are still worked on, and what waited for just these results is handed out."""
+        self._wake.clear()
+        if self._stop.is_set() or self._dirty or self._overtaken:
+            self._dirty |= self._overtaken
+            return False
+        if self._loaded is None:
+            return False
+        changes, usual = self._follow.ended(self._take_results(), self._files.graph)
+        self._hand_on(changes)
+        if usual and self._follow.finished and not self._workers.busy:
+            self._rest.full_look_due()  # it alone tells that nothing is left to do
+        return usual and bool(len(self._queue) or self._workers.busy)
 
     def _read_on(self) -> bool:
         """A cycle that only reads some more details. Whether more are left; False too when the account did not answer."""
@@ -279,14 +358,9 @@ class Reconciler:
         """Questions whose answers are still to come: deep reads that wait for their turn, and what was silent for the first time."""
         return self.engine.deep.unread + self.engine.silent.soon
 
-    @property
-    def _backlog(self) -> bool:
-        """Whether the workers have enough to do until the next look, so that not every result needs one."""
-        return len(self._queue) > self._workers.size
-
     def _work_ended(self) -> None:
-        if not self._backlog:
-            self._wake.set()
+        self._wake.set()
+        self._looker.poke()
 
     def _finish(self) -> None:
         self.stop()

@@ -67,6 +67,37 @@ def offer(queue: WorkQueue, *changes: Change) -> None:
     queue.offer(changes, longest_chains(plan_of(*changes)))
 
 
+def test_what_is_hastened_during_a_look_is_out_of_reach_of_its_plan() -> None:
+    counted = Counted()
+    queue = WorkQueue(counted)
+    older, newer, other = change("a", "older"), change("a", "newer"), change("b")
+    offer(queue, older)
+    queue.look_begins()
+    queue.hasten([newer, change("c")])
+    queue.offer([older, other], {})
+    waiting = [queue.pull() for _ in range(3)]
+    assert [str(c.steps[0]) for c in waiting if c and c.key == older.key] == ["newer"], "the plan was made from older files"
+    assert {str(c.key.name) for c in waiting if c} == {"A", "B", "C"}, "and what it knows nothing of is not dropped"
+
+
+def test_the_look_that_follows_decides_about_what_was_hastened() -> None:
+    queue = WorkQueue()
+    queue.look_begins()
+    queue.hasten([change("a", "newer")])
+    queue.offer([], {})
+    assert len(queue) == 1
+    offer(queue)
+    assert len(queue) == 0
+
+
+def test_when_no_plan_stands_nothing_that_was_hastened_is_done() -> None:
+    queue = WorkQueue()
+    queue.look_begins()
+    queue.hasten([change("a")])
+    queue.withdraw()
+    assert len(queue) == 0
+
+
 # ---- order -------------------------------------------------------------------------------------------------------------------------------
 
 

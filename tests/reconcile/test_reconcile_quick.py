@@ -19,7 +19,8 @@ from controller.kinds.registry import KINDS
 from controller.manifests.watch import Watcher
 from controller.reconcile.engine import Engine
 from controller.reconcile.look.files import Loaded, loader
-from controller.reconcile.look.quick import simple
+from controller.reconcile.look.quick import MOST, simple
+from controller.reconcile.loop import Reconciler
 from controller.reconcile.state import State
 
 PROJECT = "apiVersion: snowcat/v1\nkind: Project\nproject: p\nrole: r\n"
@@ -31,9 +32,12 @@ class HeldEngine(Engine):
     """An engine whose looks wait while `free` is not set; glances do not."""
 
     free: threading.Event
+    let_pass: int = 0  # looks that do not wait
+    begun: int = 0
 
     def look(self, loaded: Loaded, *, full: bool = True, dropping: bool = False) -> View:
-        assert self.free.wait(60)
+        self.begun += 1
+        assert self.begun <= self.let_pass or self.free.wait(60)
         return super().look(loaded, full=full, dropping=dropping)
 
 
@@ -76,6 +80,68 @@ def test_a_saved_change_does_not_wait_for_the_look_at_everything(live: Live, hel
         eventually(lambda: suspend_after(live, "other_@") == 60, "the full look follows")
         eventually(lambda: ("Warehouse/WH_@", "Updated") in live.happened(), "the work is in the history")
     assert live.happened().count(("Warehouse/WH_@", "ManifestChanged")) == 1, "told once"
+
+
+def test_a_file_that_is_saved_during_a_look_does_not_wait_for_it(live: Live, held: threading.Event) -> None:
+    live.write(a=WAREHOUSE, b=OTHER)
+    live.apply()
+    live.reports.clear()
+    with live.daemon() as loop:
+        eventually(lambda: live.reports and live.reports[-1].ready, "the project was ready before")
+        held.clear()
+        looks, reports = begun(loop), len(live.reports)
+        loop.files_changed()
+        eventually(lambda: begun(loop) > looks, "a look is under way")
+        live.write(a=WAREHOUSE.replace("60", "120"))
+        loop.files_changed()
+        eventually(lambda: suspend_after(live, "wh_@") == 120, "the saved field is set during the look")
+        live.write(b=OTHER.replace("60", "90"))
+        loop.files_changed()
+        eventually(lambda: suspend_after(live, "other_@") == 90, "and another one")
+        assert begun(loop) == looks + 1, "it is still the same look"
+        held.set()
+        eventually(lambda: len(live.reports) > reports and live.reports[-1].ready, "the files are looked at as they are now")
+        eventually(lambda: ("Warehouse/OTHER_@", "Updated") in live.happened(), "the work is in the history")
+    assert (suspend_after(live, "wh_@"), suspend_after(live, "other_@")) == (120, 90), "the look with the older files sets nothing back"
+    assert [reason for _, reason in live.happened()].count("ManifestChanged") == 2, "each told once"
+    assert not [reason for _, reason in live.happened() if reason == "Drifted"]
+
+
+def test_a_chain_is_made_link_by_link_without_a_look_at_everything(
+    live: Live, held: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HeldEngine, "let_pass", 1)
+    live.write(
+        a="kind: Database\nmetadata: {name: db_@, deletionPolicy: delete}",
+        b="kind: Schema\nmetadata: {name: s, database: db_@, deletionPolicy: delete}",
+        c="kind: Stage\nmetadata: {name: st_@, schema: db_@.s, deletionPolicy: delete}",
+    )
+    held.clear()
+    with live.daemon() as loop:
+        eventually(lambda: live.row("STAGES IN ACCOUNT", "st_@"), "the last link is made while no look comes back")
+        assert begun(loop) <= 2
+        held.set()
+        eventually(lambda: live.reports and live.reports[-1].ready, "and the next look finds all of it")
+
+
+def begun(loop: Reconciler) -> int:
+    assert isinstance(loop.engine, HeldEngine)
+    return loop.engine.begun
+
+
+def test_only_what_was_edited_is_glanced_at(live: Live, held: threading.Event) -> None:
+    """A person edits one of many objects in a file."""
+    many = "\n---\n".join(WAREHOUSE.replace("wh_@", f"wh{n}_@") for n in range(MOST + 2))
+    live.write(a=many)
+    live.apply()
+    live.reports.clear()
+    with live.daemon() as loop:
+        eventually(lambda: live.reports and live.reports[-1].ready, "the project was ready before")
+        held.clear()
+        live.write(a="# a line more\n" + many.replace("60", "120", 1))
+        loop.files_changed()
+        eventually(lambda: suspend_after(live, "wh0_@") == 120, "lines that moved do not make it too many")
+        held.set()
 
 
 def test_what_is_not_ours_any_more_is_not_touched_by_a_glance(live: Live, held: threading.Event) -> None:

@@ -8,9 +8,10 @@ in any case and judges all again: composites, what takes or gives room on a pool
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from controller.account.errors import AccountError
-from controller.api.objects import ObjectKey
+from controller.api.objects import DesiredObject, ObjectKey
 from controller.kinds.base import Kind, View
 from controller.reconcile.engine import Engine
 from controller.reconcile.look.files import Loaded
@@ -30,14 +31,23 @@ def quick_changes(engine: Engine, before: Loaded | None, now: Loaded, glance: Gl
     view, plan = last
     if now.errors or before.errors or now.settings != before.settings:
         return []
-    keys = [key for key, obj in now.graph.objects.items() if before.graph.get(key) is not obj and simple(engine.kinds[key.kind])]
+    moved = {key for key, obj in now.graph.objects.items() if _differs(before.graph.get(key), obj)}
+    keys = [key for key in moved if simple(engine.kinds[key.kind])]
     if not 0 < len(keys) <= MOST or any(key in plan.objects and plan.objects[key].children for key in keys):
+        return []
+    keys = [key for key in keys if all(other in plan.objects or other in keys for other in now.graph.objects[key].depends_on)]
+    if not keys:
         return []
     try:
         fresh = glance(now, view, keys)
     except AccountError:  # the full look says what is wrong
         return []
-    return [entry for entry in plan_again(fresh, engine.kinds, keys, plan) if entry.change.runnable and _plain(entry.change)]
+    return [entry for entry in plan_again(fresh, engine.kinds, keys, plan.objects) if entry.change.runnable and plain(entry.change)]
+
+
+def _differs(before: DesiredObject | None, now: DesiredObject) -> bool:
+    """Whether more was changed than the place in the file."""
+    return before is not now and (before is None or replace(before, location=now.location) != now)
 
 
 def simple(kind: Kind) -> bool:
@@ -46,5 +56,6 @@ def simple(kind: Kind) -> bool:
     return own.expand is Kind.expand and own.load is Kind.load and own.room is Kind.room
 
 
-def _plain(change: Change) -> bool:
+def plain(change: Change) -> bool:
+    """Whether a change takes nothing away, so that no look at everything must come before it."""
     return change.action in (Action.CREATE, Action.UPDATE) and not change.destructive

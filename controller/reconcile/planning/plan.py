@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from controller.api.base import DeletionPolicy, ManagementPolicy, Replace
-from controller.api.objects import DesiredObject, ObjectKey
+from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.kinds.base import FieldChange, Forecast, Health, Observation, View
 from controller.kinds.mark import Mark
 from controller.reconcile.pause import PAUSED, families, is_paused, told
@@ -61,10 +61,17 @@ def plan(
     return Plan(view.project.name, account, say_renamed(results, view.project.name), expansion.view.graph)
 
 
-def plan_again(view: View, kinds: Kinds, keys: Iterable[ObjectKey], before: Plan) -> list[ObjectPlan]:
-    """Some simple objects anew, with a plan for what they depend on: see `controller.reconcile.look.quick`. Pure."""
+def plan_again(view: View, kinds: Kinds, keys: Iterable[ObjectKey], before: Mapping[ObjectKey, ObjectPlan]) -> list[ObjectPlan]:
+    """Some simple objects anew, in the order in which they can be made; `before` says how the others stand that they depend on. Pure.
+
+    See `controller.reconcile.look.quick` and `controller.reconcile.look.follow`.
+    """
     planner = _Planner(Expansion(view, {}, {}), kinds, {}, {})
-    return [planner.object(view.graph.objects[key], dict(before.objects)) for key in keys]
+    results = dict(before)
+    order = evaluation_order(Graph({key: view.graph.objects[key] for key in keys}))
+    for key in order:
+        results[key] = planner.object(view.graph.objects[key], results)
+    return [results[key] for key in order]
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ class WorkQueue:
     _order: list[Entry] = field(default_factory=list)  # a heap
     _held: set[ObjectKey] = field(default_factory=set)  # pulled, and the result is not taken yet
     _touched: set[ObjectKey] = field(default_factory=set)  # held at some time since the look began
+    _hastened: set[ObjectKey] = field(default_factory=set)  # taken in since the look began, with what is newer than its plan
     _ready: threading.Condition = field(default_factory=threading.Condition)
     _closed: bool = False
 
@@ -46,9 +47,10 @@ class WorkQueue:
         return len(self._entries)
 
     def look_begins(self) -> None:
-        """From here on every key that is worked on is out of reach of the coming plan."""
+        """From here on every key that is worked on, or hastened, is out of reach of the coming plan."""
         with self._ready:
             self._touched = set(self._held)
+            self._hastened = set()
 
     def queued(self, change: Change) -> bool:
         """Whether just this change waits in the queue."""
@@ -61,9 +63,9 @@ class WorkQueue:
             if self._closed:
                 return
             before, now = self._entries, self.now()
-            self._entries = {}
+            self._entries = {key: before.pop(key) for key in self._hastened & before.keys()}
             for place, change in enumerate(changes):
-                if change.key in self._touched:
+                if change.key in self._touched or change.key in self._hastened:
                     continue
                 old = before.pop(change.key, None)
                 since = old.since if old else now
@@ -76,8 +78,8 @@ class WorkQueue:
             heapq.heapify(self._order)
             self._ready.notify_all()
 
-    def hasten(self, changes: Sequence[Change]) -> None:
-        """Take in changes beside what waits; the next plan decides about all. What is worked on is left to it."""
+    def hasten(self, changes: Sequence[Change], chains: Mapping[ObjectKey, int] | None = None) -> None:
+        """Take in changes beside what waits; the plan of the next look decides about all. What is worked on is left to it."""
         with self._ready:
             for change in changes:
                 if self._closed or change.key in self._held:
@@ -85,13 +87,15 @@ class WorkQueue:
                 if change.key not in self._entries:
                     self.meter.queued(change.key)
                 now = self.now()
-                self._entries[change.key] = Entry((0, -change.priority, now, 0), change, now)
+                self._hastened.add(change.key)
+                self._entries[change.key] = Entry((-(chains or {}).get(change.key, 0), -change.priority, now, 0), change, now)
             self._order = list(self._entries.values())
             heapq.heapify(self._order)
             self._ready.notify_all()
 
     def withdraw(self) -> None:
         """Nothing is wanted for the time being: there is no plan that stands."""
+        self._hastened = set()
         self.offer((), {})
 
     def pull(self) -> Change | None:
