@@ -16,7 +16,7 @@ ENV PYTHONPATH=/app
 
 # The daemon and its command line: no torch, no CUDA.
 FROM python AS controller
-RUN pip install "httpx>=0.28,<1" "platformdirs>=4.3,<5" "pydantic>=2.10,<3" "pyyaml>=6.0.2,<7" "rich>=14,<16" \
+RUN pip install "httpx>=0.28,<1" "platformdirs>=4.3,<5" "pydantic>=2.12,<3" "pyyaml>=6.0.2,<7" "rich>=14,<16" \
     "snowflake-connector-python>=4.8,<6" "structlog>=25,<27" "tenacity>=9,<10" "typer>=0.20,<1" "watchfiles>=1.0,<2"
 COPY controller controller/
 COPY training training/
@@ -34,10 +34,11 @@ ARG TORCH=2.13.0
 RUN pip install "torch==${TORCH}"
 RUN pip install "accelerate>=1.1,<2" "gguf>=0.17,<1" "huggingface-hub>=1,<2" "peft>=0.18,<1" "safetensors>=0.5,<1" \
     "tokenizers>=0.22,<1" "transformers>=5.16,<6"
-RUN pip install "pydantic>=2.10,<3" "snowflake-connector-python>=4.8,<6"
+RUN pip install "pydantic>=2.12,<3" "snowflake-connector-python>=4.8,<6"
 
 FROM models AS trainer
-RUN DS_BUILD_OPS=0 pip install "deepspeed>=0.19.6,<0.20" "matplotlib>=3.9,<4"
+RUN DS_BUILD_OPS=0 pip install "deepspeed>=0.19.6,<0.20" "matplotlib>=3.9,<4" \
+    "snowflake-connector-python[pandas]>=4.8,<6" "bitsandbytes>=0.50,<1"
 COPY training training/
 COPY container container/
 USER snowcat
@@ -52,7 +53,7 @@ EXPOSE 8000
 ENTRYPOINT ["python", "-m", "container.server"]
 
 FROM python AS workspace
-RUN pip install "jupyterlab>=4.4,<5" "nbclient>=0.10,<1" "pandas>=2.2,<4" "snowflake-connector-python>=4.8,<6" "httpx>=0.28,<1" "pydantic>=2.10,<3"
+RUN pip install "jupyterlab>=4.4,<5" "nbclient>=0.10,<1" "pandas>=2.2,<4" "snowflake-connector-python>=4.8,<6" "httpx>=0.28,<1" "pydantic>=2.12,<3"
 COPY training training/
 COPY container container/
 USER snowcat

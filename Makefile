@@ -27,7 +27,7 @@ venv: .venv/.ready ## the virtual environment, made new when the dependencies ch
 	echo "setting up .venv, about two minutes and 2 GB"
 	[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[local,models,workspace,otel]' --group dev
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[local,models,qlora,workspace,otel]' --group dev
 	touch $@
 
 # the same wire tests run with the other generation of Snowflake's driver, which cannot live beside the first

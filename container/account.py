@@ -17,6 +17,7 @@ from training.errors import BadInputError
 IDENTIFIER = r'(?:"(?:[^"]|"")+"|[A-Za-z_][A-Za-z0-9_$]*)'
 TABLE_NAME = re.compile(rf"{IDENTIFIER}(?:\.{IDENTIFIER}){{0,2}}")
 
+
 def connect() -> Any:
     """A connection as the service's own user. Raises BadInputError outside of a container."""
     missing = [name for name in ("SNOWFLAKE_HOST", "SNOWFLAKE_ACCOUNT") if not os.environ.get(name)]

@@ -7,7 +7,7 @@ nothing until then.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -18,28 +18,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
-Ids = npt.NDArray[np.int32]
-Mask = npt.NDArray[np.uint8]
+from training.tokens import Encoded, Ids, Mask
 
 SCHEMA = pa.schema([("key", pa.large_string()), ("ids", pa.large_list(pa.int32())), ("answer", pa.large_list(pa.uint8()))])
 BATCH_TOKENS = 1 << 17  # of a part of the file: what the writer holds at once
-
-
-@dataclass(frozen=True, eq=False)
-class Encoded:
-    """One row as token ids; `answer` is 1 where a token belongs to an answer, its end token included."""
-
-    ids: Ids
-    answer: Mask
-
-    def learned(self, loss: str) -> npt.NDArray[np.int64]:
-        """Positions whose token is to be foretold; never 0, because nothing stands before it."""
-        return np.arange(1, len(self.ids)) if loss == "all" else np.flatnonzero(self.answer[1:]) + 1
-
-    @property
-    def answer_tokens(self) -> int:
-        """How many positions carry loss when only answers count."""
-        return int(self.answer[1:].sum())
 
 
 @dataclass
@@ -217,14 +199,6 @@ class _Keys(Sequence[str]):
         if isinstance(number, slice):
             return [str(key) for key in self._keys[number].to_pylist()]
         return str(self._keys[number].as_py())
-
-
-def encoded(ids: Sequence[int], spans: Iterable[tuple[int, int]]) -> Encoded:
-    """A row from its ids and the spans (first, behind the last) of its answers."""
-    answer = np.zeros(len(ids), np.uint8)
-    for first, end in spans:
-        answer[first:end] = 1
-    return Encoded(np.asarray(ids, np.int32), answer)
 
 
 def _counts_file(path: Path) -> Path:

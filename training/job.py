@@ -55,7 +55,9 @@ class Job:
         with self._phase("data"):
             data = self._load_data()
         with self._phase("evalBase"):
-            base = self._score(model.load_model(self.folders.base, self.dtype), data.held_out, "base")
+            scored = model.load_model(self.folders.base, self.dtype, four_bit=self._in_four_bit())
+            base = self._score(scored, data.held_out, "base")
+            del scored
         with self._phase("train"):
             tuning = Tuning(self.config, self.folders, self.choice, self.dtype, self.stop, self._say)
             trained = tuning.run(data.train, data.held_out, data.tokens, self.seconds["evalBase"])
@@ -93,7 +95,8 @@ class Job:
         """Build the tuned model; rank 0 also writes adapter/ and merged/. Returns the model to score."""
         local = self.folders.work / artefacts.FOLDER
         stored = model.stored_dtype(self.folders.base)
-        tuned = model.tuned_model(self.folders.base, self.config.method, weights, self.dtype)
+        four_bit, base, method = self._in_four_bit(), self.folders.base, self.config.method
+        tuned = model.tuned_model(base, method, weights, self.dtype, place=torch.device("cpu") if four_bit else None)
         if self.lead:
             shutil.rmtree(local, ignore_errors=True)
             local.mkdir(parents=True)
@@ -104,7 +107,13 @@ class Job:
         if self.lead and self.config.output.merged:
             tuned.save_pretrained(str(local / "merged"))
             tokens.raw.save_pretrained(str(local / "merged"))
+        if four_bit:
+            return model.tuned_model(base, method, weights, self.dtype, four_bit=True)
         return tuned.to(self.dtype)
+
+    def _in_four_bit(self) -> bool:
+        """Whether models are scored on a base in 4 bits: only where the whole one does not fit."""
+        return self.config.method.qlora is not None and not model.fits_whole(self.folders.base, self.dtype)
 
     def _leave(self, data: Dataset, trained: Trained, base: Scores, tuned: Scores) -> None:
         """Hand everything over to whoever started the ranks, see `training.artefacts`."""

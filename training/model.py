@@ -7,17 +7,19 @@ chosen here, bfloat16 only where the hardware multiplies in it.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-from training import forward
+from training import adapters, forward
 from training.config import Dtype, Method
 from training.errors import BadInputError
 
@@ -76,9 +78,16 @@ def check_folder(folder: Path) -> None:
         raise BadInputError(f"{folder} has {found}; model.safetensors is needed")
 
 
-def load_model(folder: Path, dtype: torch.dtype, *, attention: str = "sdpa") -> Any:
-    """A causal language model from a local folder, in evaluation mode, on this rank's device."""
+def load_model(
+    folder: Path, dtype: torch.dtype, *, attention: str = "sdpa", four_bit: bool = False, place: torch.device | None = None
+) -> Any:
+    """A causal language model from a local folder, in evaluation mode, on this rank's device or the given one.
+
+    With `four_bit` its linear layers are kept as nf4 (double quantised) and multiplied in `dtype`; the head stays whole.
+    """
     check_folder(folder)
+    place = place or device()
+    quantised = {"quantization_config": _four_bit(dtype), "device_map": {"": place}} if four_bit else {}
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
             str(folder),
@@ -87,10 +96,33 @@ def load_model(folder: Path, dtype: torch.dtype, *, attention: str = "sdpa") -> 
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
+            **quantised,
         )
+    except torch.OutOfMemoryError:
+        raise
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise BadInputError(f"cannot load the model in {folder}: {error}") from error
-    return forward.install(model.to(device()).eval())
+    return forward.install((model if four_bit else model.to(place)).eval())
+
+
+def fits_whole(folder: Path, dtype: torch.dtype) -> bool:
+    """Whether all weights in `dtype` leave a fifth of this GPU's free memory; without a GPU there is nothing to ask."""
+    if not torch.cuda.is_available():
+        return True
+    stored = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    return stored * dtype.itemsize / stored_dtype(folder).itemsize < 0.8 * torch.cuda.mem_get_info()[0]
+
+
+def _four_bit(dtype: torch.dtype) -> BitsAndBytesConfig:
+    if find_spec("bitsandbytes") is None:
+        raise BadInputError("method: qlora needs bitsandbytes, which is not installed here; add it to the image, or take method: lora")
+    return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+        bnb_4bit_quant_storage=dtype,  # ZeRO-3 spreads only what has the type of the other weights
+    )
 
 
 def stored_dtype(folder: Path) -> torch.dtype:
@@ -106,40 +138,36 @@ def context_length(folder: Path) -> int:
 
 
 def prepare(model: Any, method: Method) -> Any:
-    """Make the model trainable by the method: adapters on frozen weights, or all weights.
-
-    Adapters take the dtype of the weights (DeepSpeed keeps a float32 master copy when that is bfloat16): with float32
-    adapters every layer would cast its input, which cost a fifth of the speed when measured on a CPU.
-    """
-    if method.lora is None:
-        return model.train()
-    lora = method.lora
-    config = LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=lora.targets,
-        task_type="CAUSAL_LM",
-    )
-    try:
-        return get_peft_model(model, config, autocast_adapter_dtype=False).train()
-    except ValueError as error:
-        raise BadInputError(f"method.lora.targets does not fit the model: {error}") from error
+    """Make the model trainable by the method: adapters on frozen weights, or all weights."""
+    return (model if method.adapter is None else adapters.put_on(model, method.adapter)).train()
 
 
 def parameter_counts(model: Any) -> tuple[int, int]:
-    """(trained, all) parameters; ZeRO-3 keeps the true size beside its shards."""
-    sizes = [(getattr(p, "ds_numel", p.numel()), p.requires_grad) for p in model.parameters()]
+    """(trained, all) parameters; ZeRO-3 keeps the true size beside its shards, nf4 the true shape."""
+
+    def size(parameter: Any) -> int:
+        state = getattr(parameter, "quant_state", None)
+        return math.prod(state.shape) if state is not None else int(getattr(parameter, "ds_numel", parameter.numel()))
+
+    sizes = [(size(p), p.requires_grad) for p in model.parameters()]
     return sum(size for size, trained in sizes if trained), sum(size for size, _ in sizes)
 
 
-def tuned_model(folder: Path, method: Method, trained: Mapping[str, torch.Tensor], dtype: torch.dtype) -> Any:
-    """The base model with the trained weights put in; with LoRA still a PeftModel.
+def tuned_model(
+    folder: Path,
+    method: Method,
+    trained: Mapping[str, torch.Tensor],
+    dtype: torch.dtype,
+    *,
+    four_bit: bool = False,
+    place: torch.device | None = None,
+) -> Any:
+    """The base model with the trained weights put in; with adapters still a PeftModel.
 
     It starts from the file again, so it holds exactly what will be served, whatever shape the training engine kept
-    its weights in.
+    its weights in: adapters that were trained on a base in 4 bits are put on the whole one, and merge into that.
     """
-    model = prepare(load_model(folder, dtype), method)
+    model = prepare(load_model(folder, dtype, four_bit=four_bit, place=place), method)
     unknown = set(trained) - {name for name, p in model.named_parameters() if p.requires_grad}
     if unknown:
         raise ValueError(f"trained weights that the model does not have: {sorted(unknown)[:3]}")

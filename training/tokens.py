@@ -9,21 +9,51 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from jinja2 import TemplateError
 from jinja2.exceptions import SecurityError
 from transformers import AutoTokenizer
 
-from training.encoded import Encoded, encoded
 from training.errors import BadInputError
 from training.prompts import Example, Message, Question
 
+Ids = npt.NDArray[np.int32]
+Mask = npt.NDArray[np.uint8]
+
 TEMPLATE_SECONDS = 20  # a chat template comes with the model and may be of ill will; a good one takes milliseconds
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """One row as token ids; `answer` is 1 where a token belongs to an answer, its end token included."""
+
+    ids: Ids
+    answer: Mask
+
+    @classmethod
+    def of(cls, ids: Sequence[int], spans: Iterable[tuple[int, int]]) -> Encoded:
+        """From the ids and the spans (first, behind the last) of the answers."""
+        answer = np.zeros(len(ids), np.uint8)
+        for first, end in spans:
+            answer[first:end] = 1
+        return cls(np.asarray(ids, np.int32), answer)
+
+    def learned(self, loss: str) -> npt.NDArray[np.int64]:
+        """Positions whose token is to be foretold; never 0, because nothing stands before it."""
+        return np.arange(1, len(self.ids)) if loss == "all" else np.flatnonzero(self.answer[1:]) + 1
+
+    @property
+    def answer_tokens(self) -> int:
+        """How many positions carry loss when only answers count."""
+        return int(self.answer[1:].sum())
 
 
 class Tokens:
@@ -68,7 +98,7 @@ class Tokens:
             ids, spans = self.question(example.question), []
         answer = self._plain(example.answer, start=False)
         whole = [*ids, *answer, self.eos]
-        return encoded(whole, [*spans, (len(ids), len(whole))])
+        return Encoded.of(whole, [*spans, (len(ids), len(whole))])
 
     def text(self, ids: Sequence[int]) -> str:
         """Decode an answer without markers."""

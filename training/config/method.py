@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from training.config.section import Positive, Section, exactly_one, later, not_yet
+from training.config.section import Positive, Section, exactly_one, later
 
 
 class Lora(Section):
@@ -18,7 +18,7 @@ class Lora(Section):
     targets: Literal["all-linear"] | Annotated[list[str], Field(min_length=1)] = Field(
         default="all-linear", description="Module names that get an adapter; all-linear: every projection but the head."
     )
-    dora: Annotated[bool, not_yet(False)] = later(
+    dora: bool = later(
         False, description="DoRA: the length of every weight row is trained apart from its direction; closer to full training, slower."
     )
 
@@ -28,7 +28,7 @@ class Method(Section):
 
     full: bool = False
     lora: Lora | None = None
-    qlora: Annotated[Lora | None, not_yet(None)] = later(
+    qlora: Lora | None = later(
         None, description="LoRA on a base kept as nf4, double quantised: a quarter of the memory, about a quarter slower (GPU)."
     )
 
