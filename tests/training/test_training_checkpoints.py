@@ -1,0 +1,257 @@
+"""Checkpoints: copied beside the training, marked last, pruned; full stages, broken copies, two writers of one folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from training import checkpoints as module
+from training.checkpoints import Checkpoints
+from training.config import Run, TrainingConfig
+from training.errors import BadInputError
+from training.history import EvalRecord, History, StepRecord
+from training.owner import Owner
+
+
+class PlainEngine:
+    """What checkpoints need of an engine, without DeepSpeed: one rank, no ZeRO."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(3)
+        self.module = torch.nn.Linear(4, 3)
+        self.optimizer = torch.optim.AdamW(self.module.parameters(), lr=0.1)
+
+    def zero_optimization_stage(self) -> int:
+        return 0
+
+    def step(self, history: History) -> None:
+        self.optimizer.zero_grad()
+        self.module(torch.ones(2, 4)).square().sum().backward()
+        self.optimizer.step()
+        history.steps.append(StepRecord(history.next_step, 1.0, 0.1, 1.0, 8, 0.1))
+
+    def weights(self) -> list[float]:
+        return [float(value) for p in self.module.parameters() for value in p.detach().flatten()]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def alone() -> Iterator[None]:
+    """A process group of one rank."""
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+def made(folder: Path, said: list[str] | None = None, attempt: int = 1, **checkpoint: Any) -> Checkpoints:
+    config = TrainingConfig.model_validate(
+        {
+            "run": {"id": "run1", "job": "tiny", "attempt": attempt},
+            "base": {"path": "/b"},
+            "data": {"path": "/d"},
+            "output": {"path": str(folder / "out")},
+            "checkpoint": checkpoint,
+        }
+    )
+    store = Checkpoints(
+        folder / f"work{attempt}" / "checkpoints", folder / "out" / "checkpoints", config, (said if said is not None else []).append
+    )
+    store.owner.claim()
+    return store
+
+
+def train(store: Checkpoints, engine: PlainEngine, history: History, steps: int) -> None:
+    for _ in range(steps):
+        engine.step(history)
+        store.save(engine, history)
+    store.wait()
+
+
+def kept(folder: Path) -> list[int]:
+    return sorted(int(path.parent.name) for path in (folder / "out" / "checkpoints").glob("*/complete.json"))
+
+
+def test_what_is_saved_comes_back(tmp_path: Path) -> None:
+    store, engine, history = made(tmp_path), PlainEngine(), History()
+    train(store, engine, history, 3)
+    later = PlainEngine()
+    found, refused = made(tmp_path, attempt=2).resume(later)
+    assert (found.next_step, refused) == (3, [])
+    assert later.weights() == engine.weights()
+    engine.step(history)
+    later.step(found)
+    assert later.weights() == engine.weights(), "the optimizer goes on too"
+    assert not any((tmp_path / "work1" / "checkpoints").iterdir()), "the node's disk is free again"
+
+
+def test_the_last_ones_and_the_best_are_kept(tmp_path: Path) -> None:
+    store, engine, history = made(tmp_path, keep=2), PlainEngine(), History()
+    for step, loss in enumerate([3.0, 1.0, 2.0, 2.5, 2.7], 1):
+        engine.step(history)
+        history.evals.append(EvalRecord(step, {"loss": loss}, 0.1))
+        store.save(engine, history)
+    store.wait()
+    assert kept(tmp_path) == [2, 4, 5]
+
+
+def test_the_best_is_not_kept_where_that_is_not_wanted(tmp_path: Path) -> None:
+    store, engine, history = made(tmp_path, keep=1, keepBest=False), PlainEngine(), History()
+    history.evals.append(EvalRecord(1, {"loss": 0.1}, 0.1))
+    train(store, engine, history, 3)
+    assert kept(tmp_path) == [3]
+
+
+def test_training_goes_on_while_a_checkpoint_is_copied_and_the_next_save_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    may_copy, copy = threading.Event(), module.copy_files
+
+    def slow(*arguments: Any) -> None:
+        may_copy.wait(30)
+        copy(*arguments)
+
+    monkeypatch.setattr(module, "copy_files", slow)
+    store, engine, history = made(tmp_path), PlainEngine(), History()
+    engine.step(history)
+    store.save(engine, history)
+    saved = engine.weights()
+    engine.step(history)
+    assert kept(tmp_path) == [], "the step above did not wait for the copy"
+    waiting = threading.Thread(target=store.save, args=(engine, history))
+    waiting.start()
+    assert kept(tmp_path) == []
+    may_copy.set()
+    waiting.join(30)
+    store.wait()
+    assert kept(tmp_path) == [1, 2]
+    (tmp_path / "out" / "checkpoints" / "2" / "complete.json").unlink()
+    later = PlainEngine()
+    made(tmp_path, attempt=2).resume(later)
+    assert later.weights() == saved, "what is copied is what was there when it was saved"
+
+
+def test_a_full_stage_is_told_and_training_goes_on_with_the_last_good_one(tmp_path: Path) -> None:
+    said: list[str] = []
+    store, engine, history = made(tmp_path, said), PlainEngine(), History()
+    train(store, engine, history, 1)
+    target = tmp_path / "out" / "checkpoints" / "2"
+    target.mkdir()
+    (target / "adapters.safetensors").symlink_to("/dev/full")
+    engine.step(history)
+    store.save(engine, history)
+    assert "No space left on device" in store.wait()
+    assert said == [
+        "the checkpoint after step 2 could not be copied to the output folder: [Errno 28] No space left on device; training goes on, "
+        "the last good checkpoint is the one after step 1"
+    ]
+    assert not target.exists(), "half a checkpoint would only take room"
+    train(store, engine, history, 1)
+    assert kept(tmp_path) == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda folder: (folder / "complete.json").unlink(), None),
+        (lambda folder: (folder / "complete.json").write_text("{"), "cannot be read"),
+        (lambda folder: (folder / "adapters.safetensors").unlink(), "adapters.safetensors is missing"),
+        (lambda folder: (folder / "adapters.safetensors").write_bytes(b"x"), "has 1 bytes instead of"),
+        (
+            lambda folder: (folder / "history.json").write_text((folder / "history.json").read_text().replace("1.0", "2.0")),
+            "another content",
+        ),
+        (lambda folder: change(folder / "complete.json", run="other"), "it belongs to run other"),
+        (lambda folder: change(folder / "complete.json", version=1), "another version of snowcat"),
+    ],
+    ids=["not complete", "marker cut off", "a file is missing", "a file is cut off", "a file is changed", "of another run", "of old"],
+)
+def test_what_is_not_whole_is_passed_over_for_an_older_one(tmp_path: Path, spoil: Any, words: str | None) -> None:
+    train(made(tmp_path), PlainEngine(), History(), 2)
+    spoil(tmp_path / "out" / "checkpoints" / "2")
+    found, refused = made(tmp_path, attempt=2).resume(PlainEngine())
+    assert found.next_step == 1
+    assert len(refused) == (words is not None)
+    assert all("the checkpoint after step 2 is not used: " in text and (words or "") in text for text in refused)
+
+
+def change(path: Path, **values: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+@pytest.fixture
+def stage_like(tmp_path: Path) -> Iterator[list[str]]:
+    """What is done in the output folder that a stage volume would refuse."""
+    found: list[str] = []
+    watching = True
+    output = str(tmp_path / "out")
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if not watching or event not in ("open", "os.rename", "os.link", "os.symlink", "os.truncate"):
+            return
+        paths = [os.fsdecode(a) for a in arguments[:2] if isinstance(a, str | bytes)]
+        if not any(path.startswith(output) for path in paths):
+            return
+        if event != "open":
+            found.append(f"{event} {paths}")
+        elif isinstance(arguments[1], str) and ("a" in arguments[1] or "+" in arguments[1]):
+            found.append(f"open {paths[0]} {arguments[1]}")
+
+    sys.addaudithook(hook)
+    yield found
+    watching = False
+
+
+def test_nothing_is_renamed_appended_or_written_in_the_middle(tmp_path: Path, stage_like: list[str]) -> None:
+    store, engine, history = made(tmp_path, keep=1), PlainEngine(), History()
+    train(store, engine, history, 3)
+    store.restore(engine, 3)
+    store.owner.release()
+    assert stage_like == []
+
+
+def test_an_attempt_whose_folder_was_taken_over_ends(tmp_path: Path) -> None:
+    first, engine, history = made(tmp_path), PlainEngine(), History()
+    train(first, engine, history, 1)
+    made(tmp_path, attempt=2)
+    engine.step(history)
+    first.save(engine, history)
+    with pytest.raises(BadInputError, match=r"attempt 2 .* has taken over .*; attempt 1 ends here"):
+        first.wait()
+    assert kept(tmp_path) == [1], "and it has written nothing more"
+
+
+RUN = Run(id="run1", job="tiny", attempt=2)
+
+
+@pytest.mark.parametrize(
+    ("before", "ended", "words", "reason"),
+    [
+        (None, False, None, "an empty folder"),
+        (Run(id="run1", job="tiny", attempt=1), False, None, "the attempt before was killed"),
+        (Run(id="run1", job="tiny", attempt=2), True, None, "the same attempt was stopped and begins again"),
+        (Run(id="run1", job="tiny", attempt=2), False, "two cannot write one folder", "the same attempt twice"),
+        (Run(id="run1", job="tiny", attempt=3), True, "two cannot write one folder", "a late start of an earlier attempt"),
+        (Run(id="run2", job="tiny", attempt=1), True, "output folder of its own", "another run"),
+        (Run(id="run1", job="other", attempt=1), True, "output folder of its own", "another job"),
+    ],
+)
+def test_who_may_write_a_folder(tmp_path: Path, before: Run | None, ended: bool, words: str | None, reason: str) -> None:
+    if before is not None:
+        earlier = Owner.of(tmp_path / "scratch1", tmp_path / "out", before)
+        earlier.claim()
+        if ended:
+            earlier.release()
+    mine = Owner.of(tmp_path / "scratch2", tmp_path / "out", RUN)
+    if words is None:
+        mine.claim()
+        assert mine.lost() == "", reason
+    else:
+        with pytest.raises(BadInputError, match=words):
+            mine.claim()
+        assert mine.lost(), reason
