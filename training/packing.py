@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 if TYPE_CHECKING:
-    from training.data import TrainingSet
+    from training.encoded import TrainingSet
 
 ROUND_LENGTH = 32  # few distinct shapes: a CPU prepares its kernels once for each
 
@@ -72,26 +74,21 @@ def micro_batch(data: TrainingSet, rows: Sequence[int], pad: int, loss: str, *, 
     The padding counts to the last document: it stands behind it, and no token looks to its right. What is learned is
     decided by position alone, because the padding token may be the end token. No rows make a micro-batch without loss.
     """
-    ids: list[int] = []
-    keep: list[int] = []
-    targets: list[int] = []
-    for row in rows:
-        encoded = data.rows[row]
-        learned = encoded.learned(loss)
-        keep.extend(len(ids) + position - 1 for position in learned)
-        targets.extend(encoded.ids[position] for position in learned)
-        ids.extend(encoded.ids)
-    lengths = [len(data.rows[row].ids) for row in rows] or [0]
-    tokens = len(ids)
+    chosen = [data.rows[row] for row in rows]
+    ids = [np.asarray(row.ids) for row in chosen]
+    learned = [np.asarray(row.learned(loss)) for row in chosen]
+    lengths = [len(one) for one in ids] or [0]
+    starts = np.cumsum([0, *lengths])
+    tokens = sum(lengths)
     padding = -(-max(width, tokens, 1) // ROUND_LENGTH) * ROUND_LENGTH - tokens
     lengths[-1] += padding
     return MicroBatch(
-        ids=torch.tensor([[*ids, *[pad] * padding]]),
+        ids=_tensor([*ids, np.full(padding, pad)]).unsqueeze(0),
         documents=Documents.of(lengths),
-        keep=torch.tensor(keep, dtype=torch.long),
-        targets=torch.tensor(targets, dtype=torch.long),
+        keep=_tensor([start + positions - 1 for start, positions in zip(starts, learned, strict=False)]),
+        targets=_tensor([one[positions] for one, positions in zip(ids, learned, strict=True)]),
         tokens=tokens,
-        trained=len(keep),
+        trained=sum(len(positions) for positions in learned),
     )
 
 
@@ -120,6 +117,10 @@ def best_fit(lengths: Sequence[int], order: Sequence[int], capacity: int) -> lis
         by_space.setdefault(left, []).append(chosen)
         spaces |= 1 << left
     return bins
+
+
+def _tensor(parts: Sequence[npt.NDArray[Any]]) -> torch.Tensor:
+    return torch.from_numpy(np.concatenate([np.zeros(0, dtype=np.int64), *parts]).astype(np.int64))
 
 
 def _power_of_two(number: int, *, least: int) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from training import attention, engine, hardware, model
+from training import attention, blocks, engine, hardware, model
 from training.batches import BatchPlan, plan_batches
 from training.checkpoints import Checkpoints
 from training.config import TrainingConfig
@@ -22,6 +22,7 @@ from training.evaluate import HeldOut
 from training.files import Folders
 from training.history import EvalRecord, History, StepRecord
 from training.loop import Loop, StopFlag
+from training.planner import Rows
 from training.progress import Pace, Progress
 from training.tokens import Tokens
 from training.watch import Watch
@@ -55,14 +56,18 @@ class Tuning:
         config = self.config
         torch.manual_seed(config.training.seed)  # the same adapters on every rank
         chosen = attention.choose(config.training.attention, self.dtype)
-        base = model.load_model(self.folders.base, self.dtype, attention=chosen)
+        base = model.load_model(self.folders.base, self.dtype, attention=chosen, four_bit=config.method.qlora is not None)
         trainable = model.prepare(base, config.method)
         counts = model.parameter_counts(trainable)
-        plan = plan_batches(
-            data.lengths.tolist(),
-            config.training,
-            dist.get_world_size(),
-            on_gpu=torch.cuda.is_available(),
+        lengths, on_gpu = data.lengths.tolist(), torch.cuda.is_available()
+        plan = plan_batches(lengths, config.training, dist.get_world_size(), on_gpu=on_gpu)
+        rows = Rows(len(lengths), data.mean_length, max(lengths))
+        built = blocks.prepare(
+            trainable,
+            stage=self.choice.stage,
+            checkpointed=blocks.layers_to_checkpoint(self.folders.base, config, self.choice.stage, rows, plan.capacity or rows.longest),
+            # shapes that change with every row would be compiled again and again
+            compiled=bool(plan.capacity) and (on_gpu if config.training.compile == "auto" else config.training.compile),
         )
         self.say(
             Progress(
@@ -70,7 +75,7 @@ class Tuning:
                 step=0,
                 steps=plan.steps,
                 message=f"ZeRO {self.choice.stage}: {self.choice.reason}; {plan.rows_per_step:.4g} rows a step; "
-                f"{counts[0]:,} of {counts[1]:,} parameters",
+                f"{counts[0]:,} of {counts[1]:,} parameters; {built}",
             )
         )
         trainer = engine.start(trainable, config, self.choice.stage, plan.accumulation)

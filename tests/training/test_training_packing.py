@@ -11,25 +11,32 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
-from training_tiny import tiny_rows, tiny_tokenizer
+from training_packs import pack
+from transformers import MistralConfig, MistralForCausalLM
 
 from training import attention, head
-from training.config import Data, Lora, Method, Prompt
-from training.data import TrainingSet, encode_rows, select_rows
+from training.config import Lora, Method
 from training.errors import BadInputError
 from training.forward import install
 from training.loop import summed_loss
 from training.model import load_model, prepare
 from training.packing import Documents, best_fit, micro_batch
-from training.tokens import Tokens
 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
 ON_A_CPU = ["eager", "sdpa"]
+SHAPE = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 300,
+}
 
 
 @pytest.fixture(scope="module")
-def data() -> TrainingSet:
-    return encode_rows(select_rows(tiny_rows(), Data(table="T"), Prompt(), 4).train, Tokens(tiny_tokenizer()), 512)
+def data() -> Any:
+    return pack(vocabulary=250)
 
 
 def gradients(model: Any, losses: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -43,11 +50,11 @@ def apart(one: torch.Tensor, other: torch.Tensor) -> float:
     return float((one - other).norm() / other.norm())
 
 
-def document_by_document(model: Any, data: TrainingSet, rows: Sequence[int], loss: str) -> torch.Tensor:
+def document_by_document(model: Any, data: Any, rows: Sequence[int], loss: str) -> torch.Tensor:
     """The reference: transformers' own attention and whole logits, each document alone."""
     losses = []
     for row in rows:
-        ids = torch.tensor([data.rows[row].ids])
+        ids = torch.tensor([data.rows[row].ids.tolist()])
         first = data.rows[row].answer_start if loss == "answer" else 1
         logits = model(input_ids=ids, use_cache=False).logits
         losses.append(functional.cross_entropy(logits[0, first - 1 : -1].float(), ids[0, first:], reduction="sum"))
@@ -57,7 +64,7 @@ def document_by_document(model: Any, data: TrainingSet, rows: Sequence[int], los
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 @pytest.mark.parametrize("loss", ["answer", "all"])
 @pytest.mark.parametrize("name", ON_A_CPU)
-def test_gradients_of_packed_documents(tiny_base: Path, data: TrainingSet, name: str, loss: str, dtype: torch.dtype) -> None:
+def test_gradients_of_packed_documents(tiny_base: Path, data: Any, name: str, loss: str, dtype: torch.dtype) -> None:
     rows = [0, 5, 9, 3, 11]
     chosen = attention.choose(name, dtype)
     model = load_model(tiny_base, dtype, attention=chosen).train()
@@ -66,7 +73,7 @@ def test_gradients_of_packed_documents(tiny_base: Path, data: TrainingSet, name:
     assert apart(found, expected) < TOLERANCE[dtype]
 
 
-def test_a_document_that_sees_its_neighbour_would_be_found(tiny_base: Path, data: TrainingSet) -> None:
+def test_a_document_that_sees_its_neighbour_would_be_found(tiny_base: Path, data: Any) -> None:
     model = load_model(tiny_base, torch.float32, attention=attention.choose("sdpa", torch.float32)).train()
     batch = micro_batch(data, [0, 5, 9], 2, "answer")
     merged = Documents(lengths=(sum(batch.documents.lengths),), positions=batch.documents.positions, ends=batch.documents.ends, longest=512)
@@ -75,19 +82,9 @@ def test_a_document_that_sees_its_neighbour_would_be_found(tiny_base: Path, data
 
 
 @pytest.mark.parametrize("name", ON_A_CPU)
-def test_a_model_that_looks_back_a_few_tokens_only(tiny_base: Path, data: TrainingSet, name: str) -> None:
-    from transformers import MistralConfig, MistralForCausalLM
-
+def test_a_model_that_looks_back_a_few_tokens_only(data: Any, name: str) -> None:
     torch.manual_seed(3)
-    config = MistralConfig(
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        vocab_size=300,
-        sliding_window=16,
-    )
+    config = MistralConfig(**SHAPE, sliding_window=16)
     model = install(MistralForCausalLM(config).train())
     model.config._attn_implementation = "eager"
     expected = document_by_document(model, data, [0, 5], "answer")
@@ -125,8 +122,10 @@ def test_the_loss_in_chunks(trained: bool, monkeypatch: pytest.MonkeyPatch) -> N
         assert apart(one, other) < 1e-5
 
 
-def test_a_head_with_an_adapter_of_its_own(tiny_base: Path, data: TrainingSet) -> None:
-    model = prepare(load_model(tiny_base, torch.float32), Method(lora=Lora(rank=4, targets=["q_proj", "lm_head"])))
+def test_a_head_with_an_adapter_of_its_own(data: Any) -> None:
+    torch.manual_seed(3)
+    config = MistralConfig(**SHAPE)
+    model = prepare(install(MistralForCausalLM(config)), Method(lora=Lora(rank=4, targets=["q_proj", "lm_head"])))
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.1)
@@ -134,7 +133,7 @@ def test_a_head_with_an_adapter_of_its_own(tiny_base: Path, data: TrainingSet) -
     assert apart(gradients(model, [summed_loss(model, micro_batch(data, [3], 2, "answer"))]), expected) < 1e-4
 
 
-def test_a_micro_batch_without_rows_has_no_loss_and_no_gradient(tiny_base: Path, data: TrainingSet) -> None:
+def test_a_micro_batch_without_rows_has_no_loss_and_no_gradient(tiny_base: Path, data: Any) -> None:
     model = load_model(tiny_base, torch.float32, attention=attention.choose("auto", torch.float32)).train()
     batch = micro_batch(data, [], 2, "answer")
     loss = summed_loss(model, batch)

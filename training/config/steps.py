@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from training.config.section import Positive, Section, later, not_yet
+from training.config.section import Positive, Section, later
 
 Dtype = Literal["auto", "float32", "bfloat16"]
 Attention = Literal["auto", "varlen", "sdpa", "flex", "eager"]
@@ -38,10 +38,10 @@ class Training(Section):
     packing: Literal["auto"] | bool = later(
         "auto", description="Put several rows into one sequence without padding; they do not see each other. auto: on a GPU."
     )
-    checkpoint_layers: Annotated[Literal["auto", "none", "all"] | Positive, not_yet("auto")] = later(
+    checkpoint_layers: Literal["auto", "none", "all"] | Positive = later(
         "auto", description="How many layers compute their activations twice to save memory; auto: as few as fit."
     )
-    compile: Annotated[Literal["auto"] | bool, not_yet("auto")] = later("auto", description="torch.compile each layer; auto: on a GPU.")
+    compile: Literal["auto"] | bool = later("auto", description="torch.compile each layer; auto: on a GPU.")
     attention: Attention = later(
         "auto", description="How attention is computed; auto: varlen where this torch has it on a GPU, sdpa on other GPUs, eager on a CPU."
     )

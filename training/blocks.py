@@ -1,0 +1,111 @@
+"""What is done to a model's layers before it trains: fused adapters, compiled blocks, and how many are computed twice.
+
+A checkpointed layer keeps only its input and computes the rest again in the backward pass. For adapters that is half as
+much time again, so only as many layers do it as memory demands, and the first ones: the backward pass reaches them when
+the last layers have given their memory back.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.utils.checkpoint import checkpoint
+
+from training import lora_fused
+from training.config import DeepSpeed, TrainingConfig
+from training.planner import Machine, Rows, Shape, Task, UnknownShapeError, chip, choose
+
+_ALL = 1 << 20
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """What was done, for the log."""
+
+    layers: int
+    checkpointed: int
+    compiled: bool
+    fused: int
+
+    def __str__(self) -> str:
+        parts = [f"{self.checkpointed} of {self.layers} layers checkpointed"]
+        parts += ["compiled"] if self.compiled else []
+        parts += [f"{self.fused} fused projections"] if self.fused else []
+        return ", ".join(parts)
+
+
+def prepare(model: Any, *, stage: int, checkpointed: int, compiled: bool) -> Blocks:
+    """Change the layers of a model that will train under ZeRO `stage`.
+
+    At stage 3 a weight is there only while its own module is called, so adapters stay as PEFT made them, and graphs of
+    a whole block would break at every module.
+    """
+    layers = decoder_layers(model)
+    whole = stage < 3
+    fused = lora_fused.install(model) if whole else 0
+    for number, layer in enumerate(layers):
+        fast: Callable[..., Any] = layer.forward
+        if compiled and whole:
+            fast = torch.compile(fast, dynamic=False)
+        if number < checkpointed:
+            fast = partial(checkpoint, fast, use_reentrant=False, preserve_rng_state=_draws(layer))
+        if fast is not layer.forward:
+            layer.forward = _while_training(layer, layer.forward, fast)
+    return Blocks(len(layers), min(checkpointed, len(layers)), compiled and whole, fused)
+
+
+def layers_to_checkpoint(base: Path, config: TrainingConfig, stage: int, rows: Rows, tokens: int) -> int:
+    """What `training.checkpointLayers` means for micro-batches of `tokens` on this rank's GPU; `auto` on a CPU: none."""
+    wanted, on_gpu = config.training.checkpoint_layers, torch.cuda.is_available()
+    if wanted == "none" or (wanted == "auto" and not on_gpu):
+        return 0
+    if wanted not in ("auto", "all"):
+        return int(wanted)
+    try:
+        shape = Shape.of(json.loads((base / "config.json").read_text(encoding="utf-8")))
+    except UnknownShapeError:
+        return _ALL
+    if wanted == "all":
+        return shape.layers
+    world, ranks = dist.get_world_size(), torch.cuda.device_count()
+    machine = Machine(
+        name="this node",
+        ranks=ranks,
+        nodes=-(-world // ranks),
+        host_memory=float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")),
+        cores=float(len(os.sched_getaffinity(0))),
+        gpu_memory=float(torch.cuda.mem_get_info()[1]),
+        gpu=chip(torch.cuda.get_device_name()),
+        half=True,
+    )
+    zero = DeepSpeed.model_validate({"zero": stage, "offload": config.deepspeed.offload})
+    training = config.training.model_copy(update={"micro_batch_tokens": tokens})
+    return choose(Task(shape, config.method, zero, training, rows), machine).checkpoint_layers
+
+
+def decoder_layers(model: Any) -> list[Any]:
+    """The model's layers, also through PEFT's wrapping."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return list(inner.get_decoder().layers)
+
+
+def _while_training(layer: Any, plain: Callable[..., Any], fast: Callable[..., Any]) -> Callable[..., Any]:
+    """Generation in the middle of a training has other shapes at every token: it takes the layer as it was."""
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        return fast(*args, **kwargs) if layer.training and torch.is_grad_enabled() else plain(*args, **kwargs)
+
+    return forward
+
+
+def _draws(layer: Any) -> bool:
+    """Whether the layer draws random numbers, which its second pass must draw again."""
+    return any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in layer.modules())
