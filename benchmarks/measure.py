@@ -23,6 +23,8 @@ from projects import SECRET_VARIABLE, BenchProject
 SNOWCAT = [sys.executable, "-m", "controller.cli.main"]
 SAVES = 12
 _PATIENCE = 1800.0  # seconds for anything that is waited for
+_QUIET = 2.0  # seconds without a read after which a cycle is over
+_SCRAPE = 15.0  # seconds between two looks at the metrics
 _LEVELS = 4  # Database → Schema → NetworkRule → ExternalAccessIntegration
 
 
@@ -117,13 +119,12 @@ class Bench:
         }
 
     def _steady(self, daemon: Daemon, cycles: int) -> None:
-        daemon.next_cycle()
+        self._cycle_ends(daemon)
         before, cpu, started = self.account.last(), daemon.cpu(), time.monotonic()
         counted, warehouse = daemon.metric("snowcat_cycle_seconds_count"), daemon.metric("snowcat_warehouse_statements_total")
         spent = daemon.metric("snowcat_cycle_seconds_sum")
-        while daemon.metric("snowcat_cycle_seconds_count") - counted < cycles:
-            time.sleep(5)  # each question costs the daemon CPU, which is measured here
-        daemon.next_cycle()  # both ends of the window are ends of cycles, or a part of one would be counted
+        for _ in range(cycles):  # both ends of the window are ends of cycles, or a part of one would be counted
+            self._cycle_ends(daemon)
         seconds, done = time.monotonic() - started, daemon.metric("snowcat_cycle_seconds_count") - counted
         sent = self.account.sent(before)
         shows = [s for s in sent if s.listing and "_LEASE_" not in s.text]
@@ -141,6 +142,20 @@ class Bench:
             "cycleSeconds": round((daemon.metric("snowcat_cycle_seconds_sum") - spent) / done, 2),
             "cpuPercent": round(100 * (daemon.cpu() - cpu) / seconds, 2),
         }
+
+    def _cycle_ends(self, daemon: Daemon) -> None:
+        """Wait for the end of the cycle that comes. The account tells it: asking the daemon ten times a second costs it more than its work.
+        Its metrics are asked for as Prometheus does."""
+        since, asked = self.account.last(), time.monotonic()
+        while True:
+            time.sleep(0.5)
+            reads = [s for s in self.account.sent(since) if s.listing or s.deep]
+            reads = [s for s in reads if "_LEASE_" not in s.text]
+            if reads and all(s.ended for s in reads) and time.time() - max(s.ended for s in reads) > _QUIET:
+                return
+            if time.monotonic() - asked > _SCRAPE:
+                asked = time.monotonic()
+                daemon.metric("snowcat_settled")
 
     def _saves(self, daemon: Daemon) -> None:
         """A comment is edited in a file; from the save to the ALTER of it. One latency of it is the look that comes first."""
@@ -227,12 +242,6 @@ class Daemon:
                 raise SystemExit(f"the daemon did not settle, see {self.log}")
             time.sleep(0.05)
         self.settled_after = self.settled_after or time.monotonic() - self._start
-
-    def next_cycle(self) -> None:
-        """Wait for the end of the cycle that comes."""
-        counted = self.metric("snowcat_cycle_seconds_count")
-        while self.metric("snowcat_cycle_seconds_count") == counted:
-            time.sleep(0.1)
 
     def cpu(self) -> float:
         """Seconds of CPU so far."""

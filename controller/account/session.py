@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import sys
 import tempfile
 import threading
 import time
@@ -138,13 +139,13 @@ class Session:
             raise type(error)(error.message, statement=shown) from None
 
     def _ask_driver(self, text: str, parameters: Sequence[Any] | None, seconds: float) -> Result:
-        with contextlib.closing(self.driver.cursor(connector.DictCursor)) as cursor:
+        with contextlib.closing(self.driver.cursor()) as cursor:
             if DRIVER_CANCELS:
                 cursor.execute(text, parameters, timeout=math.ceil(seconds))
             else:
                 cursor.execute(text, parameters)
-            columns = tuple(str(column[0]).lower() for column in cursor.description or ())
-            rows = tuple({str(key).lower(): value for key, value in row.items()} for row in cursor.fetchall()) if columns else ()
+            columns = tuple(sys.intern(str(column[0]).lower()) for column in cursor.description or ())  # one text for all rows of all answers
+            rows = tuple(dict(zip(columns, row, strict=True)) for row in cursor.fetchall()) if columns else ()
             return Result(columns, rows, str(cursor.sfqid or ""), cursor.rowcount)
 
     def cleared(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -23,7 +23,8 @@ from controller.api.objects import ObjectKey
 from controller.dashboard.health import Health
 from controller.reconcile.look.deep import DeepReads
 from controller.reconcile.meter import Meter, Result
-from controller.reconcile.report import Report
+from controller.reconcile.planning.change import Plan
+from controller.reconcile.report import ObjectStatus, Report
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _KIND = ("controller", "kind")
@@ -48,6 +49,8 @@ class Metrics(Meter):
         self._objects: Tally[tuple[str, str, str]] = Tally()
         self._stalled: Tally[str] = Tally()
         self._size = 0
+        self._priced: Plan | None = None  # what was counted last: counted again only when it is another one
+        self._counted: Sequence[ObjectStatus] = ()
         self._make_reconcile()
         self._make_queue()
         self._make_own()
@@ -178,14 +181,21 @@ class Metrics(Meter):
         self._up.set(not report.error)
         self._problems.set(len(report.problems))
         self._settled.set(report.settled)
-        cost = report.plan.cost if report.plan else None
-        if report.plan is not None:
+        if report.plan is not None and report.plan is not self._priced:
+            self._priced = report.plan
+            cost = report.plan.cost
             self._credits.labels("now").set((cost.before if cost else None) or 0)
             self._credits.labels("planned").set((cost.after if cost else None) or 0)
         for event in report.events:
             self._events.labels(event.type, event.reason).inc()
-        objects = Tally((s.key.kind, s.health.value, s.sync.value) for s in report.statuses)
-        stalled = Tally(s.key.kind for s in report.statuses if s.stalled)
+        if report.statuses is not self._counted:
+            self._counted = report.statuses
+            self._count(report.statuses)
+
+    def _count(self, statuses: Sequence[ObjectStatus]) -> None:
+        """Objects by what they are like."""
+        objects = Tally((s.key.kind, s.health.value, s.sync.value) for s in statuses)
+        stalled = Tally(s.key.kind for s in statuses if s.stalled)
         for kind in {kind for kind, _, _ in objects}:
             self._know(kind)
         with self._lock:

@@ -30,6 +30,9 @@ def _directory(value: bool) -> str:
     return f"({sql.equals('ENABLE', sql.flag(value))})"
 
 
+_NO_FILES = UploadSet()
+
+
 class StageKind(TableKind):
     name: ClassVar[str] = "Stage"
     manifest: ClassVar[type[Stage]] = Stage
@@ -49,6 +52,8 @@ class StageKind(TableKind):
     )
 
     def gather(self, obj: DesiredObject, graph: Graph, gatherer: Gatherer) -> UploadSet:
+        if not obj.manifest.spec.files:
+            return _NO_FILES
         uploads = find_uploads(obj.manifest.spec.files, obj.location.file.parent)
         content = gatherer.hash_files([upload.file for upload in uploads]) if uploads else ""
         return UploadSet(uploads, fingerprint(uploads, content))

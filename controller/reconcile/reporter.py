@@ -41,6 +41,8 @@ class Reporter:
     rest: Rest
     before: dict[ObjectKey, ObjectStatus] = field(default_factory=dict)
     generations: dict[ObjectKey, int] = field(default_factory=dict)
+    _statuses: tuple[ObjectStatus, ...] = ()  # the same tuple for as long as nothing moves, so that its identity stands for it
+    _degraded: set[ObjectKey] = field(default_factory=set)
     _degraded_since: dict[ObjectKey, float] = field(default_factory=dict)
     _plan: Plan | None = None  # of the last look, kept so that its identity stands for it
     _seen: tuple[int, dict[ObjectKey, str], dict[ObjectKey, Failure]] | None = None
@@ -63,19 +65,20 @@ class Reporter:
             history.hastened(self.state, entry.change, self.generations.get(entry.key, 0))
             if entry.key in self.before:
                 self.before[entry.key] = self.before[entry.key].out_of_sync()
+        self._statuses = tuple(self.before.values())
 
     def looked(self, loaded: Loaded, plan: Plan, busy: Mapping[ObjectKey, str], now: float, *, full: bool, unread: int) -> Report:
         """After a look at the account. `busy`: key → what is being done; `unread`: questions that wait for their turn."""
         seen = (id(plan), dict(busy), dict(self.failures.known))
         if seen == self._seen:  # statuses follow from nothing else
-            found = list(self.before.values())
+            found = self._statuses
             self.rest.moved(False)
         else:
             found = self._compare(loaded, plan, busy)
             self._seen = seen
         return Report(
             project=loaded.project.name,
-            statuses=tuple(found),
+            statuses=found,
             plan=plan,
             events=self.state.fresh_events(),
             problems=problems(loaded),
@@ -83,7 +86,7 @@ class Reporter:
             settled=self._settled(plan, found, now, full=full, idle=not busy and not unread),
         )
 
-    def _compare(self, loaded: Loaded, plan: Plan, busy: Mapping[ObjectKey, str]) -> list[ObjectStatus]:
+    def _compare(self, loaded: Loaded, plan: Plan, busy: Mapping[ObjectKey, str]) -> tuple[ObjectStatus, ...]:
         """The statuses of a look, and what follows from their difference to the last ones."""
         found = [*statuses(plan, Context(self.failures.known, busy, self.generations)), *invalid_objects(loaded, plan)]
         history.compare(self.state, plan, found, self.before)
@@ -94,12 +97,13 @@ class Reporter:
         for key in self.before.keys() - {status.key for status in found}:
             self.state.forget(key)
         self.before = {status.key: status for status in found}
-        return found
+        self._statuses = tuple(found)
+        self._degraded = {status.key for status in found if status.health is Health.DEGRADED}
+        return self._statuses
 
-    def _settled(self, plan: Plan, found: list[ObjectStatus], now: float, *, full: bool, idle: bool) -> bool:
+    def _settled(self, plan: Plan, found: Sequence[ObjectStatus], now: float, *, full: bool, idle: bool) -> bool:
         """Only a full look tells: it alone sees leftovers, so when a lesser one finds nothing to do, a full one follows."""
-        degraded = {status.key for status in found if status.health is Health.DEGRADED}
-        self._degraded_since = {key: self._degraded_since.get(key, now) for key in degraded}
+        self._degraded_since = {key: self._degraded_since.get(key, now) for key in self._degraded}
         given_up = {key for key, since in self._degraded_since.items() if now - since >= self.timing.degraded}
         if not idle or not settled(plan, found, given_up):
             self._quiet = False

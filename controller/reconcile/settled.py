@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 
 from controller.api.objects import ObjectKey
 from controller.reconcile.planning.change import Action, Block, Plan
 from controller.reconcile.report import ObjectStatus
 
 
-def settled(plan: Plan, statuses: Iterable[ObjectStatus], given_up: Collection[ObjectKey] = ()) -> bool:
+def settled(plan: Plan, statuses: Sequence[ObjectStatus], given_up: Collection[ObjectKey] = ()) -> bool:
     """Whether nothing will move by itself any more. `given_up` are degraded objects that had their time to recover."""
-    ready: set[ObjectKey] = set()
+    if all(status.ready for status in statuses):  # as mostly: each look asks
+        return True
     stuck: set[ObjectKey] = set()
     rest: list[ObjectStatus] = []
     for status in statuses:
         if status.ready:
-            ready.add(status.key)
-        elif status.stalled or status.key in given_up or _held(plan, status.key):
+            continue
+        if status.stalled or status.key in given_up or _held(plan, status.key):
             stuck.add(status.key)
         else:
             rest.append(status)

@@ -57,6 +57,13 @@ def test_rows_by_lower_case_names(session: Session) -> None:
     assert result.query_id
 
 
+def test_rows_share_the_names_of_their_columns(session: Session) -> None:
+    """A listing of thousands has each of them once in memory, and so have all listings."""
+    rows = [*session.execute("SHOW ROLES").rows, *session.execute("SHOW ROLES").rows]
+    names = [name for row in rows for name in row if name == "comment"]
+    assert len(names) == len(rows) > 2 and len({id(name) for name in names}) == 1
+
+
 def test_the_session_s_role_and_tag(session: Session) -> None:
     assert session.role == "ACCOUNTADMIN"
     assert session.execute("SELECT CURRENT_ROLE()").scalar == "ACCOUNTADMIN"

@@ -192,3 +192,16 @@ def test_the_docs_list_every_metric(metrics: Metrics) -> None:
     names = {f.name + ("_total" if f.type == "counter" else "") for f in families if not f.name.startswith(("process_", "python_"))}
     assert len(names) > 20
     assert {name for name in names if f"`{name}`" not in text} == set()
+
+
+def test_what_has_not_moved_is_not_counted_again(metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon at rest reports the same thousands of objects with each look."""
+    counted: list[int] = []
+    real = metrics._count
+    monkeypatch.setattr(metrics, "_count", lambda statuses: counted.append(len(statuses)) or real(statuses))  # type: ignore[func-returns-value]
+    statuses = (ObjectStatus(WAREHOUSE, Sync.SYNCED, ObjectHealth.HEALTHY, ""),)
+    for _ in range(3):
+        metrics(Report("proj", statuses))
+    assert counted == [1]
+    metrics(Report("proj", ()))
+    assert counted == [1, 0] and not values(metrics, "snowcat_objects")

@@ -77,7 +77,7 @@ class Driver:
     def __init__(self, account: Account) -> None:
         self._account = account
 
-    def cursor(self, _: Any) -> Cursor:
+    def cursor(self) -> Cursor:
         return Cursor(self._account)
 
     def close(self) -> None:
@@ -97,8 +97,8 @@ class Cursor:
         self._rows = self._account.answer(text)
         self.description = tuple((column,) for column in self._rows[0]) if self._rows else ()
 
-    def fetchall(self) -> list[dict[str, Any]]:
-        return self._rows
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        return [tuple(row.values()) for row in self._rows]
 
     def close(self) -> None:
         """Nothing is open."""

@@ -11,7 +11,7 @@ from controller.account.snapshot import Describe, Missing, Read, Row, Show
 from controller.kinds.base import Project
 from controller.kinds.registry import KINDS
 from controller.manifests.project import load_project
-from controller.reconcile.look import observe
+from controller.reconcile.look import observe, scopes
 from controller.reconcile.look.deep import DeepReads
 from controller.reconcile.look.observe import look
 
@@ -61,3 +61,29 @@ def test_only_what_has_moved_is_worked_out(tmp_path: Path, monkeypatch: pytest.M
     rows.clear()
     assert see(other="fact") == (False, True), "it is gone"
     assert see(other="fact") == (False, False)
+
+
+def test_an_equal_answer_is_let_go_and_what_follows_from_it_is_not_worked_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a daemon at rest keeps one copy of all rows, and later comparisons are of the same object with itself."""
+    (tmp_path / "snowcat.yaml").write_text(PROJECT)
+    (tmp_path / "a.yaml").write_text(RULE)
+    graph, deep, project = load_project(tmp_path).graph, DeepReads(), Project("p", tmp_path)
+    sorted_out: list[int] = []
+    real = scopes.derived
+    monkeypatch.setattr(scopes, "derived", lambda *args: sorted_out.append(1) or real(*args))  # type: ignore[func-returns-value]
+    asked: list[Read] = []
+
+    def ask(questions: Iterable[Read]) -> dict[Read, tuple[Row, ...] | Missing]:
+        found = list(questions)
+        asked.extend(found)
+        return {q: (dict(ROW),) if isinstance(q, Describe) or q.what == "NETWORK RULES" else () for q in found}
+
+    first = look(project, graph, {}, KINDS, ask, deep).snapshot.answers
+    inner, wide, told = Show("NETWORK RULES", "SCHEMA DB.S"), Show("NETWORK RULES", "ACCOUNT"), Describe("NETWORK RULE", "DB.S.RULE")
+    assert wide in asked and told in asked and inner not in asked and first[inner] == first[wide]
+    sorted_out.clear()
+    for full in (True, False):
+        again = look(project, graph, {}, KINDS, ask, deep, full=full).snapshot.answers
+        assert again.keys() == first.keys() and all(again[question] is first[question] for question in first)
+    assert not sorted_out
+    assert asked.count(wide) == 3 and inner not in asked

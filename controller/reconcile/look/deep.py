@@ -36,9 +36,15 @@ class Shallow:
     graph: Graph
     facts: Mapping[ObjectKey, Any]
     asked: tuple[Read, ...]
+    derived: frozenset[Read]  # of those: taken from the answer to a wider one
     answers: Answers
     questions: Mapping[ObjectKey, tuple[Read, ...]]
     stamps: Mapping[ObjectKey, str]
+
+    @property
+    def told(self) -> Answers:
+        """The answers that the account gave itself."""
+        return {question: answer for question, answer in self.answers.items() if question not in self.derived}
 
     def fits(self, graph: Graph, facts: Mapping[ObjectKey, Any]) -> bool:
         return graph is self.graph and facts == self.facts
@@ -85,10 +91,13 @@ class DeepReads:
         granted = (stale + sorted(later, key=lambda q: self.known[q].turn if q in self.known else 0))[: self.budget]
         answers = ask(granted) if granted else {}
         stamp_of = dict(pairs)
+        old = {question: self.known[question].answer for question in granted if question in self.known}
         for question in stale:
             self.known.pop(question, None)
         for question in granted:
-            self.known[question] = _Deep(answers.get(question, Missing("not answered")), stamp_of[question], self.turn, time.monotonic())
+            answer = answers.get(question, Missing("not answered"))
+            same = old.get(question)  # kept where it is equal, as nobody then compares or keeps it twice
+            self.known[question] = _Deep(same if same == answer else answer, stamp_of[question], self.turn, time.monotonic())
         self.known = {q: deep for q, deep in self.known.items() if q in stamp_of}
         open_ = {key for key, questions in wanted.items() if any(question not in self.known for question in questions)}
         self.trusted &= open_

@@ -54,12 +54,16 @@ def look(
         AccountError: the account could not be read; nothing can be said of any object.
     """
     answers: dict[Read, tuple[Row, ...] | Missing] = dict(first or {})
+    derived: set[Read] = set()
     before = deep.shallow if deep.shallow is not None and not dropping and deep.shallow.fits(graph, facts) else None
     if before is not None:
-        answers.update(_asked([question for question in before.asked if question not in answers], answers, ask))
-        if answers == before.answers:
-            answers.update(deep.look(before.questions, before.stamps, ask, full=full))
-            return View(project, graph, Snapshot(answers, role), facts)
+        answers.update(ask([question for question in before.asked if question not in answers and question not in before.derived]))
+        if answers == before.told:  # the rows of before stand, so that nobody compares or keeps them twice
+            details = deep.look(before.questions, before.stamps, ask, full=full)
+            return View(project, graph, Snapshot({**before.answers, **details}, role), before.facts)
+        more, parts = _asked(list(before.derived), answers, ask)
+        answers.update(more)
+        derived |= parts
     asked = {*answers, *(before.asked if before is not None else ())}  # a question that the account does not take stays without an answer
     wanted: list[Read] = [question for obj in graph for question in _reads(obj, graph, kinds)]
     if full:
@@ -70,7 +74,9 @@ def look(
     for _ in range(_ROUNDS):
         missing = [question for question in dict.fromkeys(wanted) if question not in asked]
         if missing:
-            answers.update(_asked(missing, answers, ask))
+            more, parts = _asked(missing, answers, ask)
+            answers.update(more)
+            derived |= parts
             asked.update(missing)
         view = replace(view, snapshot=Snapshot(answers, role))
         expansion = expand_all(view, kinds)
@@ -86,22 +92,22 @@ def look(
     questions = {obj.key: found for obj in wide.graph if (found := _deep_reads(obj, wide, kinds))}
     stamps = {key: _stamp(wide.graph.objects[key], wide, kinds) for key in questions}
     usual = (full or before is not None) and not dropping and not asked_wide
-    deep.shallow = Shallow(graph, facts, tuple(asked), dict(answers), questions, stamps) if usual else None
+    deep.shallow = Shallow(graph, facts, tuple(asked), frozenset(derived), dict(answers), questions, stamps) if usual else None
     answers.update(deep.look(questions, stamps, ask, full=full))
     return replace(view, snapshot=Snapshot(answers, role))
 
 
-def _asked(questions: list[Read], known: Answers, ask: Ask) -> Answers:
-    """The answers; of what stands in a wider answer only that is asked for."""
+def _asked(questions: list[Read], known: Answers, ask: Ask) -> tuple[Answers, frozenset[Read]]:
+    """The answers; of what stands in a wider answer only that is asked for. And which were taken from a wider one."""
     wide = scopes.put_off({*questions, *known})
     first = [question for question in questions if question not in wide]
     answers = dict(ask(first)) if first else {}
     rest = [question for question in questions if question in wide]
-    answers.update(scopes.derived(rest, {**known, **answers}))
-    left = [question for question in rest if question not in answers]
+    parts = scopes.derived(rest, {**known, **answers})
+    left = [question for question in rest if question not in parts]
     if left:
         answers.update(ask(left))
-    return answers
+    return {**answers, **parts}, frozenset(parts)
 
 
 def offline_view(project: Project, graph: Graph, facts: Mapping[ObjectKey, Any]) -> View:
