@@ -35,6 +35,24 @@ def test_what_an_account_wide_answer_tells(answer: tuple[Row, ...] | Missing, wa
     assert derived([ONE, TWO, Show("GRANTS", "SCHEMA DB.ONE")], {ACCOUNT: answer}) == wanted, reason
 
 
+SCHEMAS = Show("SCHEMAS", "DATABASE DB")
+
+
+@pytest.mark.parametrize(
+    ("schemas", "missing", "reason"),
+    [
+        (({"name": "ONE"}, {"name": "two"}), [], "both are there, and may be empty or not to be seen"),
+        (({"name": "ONE"}, {"name": "TWO"}), [TWO], "a quoted name keeps its case"),
+        ((), [ONE, TWO], "neither is there"),
+        (Missing("no database"), [ONE, TWO], "nothing is in a database that cannot be seen"),
+        (({"name": "OTHER"},) * SHOW_LIMIT, [], "a listing that may have been cut"),
+    ],
+)
+def test_nothing_is_asked_of_a_schema_that_is_not_there(schemas: tuple[Row, ...] | Missing, missing: list[Read], reason: str) -> None:
+    found = derived([ONE, TWO], {ACCOUNT: (), SCHEMAS: schemas})
+    assert list(found) == missing and all(isinstance(answer, Missing) for answer in found.values()), reason
+
+
 def test_only_what_is_asked_more_widely_is_put_off() -> None:
     pools = Show("IMAGE REPOSITORIES", "SCHEMA DB.ONE")
     assert put_off([ONE, ACCOUNT, pools]) == [ONE]

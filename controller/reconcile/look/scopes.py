@@ -1,8 +1,8 @@
 """Answers about one schema taken from the answer about the whole account, which a full look asks for anyway to find leftovers.
 
 So a full look of a project with many schemas sends one SHOW for a kind, and each row is read once. Only a listing that cannot have been cut
-is used, and only where it has something of the schema: nothing may also mean that the schema is missing or may not be seen, and that a
-question of its own must tell.
+is used, and only where it has something of the schema: nothing may also mean that it is missing or may not be seen. That a schema is
+missing its database's own listing tells; else a question of its own must.
 """
 
 from __future__ import annotations
@@ -41,11 +41,25 @@ def derived(questions: Iterable[Read], answers: Mapping[Read, Answer]) -> dict[R
             continue
         if wide not in rows_of:
             rows_of[wide] = _by_schema(answer)
-        texts = QualifiedName.parse(question.scope.removeprefix(_SCHEMA)).texts
-        rows = rows_of[wide].get((texts[0], texts[1])) if len(texts) == 2 else None
+        schema = QualifiedName.parse(question.scope.removeprefix(_SCHEMA))
+        if len(schema.parts) != 2:
+            continue
+        rows = rows_of[wide].get((schema.texts[0], schema.texts[1]))
+        gone = _gone(schema, answers)
         if rows:
             found[question] = tuple(rows)
+        elif gone is not None:
+            found[question] = gone
     return found
+
+
+def _gone(schema: QualifiedName, answers: Mapping[Read, Answer]) -> Missing | None:
+    """What any question about a schema answers that is not there, if the listing of its database says so."""
+    listing = answers.get(Show("SCHEMAS", f"DATABASE {schema.parts[0].sql}"))
+    if listing is None or isinstance(listing, Missing):
+        return listing
+    listed = len(listing) >= SHOW_LIMIT or any(row.get("name") == schema.texts[1] for row in listing)
+    return None if listed else Missing(f"schema {schema.sql} does not exist or not authorized")
 
 
 def _by_schema(rows: Iterable[Row]) -> dict[tuple[str, str], list[Row]]:
