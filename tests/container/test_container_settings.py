@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from snowflake.connector.errors import DatabaseError
 
 from container import account, paths, rows, settings, workspace
 from training.config import Data, Prompt, Shares, TrainingConfig
@@ -101,6 +103,34 @@ def test_outside_of_an_account_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setenv("SNOWFLAKE_HOST", "127.0.0.1")
     with pytest.raises(BadInputError, match="session/token is missing"):
         account.connect()
+
+
+@pytest.mark.parametrize(("good_at", "tries"), [(1, 1), (3, 3), (9, 4)])
+def test_a_token_that_has_expired_is_read_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, good_at: int, tries: int) -> None:
+    token = tmp_path / "snowflake" / "session" / "token"
+    token.parent.mkdir(parents=True)
+    token.write_text("token 1\n")
+    seen: list[str] = []
+
+    def log_in(**settings: Any) -> str:
+        seen.append(settings["token"])
+        token.write_text(f"token {len(seen) + 1}\n")
+        if len(seen) < good_at:
+            raise DatabaseError(msg="250001 (08001): Failed to connect to DB: OAuth access token expired.", errno=250001)
+        return "connected"
+
+    monkeypatch.setenv("SNOWCAT_ROOT", str(tmp_path))
+    monkeypatch.setenv("SNOWFLAKE_ACCOUNT", "A")
+    monkeypatch.setenv("SNOWFLAKE_HOST", "h")
+    monkeypatch.setattr(account, "TOKEN_PAUSE", 0.0)
+    monkeypatch.setattr("snowflake.connector.connect", log_in)
+    if good_at <= tries:
+        assert account.connect() == "connected"
+    else:
+        with pytest.raises(account.AccessError, match=r"refuses the service's token.*OAuth access token expired") as caught:
+            account.connect()
+        assert caught.value.exit_code == 1, "tried again as another attempt"
+    assert seen == [f"token {number}" for number in range(1, tries + 1)]
 
 
 def test_jupyter_writes_as_a_stage_allows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

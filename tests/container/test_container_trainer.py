@@ -79,7 +79,7 @@ def test_sigterm_reaches_the_ranks_and_comes_back_as_12(tmp_path: Path, tiny_bas
         ({"data": {"path": "/nowhere.jsonl"}}, {}, "cannot read /nowhere.jsonl"),
         ({"data": {"table": "A.B.C"}}, {}, "not inside a service of an account"),
         ({}, {"SNOWCAT_PROCESSES": "many"}, "SNOWCAT_PROCESSES must be"),
-        ({}, {"SNOWFLAKE_JOBS_COUNT": "3"}, "replicas to 1"),
+        ({}, {"SNOWFLAKE_JOBS_COUNT": "3", "SNOWFLAKE_JOB_INDEX": "3"}, "below SNOWFLAKE_JOBS_COUNT"),
     ],
 )
 def test_what_will_not_get_better_ends_with_10(
