@@ -148,7 +148,7 @@ class Reconciler:
 
     def _cycle(self) -> Report:
         self._workers.watch()
-        self._take_results()
+        self._take_and_follow()
         standing = self.leadership.standing()
         self.meter.leads(standing.leads)
         if not standing.leads:
@@ -211,9 +211,7 @@ class Reconciler:
             return
         while self._dirty:
             self._take_files()
-        done = self._take_results()
-        if done:
-            self._hand_on(self._follow.ended(done, self._files.graph)[0])
+        self._take_and_follow()
 
     @property
     def _files(self) -> Loaded:
@@ -253,6 +251,15 @@ class Reconciler:
             self._queue.hasten([entry.change for entry in entries])
             self._workers.staff()
             self._reporter.hastened(entries)
+
+    def _take_and_follow(self) -> bool:
+        """Take results, and hand out what waited for just them. Whether no look is needed for what else follows."""
+        results = self._take_results()
+        if self._loaded is None or (results and not self.leadership.may_mutate()):
+            return False
+        changes, usual = self._follow.ended(results, self._loaded.graph)
+        self._hand_on(changes)
+        return usual
 
     def _hand_on(self, changes: Sequence[Change]) -> None:
         """What waited for nothing but what has just been done."""
@@ -335,10 +342,7 @@ class Reconciler:
         if self._stop.is_set() or self._dirty or self._overtaken:
             self._dirty |= self._overtaken
             return False
-        if self._loaded is None:
-            return False
-        changes, usual = self._follow.ended(self._take_results(), self._files.graph)
-        self._hand_on(changes)
+        usual = self._take_and_follow()
         if usual and self._follow.finished and not self._workers.busy:
             self._rest.full_look_due()  # it alone tells that nothing is left to do
         return usual and bool(len(self._queue) or self._workers.busy)

@@ -16,7 +16,7 @@ from controller.kinds.base import View
 from controller.reconcile.engine import Engine
 from controller.reconcile.look.files import Loaded
 from controller.reconcile.look.quick import Glance, plain, simple
-from controller.reconcile.planning.change import Change, ObjectPlan, Plan
+from controller.reconcile.planning.change import Action, Change, ObjectPlan, Plan
 from controller.reconcile.planning.plan import plan_again
 from controller.reconcile.work.execute import Done
 from controller.reconcile.work.queue import longest_chains
@@ -75,7 +75,7 @@ class Follow:
         keys = {done.change.key for done in good}
         self._done |= keys
         self._open -= keys
-        usual = len(good) == len(results) and all(plain(done.change) and self._simple(done.change.key) for done in good)
+        usual = len(good) == len(results) and all(self._calm(done.change) for done in good)
         candidates = {key for other in keys for key in self._waiting.get(other, ())}
         chosen = [key for key in candidates if self._simple(key) and self._done.issuperset(self._entries[key].change.after)]
         usual = usual and all(self._simple(key) for key in candidates)
@@ -98,7 +98,15 @@ class Follow:
         self._entries.update((entry.key, entry) for entry in entries)
         return [entry.change for entry in entries if entry.key in chosen and entry.change.runnable and plain(entry.change)]
 
+    def _calm(self, change: Change) -> bool:
+        """Whether nothing follows from a change but for what waits for it in the plan."""
+        new = change.action is Action.CREATE and change.key not in self._waiting and self._declared(change.key)
+        return plain(change) and (self._simple(change.key) or new)
+
+    def _declared(self, key: ObjectKey) -> bool:
+        """Whether an object stands in a file, and is no part of another one."""
+        return self._loaded is not None and key in self._loaded.graph
+
     def _simple(self, key: ObjectKey) -> bool:
         entry = self._entries.get(key)
-        declared = self._loaded is not None and key in self._loaded.graph
-        return declared and entry is not None and not entry.children and simple(self.engine.kinds[key.kind])
+        return self._declared(key) and entry is not None and not entry.children and simple(self.engine.kinds[key.kind])
