@@ -108,6 +108,7 @@ def _run(target: Target, listen: str | None, stopping: Stopping) -> bool:
     """Whether work was left in a thread that may hang."""
     with opened(target) as project, observable(project, listen) as (meter, listeners), sharing(project, Mode.RUN) as leadership:
         say_always(project=project.settings.project)
+        project.pool.open_all()
         reconciler = _reconciler(project, leadership, _Narrator(), *listeners, at_rest(), meter=meter)
         files = project.engine.load_files({})  # as the loop will: what is loaded here it need not load again
         log.info("started", account=project.engine.account, folder=str(files.root))

@@ -32,7 +32,6 @@ _LEAST = 2.0  # seconds that a statement of a lease may take at least
 def sharing(project: Opened, mode: Mode) -> Iterator[Leadership]:
     """A lease that is looked after while the block runs, but that this process may not have yet."""
     settings = project.settings
-    project.pool.open_all()  # the first look, and the first renewal, find them open
     if settings.home is None or not settings.lease.seconds or project.holder is None:
         log.info("no lease: see to it that one snowcat at a time works on the project")
         yield Alone()
@@ -56,6 +55,7 @@ def leading(project: Opened, timeout: float | None) -> Iterator[tuple[Leadership
         AccountError: the account did not answer.
     """
     began = time.monotonic()
+    project.pool.open_all()  # the first look, and the first renewal, find them open
     with sharing(project, Mode.APPLY) as leadership:
         if isinstance(leadership, Lease):
             standing = leadership.await_leading(lambda message: typer.echo(message, err=True), timeout)
