@@ -23,7 +23,6 @@ from training.config import (
     Tracker,
     Training,
     check_parts,
-    not_yet,
 )
 
 __all__ = ["FineTuneJob", "FineTuneJobSpec", "JobData", "JobOutput", "Prompt", "Retry", "StageFile", "Sweep"]
@@ -39,22 +38,22 @@ class StageFile(Model):
 class JobData(Model):
     """Which rows and columns are used. Rows that are no `dataset` come from one of `table`, `query`, `file`."""
 
-    table: Annotated[str | None, not_yet(None)] = Field(
+    table: str | None = Field(
         default=None,
         min_length=1,
         description="`database.schema.table`, in place of `dataset`. Its rows are not watched: new rows alone do not start a new run.",
     )
-    query: Annotated[str | None, not_yet(None)] = Field(
+    query: str | None = Field(
         default=None, min_length=1, description="A SELECT that returns the columns, in place of `dataset`; not watched either."
     )
-    file: Annotated[StageFile | None, not_yet(None)] = Field(
+    file: StageFile | None = Field(
         default=None, description="In place of `dataset`; another file under the same name does not start a new run."
     )
     columns: Columns = Field(default=Columns(), description="Names of the columns that the prompt reads.")
     max_rows: int | None = Field(default=None, ge=1, description="Train on at most this many rows.")
     seed: int = Field(default=0, ge=0, description="Which rows are taken when maxRows is smaller than the data.")
-    shares: Annotated[Shares, not_yet(Shares())] = Field(default=Shares(), description="For rows that have no split column.")
-    too_long: Annotated[TooLong, not_yet("drop")] = Field(
+    shares: Shares = Field(default=Shares(), description="For rows that have no split column.")
+    too_long: TooLong = Field(
         default="drop",
         description=(
             "Rows with more than training.maxLength tokens, always counted. `drop`: left out. `truncate`: tokens are taken out of the "
@@ -87,8 +86,8 @@ class FineTuneJobSpec(Spec):
     training: Training = Training()
     checkpoint: Checkpoint = Checkpoint()
     evaluation: Evaluation = Evaluation()
-    predictions: Annotated[Predictions | None, not_yet(None)] = Field(default=None, description="A table for the answers of both models.")
-    tracker: Annotated[Tracker | None, not_yet(None)] = Field(default=None, description="Where else progress is told.")
+    predictions: Predictions | None = Field(default=None, description="A table for the answers of both models.")
+    tracker: Tracker | None = Field(default=None, description="Where else progress is told.")
     sweep: Sweep | None = Field(default=None, description="Several runs, of which the best is the job's result.")
     probe: bool = Field(
         default=False,

@@ -35,22 +35,24 @@ from controller.kinds.base import (
     Waiting,
 )
 from controller.kinds.comments import marked_comment
-from controller.kinds.dataset import DatasetFact, dataset_fact, table_of
 from controller.kinds.image import image_fact, image_path
 from controller.kinds.instance_families import Family, families_shown, family_shown
 from controller.kinds.jobs import sweep
 from controller.kinds.jobs.forecast import Known, forecast, forecast_of_sweep, refuse_what_cannot_fit
+from controller.kinds.jobs.job_rows import JobRows, job_rows
 from controller.kinds.jobs.room import job_load
 from controller.kinds.jobs.row_lengths import row_lengths
 from controller.kinds.jobs.run_changes import differing, newest_other, remember_parts
 from controller.kinds.jobs.service import JobFact, JobRequest, Mount, Next, attempts, gather_job, job_name, next_step
-from controller.kinds.jobs.status import OUTDATED, Jobs, drop_jobs, job_inventory, jobs_of, observe_jobs
+from controller.kinds.jobs.status import OUTDATED, Jobs, credits_spent, drop_jobs, job_inventory, jobs_of, observe_jobs
 from controller.kinds.references import manifest_of, name_of, names_of, schema_of, warehouse_of
 from controller.kinds.service_health import services_in
 from controller.kinds.services.specification import configuration
+from training.config import Data
 
 MANIFEST = "run.json"
 _STAGE, _BASE = "/snowcat/stage", "/snowcat/base"
+_NO_PART = ("base", "checkpoint", "predictions", "tracker")  # of a run's identity: they do not change what is learned
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class RunFact:
     changes: tuple[FieldChange, ...] = ()  # what makes it another run than the newest one so far; none where that is not known
     known: Known = field(default_factory=Known)  # for the forecast
     ended: bool = False  # of a sweep: no run is left to be done
+    mounts: tuple[Mount, ...] = ()  # that the rows need
     runs: tuple[RunFact, ...] = ()  # of a sweep, in the manifest's order; the rest is then that of the best, once all have ended
 
     @property
@@ -96,28 +99,26 @@ class FineTuneJobKind(Kind):
         """One run, of a manifest without a sweep."""
         spec = _spec(obj)
         base = manifest_of(obj, "model", graph)
-        data = manifest_of(obj, "dataset", graph)
-        rows = dataset_fact(data, gatherer)
-        _check_columns(obj, data, rows)
-        config = _configuration(obj, base, data)
+        rows = job_rows(obj, graph, gatherer)
+        config = _configuration(obj, rows)
         parts: dict[str, Any] = {
             "base": base_model.identity_of(base),
-            "dataset": rows.fingerprint,
-            "config": {key: value for key, value in config.items() if key not in ("base", "checkpoint")},
+            "dataset": rows.identity,
+            "config": {key: value for key, value in config.items() if key not in _NO_PART},
         }
-        parts["config"]["data"] = {key: value for key, value in config["data"].items() if key != "table"}
+        parts["config"]["data"] = {key: value for key, value in config["data"].items() if key not in rows.source}
         if "image" in spec.rerun_on:
             image = graph.referred(obj, "image")
             parts["image"] = image_fact(image).tag if image is not None else spec.image
         run = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
         stage = name_of(obj, "output.stage")
         folder = folder_of_run(obj, run)
-        fact = RunFact(gather_job(obj, run, stage, f"{folder}/{MANIFEST}", gatherer), stage, folder, config)
+        fact = RunFact(gather_job(obj, run, stage, f"{folder}/{MANIFEST}", gatherer), stage, folder, config, mounts=rows.mounts)
         if fact.job.result is not None:
             return fact
-        lengths = row_lengths(rows, spec.prompt, spec.data.columns, spec.data.max_rows, gatherer)
+        lengths = row_lengths(rows.fact, spec.prompt, spec.data.columns, spec.data.max_rows, gatherer) if rows.fact is not None else None
         known = Known(base_model.config_of(base, gatherer), lengths)
-        return replace(fact, changes=_changes(obj, base, run, parts, gatherer), known=known)
+        return replace(fact, changes=_changes(obj, base, run, parts, rows, gatherer), known=known)
 
     def reads(self, obj: DesiredObject, graph: Graph) -> Iterable[Show]:
         return (services_in(obj.key.name),)
@@ -137,6 +138,8 @@ class FineTuneJobKind(Kind):
         observed = {**seen.observed, "artefacts": f"@{fact.stage}/{fact.folder}"}
         if fact.metrics:
             observed["metrics"] = dict(fact.metrics)
+        node = family_of(obj, "computePool", view)
+        observed |= credits_spent(fact.job.seconds, node.credits if node is not None else None, _spec(obj).replicas)
         why = fact.changes if seen.reason == OUTDATED else ()
         return replace(seen, observed=observed, drift=(*seen.drift, *why), conditions=self._conditions(obj, jobs, fact, view))
 
@@ -215,6 +218,7 @@ class FineTuneJobKind(Kind):
             mounts=(
                 Mount("base", base_model.stage_of(base), base_model.folder_of(base), _BASE),
                 Mount("output", fact.stage, fact.folder, output),
+                *fact.mounts,
             ),
             resources=spec.resources,
             family=node,
@@ -226,8 +230,8 @@ class FineTuneJobKind(Kind):
 
     def load(self, obj: DesiredObject, view: View) -> Load | None:
         spec, node = _spec(obj), family_of(obj, "computePool", view)
-        gpus = node.gpus if node is not None else 0
-        return job_load(obj, view, spec.resources, stages=2, family=node, gpus=gpus, replicas=spec.replicas, priority=spec.priority)
+        gpus, stages = node.gpus if node is not None else 0, 2 if spec.data.file is None else 3
+        return job_load(obj, view, spec.resources, stages=stages, family=node, gpus=gpus, replicas=spec.replicas, priority=spec.priority)
 
     def delete(self, key: ObjectKey, view: View) -> Sequence[Step]:
         return drop_jobs(key, view)
@@ -293,9 +297,11 @@ def _refuse(obj: DesiredObject, fact: RunFact, view: View) -> None:
     refuse_what_cannot_fit(str(obj.location), _spec(obj), fact.known, node, families_shown(view.snapshot))
 
 
-def _changes(obj: DesiredObject, base: DesiredObject, run: str, parts: Mapping[str, Any], gatherer: Gatherer) -> tuple[FieldChange, ...]:
+def _changes(
+    obj: DesiredObject, base: DesiredObject, run: str, parts: Mapping[str, Any], rows: JobRows, gatherer: Gatherer
+) -> tuple[FieldChange, ...]:
     """What makes this run another one than the newest before it. What this one is made of is remembered for the next."""
-    named = {**parts["config"], "model": base_model.description_of(base), "dataset": f"fingerprint {parts['dataset'][:12]}"}
+    named = {**parts["config"], "model": base_model.description_of(base), "dataset": rows.told}
     if "image" in parts:
         named["image"] = parts["image"]
     remember_parts(obj, run, named, gatherer)
@@ -303,30 +309,14 @@ def _changes(obj: DesiredObject, base: DesiredObject, run: str, parts: Mapping[s
     return differing(before, named) if before is not None else ()
 
 
-def _check_columns(obj: DesiredObject, data: DesiredObject, fact: DatasetFact) -> None:
-    """The trainer asks the same of the table, but only after a node was started for it.
-
-    Raises:
-        Stalled: the dataset lacks a column that the prompt reads.
-    """
-    spec = _spec(obj)
-    has = [name.lower() for name, _ in fact.all_columns]
-    needed = [*spec.prompt.needed_columns(spec.data.columns), spec.data.columns.split]
-    if missing := [name for name in dict.fromkeys(needed) if name.lower() not in has]:
-        raise Stalled(
-            f"{obj.location}: {data.key} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; it has {', '.join(has)}; "
-            "name the right ones in `data.columns`, or choose another `prompt.template`",
-            "BadColumns",
-        )
-
-
-def _configuration(obj: DesiredObject, base: DesiredObject, data: DesiredObject) -> dict[str, Any]:
+def _configuration(obj: DesiredObject, source: JobRows) -> dict[str, Any]:
     """The training configuration of a manifest, all but `run` and the output's path, as the trainer reads it."""
     spec = _spec(obj)
-    rows: dict[str, Any] = {"table": table_of(data).sql, "columns": spec.data.columns.document(), "seed": spec.data.seed}
-    if spec.data.max_rows is not None:
-        rows["maxRows"] = spec.data.max_rows
-    return {
+    data = spec.data
+    given = {name: getattr(data, name) for name in ("columns", "shares", "seed", "max_rows", "too_long")}
+    chosen = Data.model_validate({**source.source, **given})
+    rows = {key: value for key, value in chosen.document().items() if key != "split"}
+    config = {
         "base": {"path": _BASE},
         "data": rows,
         "prompt": spec.prompt.document(),
@@ -337,11 +327,23 @@ def _configuration(obj: DesiredObject, base: DesiredObject, data: DesiredObject)
         "evaluation": spec.evaluation.document(),
         "output": {"merged": spec.output.merged, "adapter": spec.output.adapter},
     }
+    if spec.predictions is not None:
+        config["predictions"] = {"table": _in_schema(spec.predictions.table, obj).sql}
+    if spec.tracker is not None:
+        config["tracker"] = spec.tracker.document()
+    return config
+
+
+def _in_schema(table: str, obj: DesiredObject) -> QualifiedName:
+    """A name as it stands in the manifest, in full: what is missing is that of the job's schema."""
+    name = QualifiedName.parse(table)
+    return QualifiedName((*schema_of(obj.key.name).parts[: 3 - len(name.parts)], *name.parts))
 
 
 def _summary(fact: RunFact) -> str:
     scores = ", ".join(f"{name} {value:.2f}" for name, value in fact.metrics.items())
-    return f"run {fact.run} finished" + (f": {scores}" if scores else "")
+    problems = [str(problem) for problem in (fact.job.result or {}).get("problems") or ()]
+    return "; ".join([f"run {fact.run} finished" + (f": {scores}" if scores else ""), *problems])
 
 
 def _tag(image: str) -> str:

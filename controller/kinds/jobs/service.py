@@ -32,6 +32,7 @@ _NODE_PORTS = {"rendezvous": 29500, "preflight": 29501}
 _RANK_PORTS = "32768-60999"  # NCCL and Gloo take any port that Linux gives to who names none
 _LOG_LINES = 200
 _PATIENCE = 10  # looks at the stage before a result that did not arrive counts as missing
+_TOLD_APART = 20.0  # seconds; what is remembered of a running job is not written at every look
 _USER = 1000  # the user `snowcat` of our images
 _PROGRESS = "SNOWCAT_PROGRESS "
 _SHM_SHARE = 0.3  # of a node's memory, for the shared memory of data loaders and NCCL
@@ -77,6 +78,7 @@ class JobFact:
     progress: Mapping[str, Any] | None = None
     endings: Mapping[int, Ending] = field(default_factory=dict)
     looks: int = 0  # how often the result of a job that is DONE was looked for in vain
+    seconds: float = 0.0  # that its attempts ran, as far as they said so and this project remembers
     forgiven: int = 0  # failures up to this attempt do not count: a person said `snowcat reconcile`
 
 
@@ -110,12 +112,13 @@ def gather_job(obj: DesiredObject, identity: str, stage: QualifiedName, document
     progress = None
     if found and not found[-1].finished and found[-1].status == "RUNNING" and result is None:
         progress = last_progress(gatherer.service_logs(found[-1].name.sql, 0, CONTAINER, _LOG_LINES))
+    seconds = sum(_ran(attempt, progress if attempt is found[-1] else None, result, gatherer) for attempt in found)
     endings = {attempt.number: _ending(attempt, gatherer) for attempt in found if attempt.failed} if result is None else {}
     looks = 0
     if result is None and found and found[-1].status == "DONE":
         looks = int(gatherer.recall(f"looks:{found[-1].name}") or 0) + 1
         gatherer.remember(f"looks:{found[-1].name}", looks)
-    return JobFact(identity, prefix, result, progress, endings, looks, _forgiven(obj, identity, found, gatherer))
+    return JobFact(identity, prefix, result, progress, endings, looks, seconds, _forgiven(obj, identity, found, gatherer))
 
 
 def finished(stage: QualifiedName, document: str, gatherer: Gatherer) -> Mapping[str, Any] | None:
@@ -135,6 +138,20 @@ def finished(stage: QualifiedName, document: str, gatherer: Gatherer) -> Mapping
             return None  # still being written: the next look reads it whole
         gatherer.remember(key, known)
     return known if isinstance(known, dict) else None
+
+
+def _ran(attempt: Attempt, progress: Mapping[str, Any] | None, result: Mapping[str, Any] | None, gatherer: Gatherer) -> float:
+    """How long an attempt has run, by its own last word on it. That is remembered: the log of a job that is gone cannot be read."""
+    key = f"ran:{attempt.name}:{attempt.row.get('created_on')}"
+    known = float(gatherer.recall(key) or 0.0)
+    said = (progress or {}).get("elapsedSeconds")
+    if result is not None and attempt.status == "DONE":
+        said = result.get("elapsedSeconds")
+    if not isinstance(said, int | float) or said <= known:
+        return known
+    if said >= known + _TOLD_APART or result is not None:
+        gatherer.remember(key, float(said))
+    return float(said)
 
 
 def _ending(attempt: Attempt, gatherer: Gatherer) -> Ending:

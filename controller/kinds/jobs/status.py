@@ -100,7 +100,27 @@ def observe_jobs(obj: DesiredObject, jobs: Jobs, fact: JobFact, done: str, what:
     )
 
 
-_SHOWN = ("phase", "step", "steps", "epoch", "loss", "tokensPerSecond", "etaSeconds", "memoryBytes", "metrics")
+_SHOWN = (
+    "phase",
+    "model",
+    "step",
+    "steps",
+    "epoch",
+    "loss",
+    "learningRate",
+    "gradNorm",
+    "tokensPerSecond",
+    "mfu",
+    "memoryBytes",
+    "metrics",
+    "etaSeconds",
+    "elapsedSeconds",
+)
+
+
+def credits_spent(seconds: float, rate: float | None, nodes: int) -> dict[str, float]:
+    """What the attempts so far cost, for the status: credits of the nodes for the time that the job itself ran. Empty where unknown."""
+    return {"credits": round(seconds / 3600 * rate * nodes, 4)} if rate is not None and seconds else {}
 
 
 def share(progress: Mapping[str, Any]) -> float | None:
