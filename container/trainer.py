@@ -19,7 +19,7 @@ from container.model_folder import verify
 from training.config import TrainingConfig
 from training.errors import StoppedError, TrainingError
 from training.files import RUN_MANIFEST
-from training.progress import Progress, report
+from training.progress import Progress, begin, report
 
 
 def train(config: TrainingConfig, ranks: Ranks) -> None:
@@ -80,6 +80,7 @@ def _space(config: TrainingConfig, base: Path) -> int:
 
 def main() -> None:
     """Entry point of the container."""
+    begin()
     ranks = Ranks()
     ranks.install()
     try:

@@ -21,6 +21,7 @@ from training.files import RUN_MANIFEST, copy_files, describe, write_json
 from training.history import History
 from training.metrics import Prediction
 from training.model_card import model_card
+from training.progress import elapsed
 
 FOLDER = "artefacts"  # below the work folder
 OUTCOME = "result.json"  # beside it: not there means that the ranks did not finish
@@ -37,7 +38,7 @@ class Outcome:
     fingerprint: str  # over ids and texts of the rows that were used
     splits: dict[str, int]
     used_rows: int
-    too_long: int
+    long_rows: str  # what became of rows longer than the limit; empty where there were none
     eval_rows: int
     parameters: int
     trained_parameters: int
@@ -135,6 +136,7 @@ def publish(folder: Path, target: Path, config: TrainingConfig, outcome: Outcome
         "steps": len(history.steps),
         "bestStep": outcome.best_step,
         "tokens": sum(record.tokens for record in history.steps),
+        "elapsedSeconds": elapsed(),
         "seconds": round(sum(outcome.phase_seconds.values()), 1),
         "device": outcome.device,
         "versions": versions(),

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -75,20 +75,20 @@ class Job:
         self._say(Progress("data", message=str(data)))
         return data
 
-    def _score(self, scored: Any, held_out: HeldOut, which: str) -> Scores:
+    def _score(self, scored: Any, held_out: HeldOut, which: Literal["base", "tuned"]) -> Scores:
         started = time.monotonic()
         world, total = dist.get_world_size(), len(held_out.rows)
-        self._say(Progress("eval", step=0, steps=total, message=f"the {which} model answers {total} rows"))
+        self._say(Progress("eval", which, step=0, steps=total, message=f"the {which} model answers {total} rows"))
 
         def progress(done: int) -> None:
             if self.stop.is_set:
                 raise StoppedError(f"stopped while the {which} model was scored")
             passed = min(total, done * world)
             left = (time.monotonic() - started) / passed * (total - passed)
-            self._say(Progress("eval", step=passed, steps=total, eta_seconds=round(left, 1)))
+            self._say(Progress("eval", which, step=passed, steps=total, eta_seconds=round(left, 1)))
 
         scores = held_out.score(scored, progress)
-        self._say(Progress("eval", step=total, steps=total, metrics=scores.means, message=f"{which} model scored"))
+        self._say(Progress("eval", which, step=total, steps=total, metrics=scores.means, message=f"{which} model scored"))
         return scores
 
     def _write_models(self, weights: dict[str, torch.Tensor], tokens: Tokens) -> Any:
@@ -126,7 +126,7 @@ class Job:
             fingerprint=data.fingerprint,
             splits=data.splits,
             used_rows=len(data.train.rows),
-            too_long=data.train.too_long,
+            long_rows=str(data.train.counts),
             eval_rows=len(data.held_out.rows),
             parameters=trained.parameters,
             trained_parameters=trained.trained_parameters,

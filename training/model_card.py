@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def model_card(config: TrainingConfig, outcome: Outcome, history: History, versions: Mapping[str, str]) -> str:
     """The whole text, in Markdown."""
     table = "\n".join(f"| {name} | {outcome.base.get(name, float('nan')):.3f} | {value:.3f} |" for name, value in outcome.tuned.items())
-    dropped = f", {outcome.too_long} longer ones left out" if outcome.too_long else ""
+    dropped = f" ({outcome.long_rows})" if outcome.long_rows else ""
     files = "`merged/` is the whole model, ready to serve" if config.output.merged else "No merged model was asked for"
     if config.output.adapter and not config.method.full:
         files += "; `adapter/` is the adapter by itself"

@@ -6,11 +6,12 @@ A job's log is the one thing that every platform shows, so it carries the state 
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 import time
 from collections import deque
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal, TextIO
 
 from pydantic.alias_generators import to_camel
@@ -19,6 +20,7 @@ from training.history import EvalRecord, StepRecord
 
 PREFIX = "SNOWCAT_PROGRESS "
 REPORT_EVERY_SECONDS = 1.0
+_BEGUN = "SNOWCAT_BEGUN"
 RECENT_STEPS = 10  # speed and time left are told from the last few steps
 
 Phase = Literal["load", "data", "train", "eval", "save", "done", "failed"]
@@ -29,6 +31,7 @@ class Progress:
     """One line. Fields that are None are left out."""
 
     phase: Phase
+    model: Literal["base", "tuned"] | None = None  # the one that is scored
     step: int | None = None
     steps: int | None = None
     epoch: float | None = None
@@ -39,6 +42,7 @@ class Progress:
     mfu: float | None = None
     memory_bytes: int | None = None
     eta_seconds: float | None = None
+    elapsed_seconds: float | None = None
     metrics: dict[str, float] | None = None
     message: str | None = None
 
@@ -48,9 +52,20 @@ class Progress:
         return PREFIX + json.dumps(given, ensure_ascii=False)
 
 
+def begin() -> None:
+    """Let the time of this attempt count from here on, in this process and in those that it starts."""
+    os.environ[_BEGUN] = str(time.time())
+
+
+def elapsed() -> float | None:
+    """Seconds since `begin`; None where nobody called it."""
+    begun = os.environ.get(_BEGUN)
+    return round(time.time() - float(begun), 1) if begun else None
+
+
 def report(progress: Progress, stream: TextIO | None = None) -> None:
-    """Write one line at once."""
-    print(progress.line(), file=stream or sys.stdout, flush=True)
+    """Write one line at once, with the time that the attempt has taken so far."""
+    print(replace(progress, elapsed_seconds=elapsed()).line(), file=stream or sys.stdout, flush=True)
 
 
 def peak_memory() -> int:

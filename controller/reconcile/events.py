@@ -28,6 +28,12 @@ class Reason(StrEnum):
     NOT_READY = "NotReady"
     PROGRESSING = "Progressing"
     DEGRADED = "Degraded"
+    # how far a job is, once for each attempt and phase
+    LOADING = "Loading"
+    READING_ROWS = "ReadingRows"
+    EVALUATING = "Evaluating"
+    TRAINING = "Training"
+    SAVING = "Saving"
     # room on compute pools
     PREEMPTED = "Preempted"  # suspended to make room
     RESUMED = "Resumed"  # back after that, or by `snowcat resume`

@@ -22,6 +22,13 @@ _DONE = {
     Action.DELETE: Reason.DELETED,
     Action.ADOPT: Reason.ADOPTED,
 }
+_PHASES = {
+    "load": Reason.LOADING,
+    "data": Reason.READING_ROWS,
+    "eval": Reason.EVALUATING,
+    "train": Reason.TRAINING,
+    "save": Reason.SAVING,
+}
 _LOOKED_BACK = 50  # events of an object
 
 
@@ -34,6 +41,7 @@ def compare(state: State, now: Plan, statuses: Iterable[ObjectStatus], before: M
         if entry is not None:
             _differences(state, entry, status, old)
         _suspensions(state, status, old)
+        _phase(state, status, old)
         if status.stalled and not (old and old.stalled and old.message == status.message):
             state.event(status.key, Reason.STALLED, status.message, generation=generation)
         if status.ready and not (old and old.ready):
@@ -61,6 +69,21 @@ def _suspensions(state: State, status: ObjectStatus, old: ObjectStatus | None) -
     reason, text = (Reason.SUSPENDED, status.message) if paused else (Reason.RESUMED, "by 'snowcat resume'")
     told = [event.reason for event in state.events(status.key, _LOOKED_BACK) if event.reason in (Reason.SUSPENDED, Reason.RESUMED)]
     if not told or told[-1] != reason:
+        state.event(status.key, reason, text, generation=status.generation)
+
+
+def _phase(state: State, status: ObjectStatus, old: ObjectStatus | None) -> None:
+    """A job went on to another phase: told once for each attempt, also when the daemon was started anew in between."""
+    job, phase, model = (status.observed.get(name) for name in ("job", "phase", "model"))
+    reason = _PHASES.get(str(phase))
+    if (
+        reason is None
+        or job is None
+        or (old and all(old.observed.get(name) == status.observed.get(name) for name in ("job", "phase", "model")))
+    ):
+        return
+    text = f"{job}" + (f": the {model} model" if model else "")
+    if not any((event.reason, event.message) == (reason, text) for event in state.events(status.key, _LOOKED_BACK)):
         state.event(status.key, reason, text, generation=status.generation)
 
 

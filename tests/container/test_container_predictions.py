@@ -115,8 +115,8 @@ def test_what_cannot_work_is_told_before_the_training(connection: Any, tmp_path:
 def finished(work: Path) -> None:
     """What the ranks leave."""
     answers(work / artefacts.FOLDER)
-    counts = {"used_rows": 3, "too_long": 0, "eval_rows": 3, "parameters": 10, "trained_parameters": 1, "world": 1}
-    texts = {"base_id": "b", "base_sha256": "0", "fingerprint": "f", "zero": "1", "device": "d", "dtype": "float32"}
+    counts = {"used_rows": 3, "eval_rows": 3, "parameters": 10, "trained_parameters": 1, "world": 1}
+    texts = {"base_id": "b", "base_sha256": "0", "fingerprint": "f", "zero": "1", "device": "d", "dtype": "float32", "long_rows": ""}
     outcome = Outcome(**counts, **texts, splits={}, base={"valid_json": 0.0}, tuned={"valid_json": 1.0}, phase_seconds={"train": 1.0})  # type: ignore[arg-type]
     artefacts.leave(work, outcome, History([StepRecord(0, 2.0, 1e-3, 1.0, 10, 0.5)]))
 

@@ -261,6 +261,28 @@ def test_a_job_that_is_there_already_is_not_an_error(tmp_path: Path) -> None:
     assert 2002 in step.tolerate  # type: ignore[union-attr]
 
 
+def test_a_running_job_tells_what_it_costs_and_remembers_it(tmp_path: Path) -> None:
+    made = Lab(tmp_path)
+    made.jobs("RUNNING", log='SNOWCAT_PROGRESS {"phase": "train", "learningRate": 0.001, "mfu": 0.4, "elapsedSeconds": 1800}')
+    seen = made.look().observed
+    assert (seen["mfu"], seen["learningRate"], seen["elapsedSeconds"]) == (0.4, 0.001, 1800)
+    assert seen["credits"] == pytest.approx(0.11), "half an hour of CPU_X64_M"
+    made.jobs("FAILED", "RUNNING", log='SNOWCAT_PROGRESS {"phase": "load", "elapsedSeconds": 360}')
+    assert made.look().observed["credits"] == pytest.approx(0.132), "the first attempt's time is remembered, its log is not needed"
+
+
+def test_predictions_and_tracker_are_told_the_trainer_and_make_no_other_run(tmp_path: Path) -> None:
+    made = Lab(tmp_path)
+    before = made.fact.run
+    more = "predictions: {table: seen}\n  tracker: {mlflow: {uri: 'https://host', experiment: calls}}"
+    made.load(("retry: {limit: 1}", more))
+    assert made.fact.run == before
+    request = TUNE._request(made.job, made.fact, made.view, 1, "/x")  # type: ignore[attr-defined]
+    config = TrainingConfig.model_validate_json(request.env["SNOWCAT_CONFIG"])
+    assert config.predictions is not None and config.predictions.table == "DB.SCH.SEEN"
+    assert config.tracker is not None and config.tracker.mlflow.experiment == "calls"
+
+
 def test_a_running_job_tells_how_far_it_is(tmp_path: Path) -> None:
     made = Lab(tmp_path)
     line = {"phase": "train", "step": 9, "steps": 16, "loss": 0.412, "etaSeconds": 70, "tokensPerSecond": 300.0}
