@@ -20,6 +20,7 @@ from controller.cli.errors import INVALID, Failure
 from controller.cli.local_account import LocalAccount, state_folder
 from controller.cli.prepare import prepare_local
 from controller.kinds.registry import KINDS
+from controller.manifests.memory import Memory
 from controller.manifests.project import LoadResult, load_project
 from controller.reconcile.engine import Engine
 from controller.reconcile.lead.process import Holder, this_process
@@ -50,18 +51,18 @@ class Target:
     def local_account(self) -> LocalAccount:
         return LocalAccount(state_folder(self.state))
 
-    def load(self) -> LoadResult:
+    def load(self, memory: Memory | None = None) -> LoadResult:
         """The project with the values of the chosen account. No account is asked for anything."""
         name = None if self.local else self.connection or os.environ.get("SNOWFLAKE_DEFAULT_CONNECTION_NAME")
-        return load_project(self.folder, self.account, connection=name, local=self.local)
+        return load_project(self.folder, self.account, connection=name, local=self.local, memory=memory)
 
-    def settings(self) -> ProjectSettings:
+    def settings(self, memory: Memory | None = None) -> ProjectSettings:
         """The project file.
 
         Raises:
             NoProject: it cannot be used.
         """
-        result = self.load()
+        result = self.load(memory)
         if result.settings is None:
             raise NoProject(result.problems)
         return result.settings
@@ -97,13 +98,14 @@ def opened(target: Target, *, offline: bool = False) -> Iterator[Opened]:
     """
     if not structlog.is_configured():
         configure(as_json=False, level=logging.WARNING)
-    settings = target.settings()
+    memory = Memory()  # so that the engine need not check again what stands here
+    settings = target.settings(memory)
     if offline:
-        load = loader(target.folder, target.account, connection=target.connection, local=target.local)
+        load = loader(target.folder, target.account, connection=target.connection, local=target.local, memory=memory)
         yield Opened(target, settings, Engine(load, KINDS, State(None), None, target.account or "offline", target.local), None)
         return
     connection = connect(target, settings)
-    load = loader(target.folder, target.account, connection=connection.name, local=target.local)
+    load = loader(target.folder, target.account, connection=connection.name, local=target.local, memory=memory)
     label = "local" if target.local else connection.account
     state = State(state_file(label, settings.project, target.local_account.controller_state if target.local else None))
     holder = this_process()

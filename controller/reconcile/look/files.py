@@ -22,10 +22,12 @@ Loader = Callable[[Mapping[Path, str]], LoadResult]
 """`load_project` for one folder and account, given texts that stand in for files."""
 
 
-def loader(path: Path, account: str | None = None, *, connection: str | None = None, local: bool = False) -> Loader:
-    """The usual loader; it remembers what has not changed since it loaded last."""
-    memory = Memory()
-    return lambda texts: load_project(path, account, connection=connection, local=local, texts=texts, memory=memory)
+def loader(
+    path: Path, account: str | None = None, *, connection: str | None = None, local: bool = False, memory: Memory | None = None
+) -> Loader:
+    """The usual loader; it remembers what has not changed since it loaded last, or since whoever has given the memory did."""
+    known = memory or Memory()
+    return lambda texts: load_project(path, account, connection=connection, local=local, texts=texts, memory=known)
 
 
 class NoProject(Exception):
