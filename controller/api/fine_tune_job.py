@@ -88,6 +88,7 @@ class FineTuneJobSpec(Spec):
     evaluation: Evaluation = Evaluation()
     predictions: Predictions | None = Field(default=None, description="A table for the answers of both models.")
     tracker: Tracker | None = Field(default=None, description="Where else progress is told.")
+    tracker_secret: Annotated[str | None, Ref("Secret")] = Field(default=None, description="Secret with the tracker's token.")
     sweep: Sweep | None = Field(default=None, description="Several runs, of which the best is the job's result.")
     probe: bool = Field(
         default=False,
@@ -119,7 +120,9 @@ class FineTuneJobSpec(Spec):
         named = [name for name, value in given.items() if value is not None]
         if len(named) != 1:
             raise ValueError(f"the rows come from exactly one of {', '.join(given)}; found {' and '.join(named) or 'none'}")
-        check_parts(self.prompt, self.evaluation)
+        check_parts(self.prompt, self.evaluation, self.predictions)
+        if self.tracker_secret is not None and self.tracker is None:
+            raise ValueError("trackerSecret goes with tracker")
         return self
 
     @model_validator(mode="after")

@@ -189,7 +189,7 @@ class BaseModelKind(Kind):
             env={"SNOWCAT_CONFIG": specification.configuration(config)},
             mounts=(Mount("stage", stage_of(obj), folder, path),),
             resources=spec.resources,
-            secrets=[_token(secret)] if secret is not None else [],
+            secrets=[secret_as(secret, "HF_TOKEN")] if secret is not None else [],
             warehouse=warehouse_of(obj, view),
             access=names_of(obj, "externalAccess"),
         )
@@ -209,8 +209,9 @@ class BaseModelKind(Kind):
         return job_inventory(self.name, view)
 
 
-def _token(secret: ObjectKey) -> dict[str, Any]:
-    return {"snowflakeSecret": {"objectName": secret.name.sql}, "envVarName": "HF_TOKEN", "secretKeyRef": "secret_string"}
+def secret_as(secret: ObjectKey, variable: str) -> dict[str, Any]:
+    """The text of a secret as an environment variable of a container."""
+    return {"snowflakeSecret": {"objectName": secret.name.sql}, "envVarName": variable, "secretKeyRef": "secret_string"}
 
 
 def _spec(obj: DesiredObject) -> BaseModelSpec:

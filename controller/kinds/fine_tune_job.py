@@ -209,7 +209,7 @@ class FineTuneJobKind(Kind):
         env = {"SNOWCAT_CONFIG": configuration(config)}
         if spec.processes != "auto":
             env["SNOWCAT_PROCESSES"] = str(spec.processes)
-        node = family_of(obj, "computePool", view)
+        node, secret = family_of(obj, "computePool", view), obj.references.get("trackerSecret")
         return JobRequest(
             name=job_name(obj, fact.job, attempt),
             pool=name_of(obj, "computePool"),
@@ -223,6 +223,7 @@ class FineTuneJobKind(Kind):
             resources=spec.resources,
             family=node,
             gpus=node.gpus if node is not None else 0,
+            secrets=[base_model.secret_as(secret, "MLFLOW_TRACKING_TOKEN")] if secret is not None else [],
             replicas=spec.replicas,
             warehouse=warehouse_of(obj, view),
             access=names_of(obj, "externalAccess"),

@@ -274,9 +274,11 @@ def test_a_running_job_tells_what_it_costs_and_remembers_it(tmp_path: Path) -> N
 def test_predictions_and_tracker_are_told_the_trainer_and_make_no_other_run(tmp_path: Path) -> None:
     made = Lab(tmp_path)
     before = made.fact.run
-    more = "predictions: {table: seen}\n  tracker: {mlflow: {uri: 'https://host', experiment: calls}}"
-    made.load(("retry: {limit: 1}", more))
+    secret = "kind: Secret\nmetadata: {name: mlflow, schema: db.sch}\nspec: {valueFrom: {env: HOME}}\n---\n"
+    more = "predictions: {table: seen}\n  tracker: {mlflow: {uri: 'https://host', experiment: calls}}\n  trackerSecret: mlflow"
+    made.graph = made.world.load(secret + LAB + "---\n" + JOB.strip().replace("retry: {limit: 1}", more))
     assert made.fact.run == before
+    assert "objectName: DB.SCH.MLFLOW" in made.statement() and "envVarName: MLFLOW_TRACKING_TOKEN" in made.statement()
     request = TUNE._request(made.job, made.fact, made.view, 1, "/x")  # type: ignore[attr-defined]
     config = TrainingConfig.model_validate_json(request.env["SNOWCAT_CONFIG"])
     assert config.predictions is not None and config.predictions.table == "DB.SCH.SEEN"

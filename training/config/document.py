@@ -50,11 +50,13 @@ class TrainingConfig(Section):
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
-        check_parts(self.prompt, self.evaluation)
+        check_parts(self.prompt, self.evaluation, self.predictions)
         return self
 
 
-def check_parts(prompt: Prompt, evaluation: Evaluation) -> None:
+def check_parts(prompt: Prompt, evaluation: Evaluation, predictions: Predictions | None) -> None:
     """Raise ValueError where two parts contradict each other."""
     if prompt.template == "text" and set(evaluation.metrics) != {"perplexity"}:
         raise ValueError("template: text has no answers that could be compared; set evaluation.metrics: [perplexity]")
+    if prompt.template == "text" and (evaluation.sql or predictions is not None):
+        raise ValueError("template: text has no answers that could be shown: leave out evaluation.sql and predictions")

@@ -84,8 +84,8 @@ class Mlflow(Section):
     uri: str = Field(
         pattern=r"^https?://[^/@]+(/[^@]*)?$",
         description=(
-            "`https://host…` of the server. Credentials never stand here: the trainer's environment has MLFLOW_TRACKING_TOKEN, or "
-            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
+            "`https://host…` of the server. Credentials never stand here: the trainer takes MLFLOW_TRACKING_TOKEN, or "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, from its environment."
         ),
     )
     experiment: str = Field(min_length=1, description="Name of the experiment.")
