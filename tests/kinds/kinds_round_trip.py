@@ -33,6 +33,7 @@ from controller.reconcile.planning.expand import Refusal, attempt
 from controller.reconcile.state import State
 
 PATIENCE = 60.0  # seconds without a step forward, only until a broken account fails the test
+MOST_ROUNDS = 30  # of changes, one after the other; more is a difference that no change ever mends
 EXISTING = ("Database/db", "Schema/db.sch")
 STANDING = (
     "CREATE DATABASE IF NOT EXISTS DB",
@@ -121,7 +122,7 @@ class Trip:
     def apply(self, until: Callable[[Plan], bool] | None = None) -> Plan:
         """Carry out what is planned until a new look finds nothing left to do or to wait for (or `until` is true of it): that plan."""
         self.sent, self.mended = [], set()
-        end = time.monotonic() + PATIENCE
+        end, rounds = time.monotonic() + PATIENCE, 0
         while True:
             now = self.plan()
             runnable = [change for change in now.pending if change.runnable]
@@ -132,6 +133,8 @@ class Trip:
                 self.mended |= {(change.key.kind, f.path) for f in change.fields}
                 self._carry_out(change)
             if runnable:
+                rounds += 1
+                assert rounds <= MOST_ROUNDS, f"the same again and again:\n{told(now)}"
                 end = time.monotonic() + PATIENCE
             else:
                 assert time.monotonic() < end, f"nothing moves:\n{told(now)}"
