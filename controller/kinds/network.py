@@ -92,6 +92,8 @@ def _split(text: str) -> list[str]:
 
 
 def _one(text: str) -> str:
+    if text.upper() == _ALL:
+        return _ALL  # the word, not a name
     try:
         return QualifiedName.parse(text).sql
     except NameProblem:
