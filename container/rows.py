@@ -35,7 +35,7 @@ def query_rows(connection: Any, data: Data, prompt: Prompt) -> Iterator[pa.Recor
         # first all names without rows: so a column that is missing is told of beside those that are there
         yield pa.RecordBatch.from_pydict({name: pa.array([], pa.string()) for name in names})
         cursor.execute(*select_statement(data, prompt, names))
-        for table in cursor.fetch_arrow_batches():
+        for table in cursor.fetch_arrow_batches() if cursor.rowcount != 0 else ():  # the driver stumbles over no batch at all
             yield from table.to_batches()
     except (ProgrammingError, NotSupportedError) as error:
         raise BadInputError(_advice(error, data)) from error

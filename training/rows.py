@@ -135,10 +135,10 @@ def text_batch(rows: Sequence[Mapping[str, str | None]], names: Iterable[str]) -
 
 
 def as_text(value: Any) -> str | None:
-    """A value as a prompt shows it; None stays None."""
+    """A value as a prompt shows it: lists and objects as JSON, numbers and dates as people write them; None stays None."""
     if value is None or isinstance(value, str):
         return value
-    return json.dumps(value, ensure_ascii=False, default=str)
+    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict | bool) else str(value)
 
 
 def _texts(batch: pa.RecordBatch, wanted: list[str], data: Data, prompt: Prompt) -> pa.RecordBatch:
