@@ -9,23 +9,21 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import structlog
 
 from controller.account.errors import AccountError
 from controller.account.tracing import span
-from controller.api.objects import Location
-from controller.api.project import PROJECT_FILE
 from controller.kinds.base import View
-from controller.manifests.problems import Problem
 from controller.reconcile import history
 from controller.reconcile.clock import Clock, Timing
 from controller.reconcile.engine import Engine
 from controller.reconcile.events import Reason
 from controller.reconcile.lead.leadership import Alone, Interrupted, Leadership
-from controller.reconcile.look.files import Loaded, NoProject
+from controller.reconcile.look.files import Loaded
 from controller.reconcile.look.follow import Follow
+from controller.reconcile.look.latest import LatestFiles
 from controller.reconcile.look.looker import Looker
 from controller.reconcile.look.quick import quick_changes
 from controller.reconcile.meter import Meter
@@ -64,7 +62,6 @@ class Reconciler:
     _stop: threading.Event = field(default_factory=threading.Event)
     _dirty: bool = True
     _overtaken: bool = False  # the files were loaded anew since the look began
-    _loaded: Loaded | None = None
     _stopped_at: float | None = None
     _cycle_took: float = 0.0
 
@@ -88,6 +85,7 @@ class Reconciler:
         self._failures = Failures(self.engine.state, self.backoff)
         self._rest = Rest(self.timing, self._failures, self._absences)
         self._reporter = Reporter(self.engine.state, self.timing, self._failures, self._rest)
+        self._files = LatestFiles(self.engine)
         self._looker = Looker(self.engine, self._stop, min(_LOOK_ENDS, self.timing.grace), self._meanwhile)
         self._follow = Follow(self.engine, self._looker.glance)
         self._changed: list[Done] = []  # whose DESCRIBEs are out of date, and a look may be reading
@@ -153,17 +151,17 @@ class Reconciler:
         self.meter.leads(standing.leads)
         if not standing.leads:
             self._queue.withdraw()
-            return self._reporter.standby(self._loaded, self._workers.busy, standing)
+            return self._reporter.standby(self._files.loaded, self._workers.busy, standing)
         self._take_pokes()
         now = self.clock.now()
         full = self._dirty or now >= self._rest.next_full
-        if full or self._loaded is None:
+        if full or self._files.loaded is None:
             self._take_files()
             self._rest.full_look(now)
         try:
             loaded, view, plan, full = self._look(full=full)
         except AccountError as error:
-            loaded = self._files
+            loaded = self._files.now
             self._queue.withdraw()
             standing = self.leadership.standing()
             if not standing.leads:  # its sessions were ended by who leads now
@@ -179,7 +177,7 @@ class Reconciler:
         if not self._stop.is_set():
             self._follow.begin(loaded, view, plan)
             self._hand_out(plan, full)
-            self._hand_on(self._follow.catch_up(self._files.graph))
+            self._hand_on(self._follow.catch_up(self._files.now.graph))
         unread = self._unread
         return self._reporter.looked(loaded, plan, dict(self._workers.busy), self.clock.now(), full=full, unread=unread)
 
@@ -191,7 +189,7 @@ class Reconciler:
             AccountError: the account could not be read.
         """
         for _ in range(_LOOKS):
-            loaded, self._overtaken = self._files, False
+            loaded, self._overtaken = self._files.now, False
             self._queue.look_begins()
             self._follow.look_begins()
             for done in self._changed:
@@ -199,7 +197,7 @@ class Reconciler:
             self._changed = []
             view = self._looker.look(loaded, full=full)
             plan = self._looker.plan(loaded, view, dict(self._failures.stalled))
-            if loaded.graph is self._files.graph:
+            if loaded.graph is self._files.now.graph:
                 break
             full = True
         self._dirty |= self._overtaken
@@ -213,35 +211,11 @@ class Reconciler:
             self._take_files()
         self._take_and_follow()
 
-    @property
-    def _files(self) -> Loaded:
-        if self._loaded is None:
-            raise ValueError("the files were not loaded yet")
-        return self._loaded
-
     def _take_files(self) -> None:
         """Load, and do at once what can be done of what was just saved."""
         self._dirty, self._overtaken = False, True
-        before, self._loaded = self._loaded, self._load()
-        self._hasten(before, self._loaded)
-
-    def _load(self) -> Loaded:
-        """The files; while the project file is gone, as they last were. A project in a folder above is another one.
-
-        Raises:
-            NoProject: it cannot be used, and never could.
-        """
-        before = self._loaded
-        try:
-            loaded = self.engine.load()
-        except NoProject as error:
-            if before is None:
-                raise
-            return replace(before, problems=error.problems)
-        if before is not None and loaded.project.root != before.project.root:
-            gone = Problem(Location(before.project.root / PROJECT_FILE, 1), "the project file is gone", "put it back; until then all stays")
-            return replace(before, problems=(gone,))
-        return loaded
+        before = self._files.load()
+        self._hasten(before, self._files.now)
 
     def _hasten(self, before: Loaded | None, loaded: Loaded) -> None:
         """What was just saved goes first; the full look that follows judges it again."""
@@ -255,9 +229,9 @@ class Reconciler:
     def _take_and_follow(self) -> bool:
         """Take results, and hand out what waited for just them. Whether no look is needed for what else follows."""
         results = self._take_results()
-        if self._loaded is None or (results and not self.leadership.may_mutate()):
+        if self._files.loaded is None or (results and not self.leadership.may_mutate()):
             return False
-        changes, usual = self._follow.ended(results, self._loaded.graph)
+        changes, usual = self._follow.ended(results, self._files.now.graph)
         self._hand_on(changes)
         return usual
 
