@@ -40,6 +40,7 @@ from controller.kinds.instance_families import Family, families_shown, family_sh
 from controller.kinds.jobs import sweep
 from controller.kinds.jobs.forecast import Known, forecast, forecast_of_sweep, refuse_what_cannot_fit
 from controller.kinds.jobs.job_rows import JobRows, job_rows
+from controller.kinds.jobs.probe import FOLDER, as_probe, gather_probe
 from controller.kinds.jobs.room import job_load
 from controller.kinds.jobs.row_lengths import row_lengths
 from controller.kinds.jobs.run_changes import differing, newest_other, remember_parts
@@ -67,11 +68,18 @@ class RunFact:
     known: Known = field(default_factory=Known)  # for the forecast
     ended: bool = False  # of a sweep: no run is left to be done
     mounts: tuple[Mount, ...] = ()  # that the rows need
+    probe: JobFact | None = None  # its jobs, where the manifest asks for one
     runs: tuple[RunFact, ...] = ()  # of a sweep, in the manifest's order; the rest is then that of the best, once all have ended
 
     @property
     def run(self) -> str:
         return self.job.identity
+
+    @property
+    def measuring(self) -> RunFact | None:
+        """The run whose probe must end before anything is trained."""
+        left = (one for one in self.runs or (self,) if one.job.result is None and one.probe is not None)
+        return next((one for one in left if one.probe is not None and one.probe.result is None), None)
 
     @property
     def metrics(self) -> Mapping[str, float]:
@@ -117,23 +125,29 @@ class FineTuneJobKind(Kind):
         if fact.job.result is not None:
             return fact
         lengths = row_lengths(rows.fact, spec.prompt, spec.data.columns, spec.data.max_rows, gatherer) if rows.fact is not None else None
-        known = Known(base_model.config_of(base, gatherer), lengths)
-        return replace(fact, changes=_changes(obj, base, run, parts, rows, gatherer), known=known)
+        pool = graph.referred(obj, "computePool")
+        family = cast(ComputePoolSpec, pool.manifest.spec).instance_family if pool is not None else ""
+        probe, measured = gather_probe(obj, spec, parts["base"], family, stage, gatherer)
+        known = Known(base_model.config_of(base, gatherer), lengths, measured)
+        return replace(fact, changes=_changes(obj, base, run, parts, rows, gatherer), known=known, probe=probe)
 
     def reads(self, obj: DesiredObject, graph: Graph) -> Iterable[Show]:
         return (services_in(obj.key.name),)
 
     def observe(self, obj: DesiredObject, view: View) -> Observation:
         fact = run_fact(obj, view)
+        if (measuring := fact.measuring) is not None and measuring.probe is not None:
+            probes = jobs_of(obj, measuring.probe, _spec(obj).retry.limit, view)
+            return observe_jobs(obj, replace(probes, others=()), measuring.probe, "", "probe")
         if (swept := _spec(obj).sweep) is not None:
             runs = _runs(obj, fact, view)
             ours = {run.run for run in runs}
-            others = [(name, mark) for name, mark in self._jobs(obj, view).others if mark.attributes.get("run") not in ours]
+            others = [other for other in _trained(self._jobs(obj, view)).others if other[1].attributes.get("run") not in ours]
             seen = sweep.observe_sweep(runs, swept, others)
             artefacts = {"artefacts": f"@{fact.stage}/{fact.folder}"} if fact.job.result is not None else {}
             told = {"JobSucceeded": (True, "Finished", seen.message)} if artefacts else {}
             return replace(seen, observed={**seen.observed, **artefacts}, conditions={**seen.conditions, **told})
-        jobs = self._jobs(obj, view)
+        jobs = _trained(self._jobs(obj, view))
         seen = observe_jobs(obj, jobs, fact.job, _summary(fact), "run")
         observed = {**seen.observed, "artefacts": f"@{fact.stage}/{fact.folder}"}
         if fact.metrics:
@@ -166,6 +180,8 @@ class FineTuneJobKind(Kind):
 
     def create(self, obj: DesiredObject, view: View) -> Sequence[Step]:
         fact, swept = run_fact(obj, view), _spec(obj).sweep
+        if (measuring := fact.measuring) is not None:
+            return self._measure(obj, measuring, view)
         if swept is None:
             return self._start(obj, fact, jobs_of(obj, fact.job, _spec(obj).retry.limit, view).next, view)
         runs = _runs(obj, fact, view)
@@ -189,6 +205,21 @@ class FineTuneJobKind(Kind):
         image = image_path(obj, "image", _spec(obj).image, view)
         comment = marked_comment(obj, view, run=fact.run, attempt=str(due.attempt), image=_tag(image))
         return (self._request(obj, fact, view, due.attempt, image).statement(comment),)
+
+    def _measure(self, obj: DesiredObject, fact: RunFact, view: View) -> Sequence[Step]:
+        """The statement that starts the next attempt of a run's probe, if one is due."""
+        job = fact.probe
+        if job is None:
+            return ()
+        due = jobs_of(obj, job, _spec(obj).retry.limit, view).next
+        if due.stalled:
+            raise Stalled(f"{due.stalled}; or take `probe: true` out", due.reason)
+        if due.attempt is None:
+            return ()
+        image = image_path(obj, "image", _spec(obj).image, view)
+        comment = marked_comment(obj, view, run=job.identity, attempt=str(due.attempt), image=_tag(image), probe="yes")
+        request = self._request(obj, replace(fact, job=job, folder=FOLDER), view, due.attempt, image)
+        return (as_probe(request, fact.stage, job.identity, f"{_STAGE}/{FOLDER}").statement(comment),)
 
     def forecast(self, obj: DesiredObject, view: View) -> Forecast | None:
         fact, node = run_fact(obj, view), family_of(obj, "computePool", view)
@@ -281,6 +312,11 @@ def _runs(obj: DesiredObject, fact: RunFact, view: View) -> list[sweep.SweptRun]
         sweep.SweptRun(chosen, run.job, jobs_of(obj, run.job, limit, view), run.metrics)
         for chosen, run in zip(values, fact.runs, strict=True)
     ]
+
+
+def _trained(jobs: Jobs) -> Jobs:
+    """Without probes among the jobs of other runs."""
+    return replace(jobs, others=[(name, mark) for name, mark in jobs.others if mark.attributes.get("probe") != "yes"])
 
 
 def _refuse(obj: DesiredObject, fact: RunFact, view: View) -> None:

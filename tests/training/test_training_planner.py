@@ -99,7 +99,8 @@ def test_all_weights_over_gpus(
     for gpus, gib in wanted.items():
         machine = nodes_of(gpus)
         terms = on_rank(setting, machine)
-        assert (terms.needed - terms.network) / GIB == pytest.approx(gib, rel=tolerance), f"{gpus} GPUs"
+        head_gradient = 6 * setting.shape.embedding  # kept in float32 for accuracy, which the tables do not know
+        assert (terms.needed - terms.network - head_gradient) / GIB == pytest.approx(gib, rel=tolerance), f"{gpus} GPUs"
         if host is not None:
             assert on_host(setting, machine, terms).offloaded / GIB == pytest.approx(host[gpus], rel=0.01), f"{gpus} GPUs"
 
@@ -201,25 +202,29 @@ def test_a_calibration_gives_back_what_was_measured(context: float, scale: float
     """Points made with other constants than the planner's: after the fit it predicts them, at a third length too."""
     setting = adapters("7B", "lora", 1024, 32)
 
+    def at(tokens: int) -> Setting:
+        return Setting(**{**setting.__dict__, "tokens": tokens})
+
     def truth(tokens: int) -> float:
-        terms = on_rank(Setting(**{**setting.__dict__, "tokens": tokens}), BIG)
+        terms = on_rank(at(tokens), BIG)
         return terms.needed + context + (scale - 1) * terms.activations
 
     def seconds(tokens: int) -> float:
-        at = Setting(**{**setting.__dict__, "tokens": tokens})
-        return (model_flops(at) + recomputed_flops(at)) * tokens / rate(at, BIG, reached)
+        done = model_flops(at(tokens)) + recomputed_flops(at(tokens))
+        return done * tokens / rate(at(tokens), BIG, reached)
 
-    found = fit("A100", setting, BIG, [Point(tokens, truth(tokens), seconds(tokens)) for tokens in (1024, 4096)])
+    found = fit("A100", BIG, [(at(tokens), Point(tokens, truth(tokens), seconds(tokens))) for tokens in (1024, 4096)])
     assert Calibration.parse(json.dumps(found.document())) == found
     assert found.reached == pytest.approx(reached)
     for tokens in (1024, 4096, 16384):
-        terms = on_rank(Setting(**{**setting.__dict__, "tokens": tokens}), BIG, found.correction)
+        terms = on_rank(at(tokens), BIG, found.correction)
         assert terms.needed == pytest.approx(truth(tokens), rel=1e-6)
 
 
 def test_a_line_needs_two_lengths() -> None:
+    setting = adapters("7B", "lora", 1024, 32)
     with pytest.raises(ValueError, match="two lengths are needed"):
-        fit("x", adapters("7B", "lora", 1024, 32), BIG, [Point(8, 1.0, 1.0), Point(8, 1.0, 1.0)])
+        fit("x", BIG, [(setting, Point(8, 1.0, 1.0)), (setting, Point(8, 1.0, 1.0))])
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"version": 99}', '{"version": 1, "points": 3}'])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from training.planner.machine import Machine
@@ -70,35 +70,33 @@ class Calibration:
         return cls.read(found) if isinstance(found, dict) else None
 
 
-def fit(device: str, setting: Setting, machine: Machine, points: Sequence[Point]) -> Calibration:
-    """The line through the measured points (least squares; two are enough), beside what the formulas say of the same setting.
+def fit(device: str, machine: Machine, measured: Sequence[tuple[Setting, Point]]) -> Calibration:
+    """Lines through the measured points (least squares; two are enough): over tokens as they are, and over what the formulas say.
 
-    `setting` is the one that was run, at any length.
+    `measured` are points with the settings that were run, which differ in their length only.
 
     Raises:
         ValueError: fewer than two lengths were measured.
     """
-    lengths = [point.tokens for point in points]
-    if len(set(lengths)) < 2:
-        raise ValueError(f"two lengths are needed for a line; measured: {sorted(set(lengths))}")
-    intercept, slope = _line([(float(point.tokens), point.peak) for point in points])
-    predicted = [(float(count), on_rank(replace(setting, tokens=count), machine)) for count in lengths]
-    start, _ = _line([(count, terms.needed - terms.activations) for count, terms in predicted])
-    _, head = _line([(count, terms.head) for count, terms in predicted])
-    _, each = _line([(count, terms.activations) for count, terms in predicted])
-    longest = max(points, key=lambda point: point.tokens)
-    at = replace(setting, tokens=longest.tokens)
-    done = (model_flops(at) + recomputed_flops(at)) * longest.tokens / longest.seconds
+    lengths = sorted({point.tokens for _, point in measured})
+    if len(lengths) < 2:
+        raise ValueError(f"two lengths are needed for a line; measured: {lengths}")
+    terms = [on_rank(setting, machine) for setting, _ in measured]
+    intercept, slope = _line([(float(point.tokens), point.peak) for _, point in measured])
+    beside = [point.peak - (found.needed - found.activations) for found, (_, point) in zip(terms, measured, strict=True)]
+    context, activations = _line([(found.activations, rest) for found, rest in zip(terms, beside, strict=True)])
+    setting, longest = max(measured, key=lambda pair: pair[1].tokens)
+    done = (model_flops(setting) + recomputed_flops(setting)) * longest.tokens / longest.seconds
     return Calibration(
         device=device,
         technique=setting.technique,
         intercept=intercept,
         slope=slope,
         tokens_per_second=longest.tokens / longest.seconds,
-        context=intercept - start,
-        activations=max(0.1, (slope - head) / each),
-        reached=done / rate(at, machine, 1.0),
-        points=tuple(points),
+        context=context,
+        activations=max(0.1, activations),
+        reached=done / rate(setting, machine, 1.0),
+        points=tuple(point for _, point in measured),
     )
 
 

@@ -187,6 +187,7 @@ def _setting(task: Task, machine: Machine, way: Way, tokens: int, layers: int) -
         checkpointed=layers,
         document=min(tokens, task.document),
         width=task.width(machine),
+        scores=task.training.attention == "eager" or (task.training.attention == "auto" and not machine.has_gpu),
         fused=machine.has_gpu and task.training.compile is True,
     )
 

@@ -18,7 +18,7 @@ Offload = Literal["none", "optimizer", "parameters"]
 
 CONTEXT = 0.9e9  # CUDA and its kernels
 NETWORK = 1.0e9  # NCCL's buffers, and what fragments beside them
-PROCESS = 0.8e9  # Python with torch, transformers and DeepSpeed, in host memory
+PROCESS = 0.5e9  # Python with torch, transformers and DeepSpeed, in host memory
 LAUNCHER = 0.5e9  # what starts the ranks and reads the rows
 OFFLOAD_BUFFERS = 1.0e9
 PREFETCH = 5e7 * 2  # ZeRO-3's bucket, in bfloat16
@@ -41,6 +41,7 @@ class Setting:
     checkpointed: int  # how many layers keep only their input, and are computed again
     document: int
     width: int = 2  # bytes of a weight: 2 for bfloat16, 4 for float32
+    scores: bool = False  # attention that stores its scores: what a CPU is fastest with
     fused: bool = False  # norms, rotary positions and the gate computed in place of being stored
 
 
@@ -98,7 +99,7 @@ def on_rank(setting: Setting, machine: Machine, correction: Correction = FORMULA
         trained=_trained(setting, machine.world),
         gather=_gather(setting),
         activations=_activations(setting) * correction.activations,
-        head=min(setting.tokens, HEAD_CHUNK) * setting.shape.vocab * (8.0 if gpu else 12.0),
+        head=_head(setting),
     )
 
 
@@ -147,15 +148,23 @@ def _gather(setting: Setting) -> float:
     return unpacked + 2 * block + setting.width * shape.largest + PREFETCH
 
 
+def _head(setting: Setting) -> float:
+    """Logits of a chunk in float32 and what they were made from; where the head is trained, its gradient in float32 and a part of it."""
+    logits = 8.0 * min(setting.tokens, HEAD_CHUNK) * setting.shape.vocab
+    return logits + ((4.0 + setting.width) * setting.shape.embedding if setting.technique == "full" else 0.0)
+
+
 def layer_bytes(setting: Setting) -> float:
-    """What one layer keeps of one token for the backward pass, with attention that stores no scores."""
+    """What one layer keeps of one token for the backward pass."""
     shape = setting.shape
     keys = shape.kv_heads * shape.head_dim
     if setting.fused:
         halves = 2.0 * (7 * shape.hidden + 2 * keys) + 6.0 * shape.ffn
     else:
         halves = 2.0 * (8 * shape.hidden + 4 * keys) + 8.0 * shape.hidden + 8.0 * shape.ffn
-    return halves * setting.width / 2
+    # the softmax is kept in float32, and once more in the weights' format where that is another
+    scores = shape.heads * setting.document * (4.0 if setting.width == 4 else 6.0) if setting.scores else 0.0
+    return halves * setting.width / 2 + scores
 
 
 def _activations(setting: Setting) -> float:

@@ -47,7 +47,7 @@ def _run(row: Row, obj: DesiredObject, gatherer: Gatherer) -> str | None:
     mark = split_comment(row.get("comment"))[1]
     if mark is None or (mark.project, mark.kind, marked_name(mark)) != (gatherer.project.name, obj.key.kind, obj.key.name.name):
         return None
-    return mark.attributes.get("run")
+    return mark.attributes.get("run") if mark.attributes.get("probe") != "yes" else None
 
 
 def _flat(value: Mapping[str, Any], above: str = "") -> dict[str, Any]:

@@ -1,0 +1,177 @@
+"""Measure what a micro-step takes on this hardware: `python -m training.probe BASE [--out calibration.json]`.
+
+Runs two micro-steps at each of two lengths, on made-up tokens, with the same model, adapters, engine and loss as a real training. Two
+lengths give a line; `training.planner` plans with it from then on. Takes seconds after the model is loaded, and needs neither rows nor an
+account. On a GPU the memory is that of the whole device, so it should be idle otherwise; on a CPU it is that of this process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training import attention, blocks, engine, hardware, model
+from training.config import Base, Data, Method, Output, Run, Training, TrainingConfig
+from training.errors import OutOfMemoryError, TrainingError
+from training.loop import train_step
+from training.packing import Documents, MicroBatch
+from training.planner import Calibration, Machine, Point, Setting, Shape, fit, known_chip
+from training.planner.machine import GIB
+from training.rank import is_out_of_memory
+
+LENGTHS_GPU, LENGTHS_CPU = (1024, 4096), (128, 512)  # tokens
+_LEARNED = 4  # every so many-th part of a row carries loss, as short answers to long questions do
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What is measured. `checkpointed` layers compute their activations twice."""
+
+    base: Path
+    method: Method
+    training: Training
+    checkpointed: int = 0
+
+    @property
+    def config(self) -> TrainingConfig:
+        """A document for the engine; nothing in it but method and training is used."""
+        return TrainingConfig(
+            run=Run(id="probe", job="probe"),
+            base=Base(path=str(self.base)),
+            data=Data(table="none"),
+            method=self.method,
+            training=self.training,
+            output=Output(path="none"),
+        )
+
+    def setting(self, tokens: int) -> Setting:
+        """The same as the planner sees it."""
+        shape = Shape.of(json.loads((self.base / "config.json").read_text(encoding="utf-8")))
+        adapter = self.method.adapter
+        return Setting(
+            shape=shape,
+            technique="full" if adapter is None else "qlora" if self.method.qlora is not None else "lora",
+            trained=shape.parameters if adapter is None else shape.adapters(adapter.rank, adapter.targets, dora=adapter.dora),
+            zero=2 if adapter is None else 1,
+            offload="none",
+            tokens=tokens,
+            checkpointed=min(self.checkpointed, shape.layers),
+            document=tokens,
+            width=2 if model.choose_dtype(self.training.dtype) == torch.bfloat16 else 4,
+            scores=not torch.cuda.is_available() and self.training.attention in ("auto", "eager"),
+        )
+
+    def run(self, lengths: Sequence[int]) -> list[Point]:
+        """Two micro-steps at each length, the shortest first. Raises TrainingError for a model that cannot be loaded."""
+        model.check_folder(self.base)
+        config, setting = self.config, self.setting(max(lengths))
+        engine.prepare_environment()
+        dtype = model.choose_dtype(self.training.dtype)
+        name = attention.choose(self.training.attention, dtype)
+        loaded = model.load_model(self.base, dtype, attention=name, four_bit=self.method.qlora is not None)
+        trainable = model.prepare(loaded, self.method)
+        blocks.prepare(trainable, stage=setting.zero, checkpointed=setting.checkpointed, compiled=self.training.compile is True)
+        trainer = engine.start(trainable, config, setting.zero, 1)
+        return [_measure(trainer, setting.shape.vocab, tokens) for tokens in sorted(lengths)]
+
+
+def machine() -> Machine:
+    """This machine with one rank, as the planner describes it."""
+    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
+    cores = float(torch.get_num_threads())
+    if not torch.cuda.is_available():
+        return Machine.with_cores(hardware.name(), cores, host)
+    total = float(torch.cuda.get_device_properties(0).total_memory)
+    return Machine(hardware.name(), 1, 1, host * GIB, cores, total, known_chip(hardware.name()), half=True)
+
+
+def calibrate(probe: Probe, lengths: Sequence[int]) -> Calibration:
+    """Measure, and compare with the formulas."""
+    points = probe.run(lengths)
+    return fit(hardware.name(), machine(), [(probe.setting(point.tokens), point) for point in points])
+
+
+def _measure(trainer: Any, vocabulary: int, tokens: int) -> Point:
+    batch = _made_up(vocabulary, tokens)
+    _forget_peak()
+    train_step(trainer, [batch], 1.0 / batch.trained)  # allocates, and prepares kernels
+    _wait()
+    started = time.perf_counter()
+    train_step(trainer, [batch], 1.0 / batch.trained)
+    _wait()
+    return Point(tokens, _peak(), time.perf_counter() - started)
+
+
+def _made_up(vocabulary: int, tokens: int) -> MicroBatch:
+    """One document of random tokens; the last part of it is learned."""
+    generator = torch.Generator().manual_seed(tokens)
+    ids = torch.randint(vocabulary, (1, tokens), generator=generator)
+    keep = torch.arange(tokens - 1 - max(1, tokens // _LEARNED), tokens - 1)
+    return MicroBatch(ids, Documents.of([tokens]), keep, ids[0, keep + 1], tokens, len(keep))
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def _forget_peak() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        return
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # Linux: the peak of resident memory begins anew
+
+
+def _peak() -> float:
+    """Bytes of the device: what torch held at most, and what is outside of its hands (the context, NCCL's buffers)."""
+    if torch.cuda.is_available():
+        free, total = torch.cuda.mem_get_info()
+        return float(torch.cuda.max_memory_allocated() + (total - free - torch.cuda.memory_reserved()))
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return float(line.split()[1]) * 1024
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Entry point; the calibration goes to `--out`, else to the standard output."""
+    parser = argparse.ArgumentParser(prog="python -m training.probe", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("base", type=Path, help="folder of the base model")
+    parser.add_argument("--method", default="lora", help="full, lora or qlora, or the method's JSON document")
+    parser.add_argument("--training", default="{}", help="the training section's JSON document: dtype, attention, compile")
+    parser.add_argument("--lengths", type=int, nargs="+", help="tokens of a micro-batch, two or more")
+    parser.add_argument("--checkpoint-layers", type=int, default=0)
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args(arguments)
+    method = json.loads(given.method) if given.method.startswith("{") else given.method
+    probe = Probe(given.base, Method.model_validate(method), Training.model_validate_json(given.training), given.checkpoint_layers)
+    try:
+        found = calibrate(probe, given.lengths or (LENGTHS_GPU if torch.cuda.is_available() else LENGTHS_CPU))
+    except TrainingError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        print(error, file=sys.stderr)
+        return OutOfMemoryError.exit_code
+    text = json.dumps(found.document(), indent=2) + "\n"
+    if given.out is not None:
+        given.out.write_text(text, encoding="utf-8")
+    sys.stdout.write(text)
+    return 0
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    os._exit(code)  # as ranks do: libraries' threads may wait for each other at the end
