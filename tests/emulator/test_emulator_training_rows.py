@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Connection
+from snowflake.connector import SnowflakeConnection as Connection
 
 from container.rows import query_rows
 from training.config import Data, Prompt
