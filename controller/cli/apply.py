@@ -107,6 +107,7 @@ def run(target: Target, log_format: LogFormat, listen: str | None = None) -> int
 def _run(target: Target, listen: str | None, stopping: Stopping) -> bool:
     """Whether work was left in a thread that may hang."""
     with opened(target) as project, observable(project, listen) as (meter, listeners), sharing(project, Mode.RUN) as leadership:
+        stopping.give_back = leadership.release
         say_always(project=project.settings.project)
         project.pool.open_all()
         reconciler = _reconciler(project, leadership, _Narrator(), *listeners, at_rest(), meter=meter)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
-
-import typer
-
-from controller.account import lean
-from controller.cli.app import app
-from controller.cli.errors import report
 
 
 def main() -> int:
     """The exit code of the command in `sys.argv`."""
+    if sys.argv[1:2] == ["run"]:
+        _end_cleanly_from_now_on()
+    import typer
+
+    from controller.account import lean
+    from controller.cli.app import app
+    from controller.cli.errors import report
+
     lean.wanted = True
     try:
         app()
@@ -29,6 +32,12 @@ def main() -> int:
     except Exception as error:  # noqa: BLE001 - the one place where everything ends
         return report(error)
     return 0
+
+
+def _end_cleanly_from_now_on() -> None:
+    """A daemon that is stopped while it still loads has nothing to finish; `Stopping` takes over once there is something."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: os._exit(0))
 
 
 if __name__ == "__main__":

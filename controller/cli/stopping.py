@@ -10,6 +10,7 @@ import select
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn, Self
 
@@ -27,13 +28,17 @@ _LEFT = "not everything could be finished in time; the next start takes it up"
 
 
 class Stopping:
-    """Use as a context. Before a loop is attached there is nothing to finish: the first signal ends the process with `code`."""
+    """Use as a context. Before a loop is attached there is nothing to finish: the first signal ends the process with `code`.
+
+    `give_back` is done first then, as far as time allows: what others would have to wait for.
+    """
 
     def __init__(self, code: int, seconds: float = SECONDS) -> None:
         self.caught = False
         self._code = code
         self._seconds = seconds
         self._loop: Reconciler | None = None
+        self.give_back: Callable[[], object] = lambda: None
         self._read, self._write = os.pipe()
 
     def __enter__(self) -> Self:
@@ -66,6 +71,9 @@ class Stopping:
             if self._json:
                 log.info("stopping", message=_ONCE_MORE)
             if loop is None:
+                giving = threading.Thread(target=self.give_back, name="give back", daemon=True)
+                giving.start()
+                giving.join(self._seconds)
                 end_at_once(self._code)
             loop.stop()
             if not select.select([self._read], [], [], self._seconds)[0]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -77,6 +79,32 @@ def test_a_daemon_ends_in_time_while(state: str, reach: Callable[[Snowcat, Fault
         faults.clear()
         process.kill()
         process.wait()
+
+
+@pytest.mark.parametrize("wait", [0.0, 0.4, 1.0, 2.0])
+def test_a_daemon_ends_cleanly_while_it_starts(wait: float, local: Snowcat, faults: Faults) -> None:
+    process = local.start("run", "--local", "--log-format", "json")
+    try:
+        _until_it_catches(process.pid)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(wait)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=LIMIT) == 0
+        assert "Traceback" not in Output(process).text
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _until_it_catches(pid: int) -> None:
+    """The interpreter itself needs a moment before any program can ask for a signal."""
+    end = time.monotonic() + LIMIT
+    while time.monotonic() < end:
+        caught = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigCgt:"))
+        if int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1:
+            return
+        time.sleep(0.01)
+    raise AssertionError("SIGTERM is never caught")
 
 
 def test_a_daemon_that_stands_by_ends_in_time(local: Snowcat, faults: Faults) -> None:
