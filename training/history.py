@@ -53,9 +53,9 @@ class History:
         return sum(record.tokens for record in self.steps) / max(1e-9, sum(record.seconds for record in self.steps))
 
     def best(self, metric: str) -> EvalRecord | None:
-        """The evaluation with the best score by `metric`, the earliest of equals; None before the first one."""
+        """The evaluation with the best score by `metric`; of equal ones that with the lowest loss, then the earliest."""
         sign = 1 if metric in LOWER_IS_BETTER else -1
-        return min(self.evals, key=lambda record: sign * record.scores[metric], default=None)
+        return min(self.evals, key=lambda record: (sign * record.scores[metric], record.scores["loss"]), default=None)
 
     @classmethod
     def read(cls, path: Path) -> History:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from training.config import TrainingConfig
+from training.config import LOWER_IS_BETTER, TrainingConfig
 from training.history import History
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def model_card(config: TrainingConfig, outcome: Outcome, history: History, versions: Mapping[str, str]) -> str:
     """The whole text, in Markdown."""
-    table = "\n".join(f"| {name} | {outcome.base.get(name, float('nan')):.3f} | {value:.3f} |" for name, value in outcome.tuned.items())
+    table = "\n".join(f"| {_better(name)} | {_score(outcome.base.get(name))} | {_score(value)} |" for name, value in outcome.tuned.items())
     dropped = f" ({outcome.long_rows})" if outcome.long_rows else ""
     files = "`merged/` is the whole model, ready to serve" if config.output.merged else "No merged model was asked for"
     if config.output.adapter and not config.method.full:
@@ -52,6 +52,14 @@ that training did not see; names in them may well have been seen.
 ```
 </details>
 """
+
+
+def _better(name: str) -> str:
+    return f"{name} (lower is better)" if name in LOWER_IS_BETTER else name
+
+
+def _score(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def _method(config: TrainingConfig) -> str:

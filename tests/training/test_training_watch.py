@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from training_tiny import tiny_config, tiny_rows, write_rows
+from training_tiny import Ranks, tiny_config, tiny_rows, write_rows
 
 from training import engine, rows, tuning
 from training.config import Data, EarlyStopping, Evaluation, Prompt, TrainingConfig
@@ -80,6 +81,13 @@ def test_the_pace_tells_mfu_scores_and_the_time_for_what_is_still_to_come() -> N
     assert (line.tokens_per_second, line.mfu, line.metrics) == (80.0, 0.08, {"loss": 0.5})
     assert line.eta_seconds == 90 * 0.5 + 9 * 2.0 + 7.0
     assert pace.step(StepRecord(10, 1.0, 1e-3, 1.0, 40, 0.5), 0.1) is None, "one line a second"
+
+
+def test_of_equal_scores_the_lower_loss_is_the_best() -> None:
+    scores = [(0.5, 2.0), (0.5, 1.0), (0.4, 0.5), (0.5, 1.0)]
+    evals = [EvalRecord(i + 1, {"rouge_l": score, "loss": loss}, 0.0) for i, (score, loss) in enumerate(scores)]
+    best = History(evals=evals).best("rouge_l")
+    assert best is not None and best.steps == 2
 
 
 # ---- with a model ---------------------------------------------------------------------------------------------------------------
@@ -156,3 +164,23 @@ def test_the_loss_of_the_rows_is_the_mean_over_their_answer_tokens(tmp_path: Pat
         count += len(places)
     for size in (1, 3):
         assert answer_loss(model, held_out.encoded, held_out.tokens.pad, size) == pytest.approx(total / count, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_looks_and_scores_are_the_same_for_any_stage_and_world(tmp_path: Path, tiny_base: Path) -> None:
+    """Answers in the middle of the training too, with the weights spread over two ranks."""
+    lines = write_rows(tmp_path / "rows.jsonl", tiny_rows())
+    evaluation = {"rows": 5, "metrics": ["rouge_l", "perplexity"], "everySteps": 2, "earlyStopping": {"metric": "rouge_l", "patience": 9}}
+    found = []
+    for world, zero in ((2, 3), (2, 1), (1, 0)):
+        out = tmp_path / f"out{world}{zero}"
+        training = {"maxSteps": 6, "schedule": "constant"}
+        config = tiny_config(out, tiny_base, lines, deepspeed={"zero": zero}, training=training, evaluation=evaluation)
+        ranks = Ranks(tmp_path / f"work{world}{zero}", config, world=world)
+        assert ranks.wait() == [0] * world, ranks.log.read_text()
+        metrics = json.loads((out / "metrics.json").read_text())
+        found.append(([record["scores"] for record in metrics["evals"]], metrics["base"], metrics["tuned"]))
+    for looks, base, tuned in found[1:]:
+        for look, other in zip(looks, found[0][0], strict=True):
+            assert look == pytest.approx(other, abs=1e-4)
+        assert (base, tuned) == (pytest.approx(found[0][1], rel=1e-3), pytest.approx(found[0][2], rel=1e-3))
