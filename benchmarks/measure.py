@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -79,7 +80,7 @@ class Bench:
         """`snowcat apply` on an account that has nothing of the project yet."""
         seconds, sent, code = self.run("apply")
         changes = [s for s in sent if s.changes and "_LEASE_" not in s.text]
-        workers = len({s.session for s in changes})
+        workers = _side_by_side(changes)
         taken = statistics.mean(s.ended - s.started for s in changes) if changes else 0.0
         spread = len(changes) / max(workers, 1)
         chain = _LEVELS * math.ceil(len(changes) / len(self.project.documents))
@@ -252,6 +253,12 @@ class Daemon:
         """The largest resident memory so far."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         return round(int(re.findall(r"VmHWM:\s+(\d+)", status)[0]) / 1024, 1)
+
+
+def _side_by_side(sent: list[Sent]) -> int:
+    """How many of these were under way at once, at most."""
+    moments = sorted([(s.started, 1) for s in sent] + [(s.ended, -1) for s in sent])
+    return max(itertools.accumulate((step for _, step in moments), initial=0))
 
 
 def _spread(values: list[float]) -> dict[str, float]:
