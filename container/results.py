@@ -33,7 +33,10 @@ def prepare(config: TrainingConfig) -> None:
 
 
 def finish(config: TrainingConfig, work: Path, output: Path) -> None:
-    """Publish what the ranks of this node left in `work`; nothing where another node's rank 0 has it."""
+    """Publish what the ranks of this node left in `work`; nothing where another node's rank 0 has it.
+
+    Raises TrainingError (to be tried again) when the stage does not take the folder.
+    """
     taken = artefacts.take(work)
     if taken is None:
         return
@@ -42,7 +45,13 @@ def finish(config: TrainingConfig, work: Path, output: Path) -> None:
     outcome = _with_answers(config, outcome, folder / artefacts.PREDICTIONS)
     report(Progress("save", message=f"writing the run's folder {config.output.path}"))
     artefacts.write_reports(folder, config, outcome, history)
-    artefacts.publish(folder, output, config, outcome, history)
+    try:
+        artefacts.publish(folder, output, config, outcome, history)
+    except OSError as error:
+        raise TrainingError(
+            f"the run's folder {config.output.path} cannot be written: {error}; make room on the stage. The next attempt goes on from the "
+            "last checkpoint, nothing is trained twice"
+        ) from error
     tell_scores(config, history.next_step, outcome.base, outcome.tuned, lambda text: report(Progress("save", message=text)))
     scores = {f"base_{name}": value for name, value in outcome.base.items()}
     scores |= {f"tuned_{name}": value for name, value in outcome.tuned.items()}

@@ -16,7 +16,7 @@ from container.predictions import Predictions
 from training import artefacts
 from training.artefacts import Outcome
 from training.config import TrainingConfig
-from training.errors import BadInputError
+from training.errors import BadInputError, TrainingError
 from training.history import History, StepRecord
 
 ANSWERS = [
@@ -138,3 +138,12 @@ def test_a_table_that_went_away_does_not_cost_the_run(connection: Any, tmp_path:
     results.finish(config(tmp_path / "out", table="D.GONE.T"), tmp_path / "work", tmp_path / "out")
     run = json.loads((tmp_path / "out" / "run.json").read_text())
     assert run["problems"][0].startswith("the table of predictions was not written: the table D.GONE.T")
+
+
+def test_a_stage_that_takes_no_more_is_told_and_tried_again(tmp_path: Path) -> None:
+    finished(tmp_path / "work")
+    (tmp_path / "out").write_text("in the way")
+    with pytest.raises(TrainingError, match=r"cannot be written: .*make room on the stage") as caught:
+        results.finish(config(tmp_path / "out"), tmp_path / "work", tmp_path / "out")
+    assert caught.value.exit_code == 1
+    assert not list(tmp_path.rglob("run.json"))

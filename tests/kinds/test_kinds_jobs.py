@@ -263,9 +263,10 @@ def test_a_job_that_is_there_already_is_not_an_error(tmp_path: Path) -> None:
 
 def test_a_running_job_tells_what_it_costs_and_remembers_it(tmp_path: Path) -> None:
     made = Lab(tmp_path)
-    made.jobs("RUNNING", log='SNOWCAT_PROGRESS {"phase": "train", "learningRate": 0.001, "mfu": 0.4, "elapsedSeconds": 1800}')
+    made.jobs("RUNNING", log='SNOWCAT_PROGRESS {"phase": "train", "loss": 1, "mfu": 0.4, "metrics": {"loss": 2}, "elapsedSeconds": 1800}')
+    assert made.look().message == "training, loss 1.00, 2.00 on held-out rows"
     seen = made.look().observed
-    assert (seen["mfu"], seen["learningRate"], seen["elapsedSeconds"]) == (0.4, 0.001, 1800)
+    assert (seen["mfu"], seen["metrics"], seen["elapsedSeconds"]) == (0.4, {"loss": 2}, 1800)
     assert seen["credits"] == pytest.approx(0.11), "half an hour of CPU_X64_M"
     made.jobs("FAILED", "RUNNING", log='SNOWCAT_PROGRESS {"phase": "load", "elapsedSeconds": 360}')
     assert made.look().observed["credits"] == pytest.approx(0.132), "the first attempt's time is remembered, its log is not needed"

@@ -145,6 +145,9 @@ def sentence(last: Attempt, progress: Mapping[str, Any]) -> str:
         parts[0] += f" {'step' if phase == 'train' else 'row'} {progress['step']} of {progress['steps']}"
     if isinstance(progress.get("loss"), int | float):
         parts.append(f"loss {progress['loss']:.2f}")
+    looked = (progress.get("metrics") or {}).get("loss") if phase == "train" else None
+    if isinstance(looked, int | float):
+        parts.append(f"{looked:.2f} on held-out rows")
     if isinstance(progress.get("etaSeconds"), int | float) and progress["etaSeconds"] > 0:
         parts.append(f"{duration(float(progress['etaSeconds']))} left")
     if progress.get("message") and phase != "train":
