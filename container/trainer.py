@@ -31,7 +31,7 @@ def train(config: TrainingConfig, ranks: Ranks) -> None:
     with tempfile.TemporaryDirectory(prefix="snowcat-train-") as name:
         work = Path(name)
         where = nodes.find(output, config.run.attempt, lambda: ranks.stopping)
-        processes = settings.number("SNOWCAT_PROCESSES", gpus() or 1)
+        processes = settings.number("SNOWCAT_PROCESSES", 0) or gpus() or 1
         if where.count > 1:
             facts = {"run": config.run.id, "attempt": config.run.attempt, "ranks": processes, "python": platform.python_version()}
             preflight.check_links(where, nodes.port("preflight", nodes.PREFLIGHT_PORT), facts)

@@ -8,7 +8,6 @@ the last layers have given their memory back.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -16,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch.utils.checkpoint import checkpoint
 
-from training import lora_fused
+from training import hardware, lora_fused
 from training.config import DeepSpeed, TrainingConfig
-from training.planner import Machine, Rows, Shape, Task, UnknownShapeError, chip, choose
+from training.planner import Rows, Shape, Task, UnknownShapeError, choose
 
 _ALL = 1 << 20
 
@@ -75,20 +73,9 @@ def layers_to_checkpoint(base: Path, config: TrainingConfig, stage: int, rows: R
         return _ALL
     if wanted == "all":
         return shape.layers
-    world, ranks = dist.get_world_size(), torch.cuda.device_count()
-    machine = Machine(
-        name="this node",
-        ranks=ranks,
-        nodes=-(-world // ranks),
-        host_memory=float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")),
-        cores=float(len(os.sched_getaffinity(0))),
-        gpu_memory=float(torch.cuda.mem_get_info()[1]),
-        gpu=chip(torch.cuda.get_device_name()),
-        half=True,
-    )
     zero = DeepSpeed.model_validate({"zero": stage, "offload": config.deepspeed.offload})
     training = config.training.model_copy(update={"micro_batch_tokens": tokens})
-    return choose(Task(shape, config.method, zero, training, rows), machine).checkpoint_layers
+    return choose(Task(shape, config.method, zero, training, rows), hardware.machine()).checkpoint_layers
 
 
 def decoder_layers(model: Any) -> list[Any]:

@@ -7,18 +7,22 @@ is marked unavailable; an AdamW of its own would compile another one, so torch's
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
+from training import hardware
 from training.config import TrainingConfig
 from training.errors import BadInputError
 from training.model import choose_dtype
+from training.planner import Rows, Shape, Task, UnknownShapeError, choose
 
 BETAS = (0.9, 0.98)
 ALONE = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
@@ -32,16 +36,27 @@ class ZeroChoice:
     reason: str
 
 
-def choose_stage(config: TrainingConfig) -> ZeroChoice:
-    """Resolve `deepspeed.zero`. Raises BadInputError for what this machine cannot do."""
-    wanted = config.deepspeed.zero
-    if config.deepspeed.offload != "none" and not torch.cuda.is_available():
+def choose_stage(config: TrainingConfig, base: Path | None = None, rows: Rows | None = None) -> ZeroChoice:
+    """Resolve `deepspeed.zero`; `auto` on a GPU asks the planner once the base model and the rows are known.
+
+    Raises BadInputError for what this machine cannot do.
+    """
+    wanted, on_gpu = config.deepspeed.zero, torch.cuda.is_available()
+    if config.deepspeed.offload != "none" and not on_gpu:
         raise BadInputError("deepspeed.offload moves memory from a GPU to the host; here is no GPU: use offload: none")
     if wanted != "auto":
         return ZeroChoice(wanted, "as the manifest says")
+    if on_gpu and base is not None and rows is not None:
+        try:
+            shape = Shape.of(json.loads((base / "config.json").read_text(encoding="utf-8")))
+        except UnknownShapeError:
+            pass  # no formulas for such a model: the rules below
+        else:
+            found = choose(Task(shape, config.method, config.deepspeed, config.training, rows), hardware.machine())
+            return ZeroChoice(found.zero, "; ".join(found.reasons))
     if config.deepspeed.offload == "parameters":
         return ZeroChoice(3, "only stage 3 can keep weights in host memory")
-    if config.method.full and torch.cuda.is_available():
+    if config.method.full and on_gpu:
         return ZeroChoice(2, "all weights are trained: gradients and optimizer state are worth spreading")
     return ZeroChoice(1, "optimizer state is spread; gathering weights or gradients would cost more than it saves")
 

@@ -8,9 +8,10 @@ import platform
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 
 from training import progress
-from training.planner.machine import known_chip
+from training.planner.machine import Machine, chip, known_chip
 from training.planner.shape import Shape, UnknownShapeError
 from training.planner.speed import flops_per_token
 
@@ -27,15 +28,30 @@ def peak_memory() -> int:
     return int(torch.cuda.max_memory_allocated()) if torch.cuda.is_available() else progress.peak_memory()
 
 
+def machine() -> Machine:
+    """All nodes of this run, taken to be like this one with its GPUs."""
+    world, ranks = dist.get_world_size(), torch.cuda.device_count()
+    return Machine(
+        name="this node",
+        ranks=ranks,
+        nodes=-(-world // ranks),
+        host_memory=float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")),
+        cores=float(len(os.sched_getaffinity(0))),
+        gpu_memory=float(torch.cuda.mem_get_info()[1]),
+        gpu=chip(torch.cuda.get_device_name()),
+        half=True,
+    )
+
+
 def share_of_peak(base: Path, world: int, document: float, *, full: bool) -> float | None:
     """MFU of one token a second: FLOPs of a token over the FLOP/s that the data sheets promise for all GPUs together.
 
     None on a CPU, whose peak nobody states, for a GPU that is not in the table and for a model without formulas.
     `document` is the mean length of a row in tokens.
     """
-    chip = known_chip(name()) if torch.cuda.is_available() else None
+    known = known_chip(name()) if torch.cuda.is_available() else None
     try:
         shape = Shape.of(json.loads((base / "config.json").read_text(encoding="utf-8")))
     except UnknownShapeError:
         return None
-    return None if chip is None else flops_per_token(shape, full, document) / (chip.peak * world)
+    return None if known is None else flops_per_token(shape, full, document) / (known.peak * world)

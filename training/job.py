@@ -24,6 +24,7 @@ from training.errors import StoppedError
 from training.evaluate import HeldOut, Scores
 from training.files import Folders
 from training.loop import StopFlag
+from training.planner import Rows
 from training.progress import Progress, report
 from training.tokens import Tokens
 from training.tracker import tracking
@@ -54,6 +55,9 @@ class Job:
         links.check(lambda text: self._say(Progress("load", message=text)))
         with self._phase("data"):
             data = self._load_data()
+        links.agree("rows", data.fingerprint)  # every node has read them for itself
+        rows = Rows(len(data.train.lengths), data.train.mean_length, int(max(data.train.lengths)))
+        self.choice = engine.choose_stage(self.config, self.folders.base, rows)
         with self._phase("evalBase"):
             scored = model.load_model(self.folders.base, self.dtype, four_bit=self._in_four_bit())
             base = self._score(scored, data.held_out, "base")

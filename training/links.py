@@ -55,3 +55,12 @@ def check(say: Callable[[str], None]) -> None:
     # each byte goes out and comes back once, but for a rank's own share: the usual measure of an all_reduce
     speed = 2 * (world - 1) / world * size / seconds
     say(f"{world} ranks on {world // here} nodes sum {size >> 20} MiB at {speed / 1e6:.0f} MB/s")
+
+
+def agree(what: str, value: str) -> None:
+    """Make sure that all ranks have found the same. All ranks must call this. Raises LinkError."""
+    found: list[str] = [""] * dist.get_world_size()
+    dist.all_gather_object(found, value)
+    other = next((rank for rank, text in enumerate(found) if text != found[0]), None)
+    if other is not None:
+        raise LinkError(f"rank {other} has other {what} than rank 0 ({found[other][:12]}, {found[0][:12]}): did they change meanwhile?")

@@ -16,6 +16,7 @@ import sys
 import traceback
 import warnings
 from pathlib import Path
+from typing import NoReturn
 
 PR_SET_PDEATHSIG = 1
 
@@ -94,13 +95,18 @@ def quiet_libraries() -> None:
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
 
 
-if __name__ == "__main__":
+def run(arguments: list[str]) -> NoReturn:
+    """Be a rank: this process ends with it."""
     die_with_parent()
     try:
-        code = main(sys.argv[1:])
+        code = main(arguments)
     except Exception:  # noqa: BLE001 - the last stop of this process: the trace goes to the log, the code to the launcher
         traceback.print_exc()
         code = 1
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # a rank that waits for a dead peer at interpreter shutdown would hang
+
+
+if __name__ == "__main__":
+    run(sys.argv[1:])

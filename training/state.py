@@ -139,26 +139,46 @@ def _whole(engine: Any, parameter: Any, master: torch.Tensor, part: str) -> torc
 
 
 def _fill(engine: Any, read: Callable[[str, str], torch.Tensor], updates: int) -> None:
-    import deepspeed
-    from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
-
     _make_state(engine, updates)
-    sharded = engine.zero_optimization_stage()
     for name, parameter, master in _trained(engine):
         for part in ("", *MOMENTS):
             value = read(name, part).to(master.device, torch.float32)
-            if sharded and part:
-                safe_set_full_optimizer_state(parameter, value, part)
-            elif sharded:
-                safe_set_full_fp32_param(parameter, value)
-            else:
-                with torch.no_grad():
-                    (_adamw(engine).state[master][part] if part else master).copy_(value)
+            _set(engine, parameter, master, part, value)
             if not part:
-                whole = hasattr(parameter, "ds_id")
-                with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0, enabled=whole), torch.no_grad():
-                    if not whole or dist.get_rank() == 0:
-                        parameter.data.copy_(value)
+                _compute_with(parameter, value)
+
+
+def _set(engine: Any, parameter: Any, master: torch.Tensor, part: str, value: torch.Tensor) -> None:
+    from deepspeed import utils
+
+    stage = engine.zero_optimization_stage()
+    if stage == 0:
+        with torch.no_grad():
+            (_adamw(engine).state[master][part] if part else master).copy_(value)
+    elif stage < 3 and part:
+        utils.safe_set_full_optimizer_state(parameter, value, part)
+    elif stage < 3:
+        utils.safe_set_full_fp32_param(parameter, value)
+    else:
+        # each rank holds as much as any other, so the last one's share may end in padding
+        size = parameter.ds_tensor.numel()
+        padded = torch.zeros(size * dist.get_world_size(), device=value.device)
+        padded[: value.numel()] = value.flatten()
+        own = padded.narrow(0, size * dist.get_rank(), size)
+        if part:
+            utils.safe_set_local_optimizer_state(parameter, own, part)
+        else:
+            utils.safe_set_local_fp32_param(parameter, own)
+
+
+def _compute_with(parameter: Any, value: torch.Tensor) -> None:
+    """Put the value into the tensor that forward and backward use, in its own number format."""
+    import deepspeed
+
+    sharded = hasattr(parameter, "ds_id")
+    with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0, enabled=sharded), torch.no_grad():
+        if not sharded or dist.get_rank() == 0:
+            parameter.data.copy_(value)
 
 
 def _make_state(engine: Any, updates: int) -> None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from training_forks import Rank
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from container import results
@@ -149,7 +148,7 @@ def tiny_config(output: Path, base: Path, rows: Path, **parts: Any) -> dict[str,
 
 
 class Ranks:
-    """The ranks of one attempt, started without torchrun: it would cost one more import of torch."""
+    """The ranks of one attempt, started without torchrun, each a copy of a process that has imported torch and DeepSpeed."""
 
     def __init__(self, folder: Path, config: dict[str, Any], world: int) -> None:
         self.work = folder
@@ -168,16 +167,8 @@ class Ranks:
         self.processes = []
         for rank in range(world):
             environment = {**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}
-            with (self.log if rank == 0 else folder / f"log{rank}").open("w") as stream:
-                self.processes.append(
-                    subprocess.Popen(
-                        [sys.executable, "-m", "training.rank", *map(str, arguments), config["output"]["path"]],
-                        env=environment,
-                        stdout=stream,
-                        stderr=subprocess.STDOUT,
-                        cwd=folder,
-                    )
-                )
+            log = self.log if rank == 0 else folder / f"log{rank}"
+            self.processes.append(Rank([*map(str, arguments), config["output"]["path"]], environment, log, folder))
 
     def wait(self) -> list[int]:
         """The exit codes of the ranks; the results of a finished run are published as the trainer does it."""

@@ -1,0 +1,135 @@
+"""Ranks that need not import torch and DeepSpeed again: one process imports them, and forks a rank for each request.
+
+Run as a script it reads requests as JSON lines: {environment, arguments, log, directory} starts a rank and answers {"started": pid}; the
+end of each is told by {"pid", "code"}. `Rank` is the other side, with what tests use of a Popen.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any, NoReturn
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+class Server:
+    """The forking process, started when the first rank is wanted, ended with the tests."""
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[str] | None = None
+        self.codes: dict[int, int] = {}
+        self.pids: list[int] = []
+        self.news = threading.Condition()
+        self.asking = threading.Lock()
+
+    def start(self, request: dict[str, Any]) -> int:
+        """Fork a rank; its process id."""
+        with self.asking:
+            if self.process is None or self.process.poll() is not None:
+                environment = {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "PYTHONPATH": str(REPOSITORY)}
+                self.process = subprocess.Popen(
+                    [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+                )
+                threading.Thread(target=self._listen, args=(self.process,), daemon=True).start()
+            assert self.process.stdin is not None
+            with self.news:
+                before = len(self.pids)
+                self.process.stdin.write(json.dumps(request) + "\n")
+                self.process.stdin.flush()
+                assert self.news.wait_for(lambda: len(self.pids) > before, timeout=120), "the forking process does not answer"
+                return self.pids[-1]
+
+    def _listen(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            told = json.loads(line) if line.startswith("{") else {}
+            with self.news:
+                if "started" in told:
+                    self.codes.pop(told["started"], None)
+                    self.pids.append(told["started"])
+                elif "code" in told:
+                    self.codes[told["pid"]] = told["code"]
+                self.news.notify_all()
+
+
+SERVER = Server()
+
+
+class Rank:
+    """One forked rank."""
+
+    def __init__(self, arguments: list[str], environment: dict[str, str], log: Path, directory: Path) -> None:
+        request = {"arguments": arguments, "environment": environment, "log": str(log), "directory": str(directory)}
+        self.pid = SERVER.start(request)
+
+    def poll(self) -> int | None:
+        return SERVER.codes.get(self.pid)
+
+    def wait(self, timeout: float | None = None) -> int:
+        with SERVER.news:
+            if not SERVER.news.wait_for(lambda: self.pid in SERVER.codes, timeout):
+                raise subprocess.TimeoutExpired("rank", timeout or 0.0)
+        return SERVER.codes[self.pid]
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(9)
+
+
+def become(request: dict[str, Any]) -> NoReturn:
+    """In the forked process: be the rank of this request."""
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    os.chdir(request["directory"])
+    log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    from training.rank import run
+
+    run(request["arguments"])
+
+
+def serve() -> None:
+    """Fork for each request, and tell who has ended."""
+    from training.rank import quiet_libraries
+
+    quiet_libraries()
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what libraries print is no answer
+    import deepspeed
+    import deepspeed.ops
+    import peft
+    import torch
+    import transformers
+
+    import training.job
+
+    assert deepspeed and peft and transformers and training.job
+    torch.set_num_threads(1)
+    lock = threading.Lock()
+
+    def await_end(child: int) -> None:
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        with lock:
+            answers.write(json.dumps({"pid": child, "code": code}) + "\n")
+
+    for line in sys.stdin:
+        with lock:  # nobody writes while the process is copied
+            child = os.fork()
+            if child == 0:
+                become(json.loads(line))
+            answers.write(json.dumps({"started": child}) + "\n")
+        threading.Thread(target=await_end, args=(child,), daemon=True).start()
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,112 @@
+"""Save the state of an engine with some ranks, go on with others: a process that imports the libraries once and forks ranks.
+
+`python training_states.py BASE FOLDER CASES`: a JSON list of {method, dtype, stage, world, others: [[stage, world], …]}. Prints for each
+case the losses after the save, and those of each other way to go on, as one JSON list.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from training.rank import quiet_libraries
+
+quiet_libraries()
+os.environ["DS_ACCELERATOR"] = "cpu"
+
+import torch  # noqa: E402 - the environment is read while they are imported
+
+from training import engine, model, state  # noqa: E402
+from training.config import TrainingConfig  # noqa: E402
+
+BATCHES = [torch.arange(3 + i, 40 + i).unsqueeze(0) for i in range(6)]
+
+
+def build(base: Path, case: dict[str, Any], stage: int) -> Any:
+    parts = {"deepspeed": {"zero": stage}, "training": {"dtype": case["dtype"]}, "method": case["method"]}
+    config = TrainingConfig.model_validate(
+        {"run": {"id": "r", "job": "j"}, "base": {"path": str(base)}, "data": {"path": "/d"}, "output": {"path": "/o"}, **parts}
+    )
+    torch.manual_seed(0)
+    return engine.start(model.prepare(model.load_model(base, model.choose_dtype(case["dtype"])), config.method), config, stage, 1)
+
+
+def steps(trainer: Any, batches: list[torch.Tensor]) -> list[float]:
+    found = []
+    for ids in batches:  # the same on every rank, so that the mean gradient does not depend on their number
+        for group in trainer.optimizer.param_groups:
+            group["lr"] = 1e-2
+        loss = trainer(input_ids=ids, labels=ids).loss
+        trainer.backward(loss)
+        trainer.step()
+        found.append(float(loss.detach()))
+    return found
+
+
+def ranks(world: int, work: Any) -> Any:
+    """What `work()` returned on rank 0 of `world` forked ranks."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    reads, writes = os.pipe()
+    children = []
+    for rank in range(world):
+        child = os.fork()
+        if child == 0:
+            shared = {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+            os.environ.update(shared, RANK=str(rank), LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE=str(world))
+            code = 1
+            try:
+                engine.prepare_environment()
+                found = work()
+                if rank == 0:
+                    os.write(writes, json.dumps(found).encode())
+                code = 0
+            except Exception:  # noqa: BLE001 - the trace is for the test's log
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        children.append(child)
+    os.close(writes)
+    with os.fdopen(reads) as stream:
+        text = stream.read()
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    if any(codes):
+        raise SystemExit(f"ranks ended with {codes}")
+    return json.loads(text)
+
+
+def run(base: Path, folder: Path, case: dict[str, Any]) -> dict[str, Any]:
+    adapters = case["method"] != "full"
+
+    def unbroken() -> list[Any]:
+        trainer = build(base, case, case["stage"])
+        steps(trainer, BATCHES[:3])
+        if adapters:
+            state.save_adapters(trainer, folder)
+        else:
+            state.save_all(trainer, folder)
+        torch.distributed.barrier()
+        return [steps(trainer, BATCHES[3:]), state.updates(trainer)]
+
+    def resumed(stage: int, world: int, updates: int) -> list[float]:
+        trainer = build(base, case, stage)
+        if adapters:
+            state.load_adapters(trainer, folder, 3)
+        else:
+            state.load_all(trainer, folder, 3, same_layout=(stage, world) == (case["stage"], case["world"]))
+        return steps(trainer, BATCHES[3:])
+
+    losses, updates = ranks(case["world"], unbroken)
+    return {"losses": losses, "updates": updates, "others": [ranks(w, lambda s=s, w=w: resumed(s, w, updates)) for s, w in case["others"]]}
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    results = [run(Path(sys.argv[1]), Path(sys.argv[2]) / str(i), case) for i, case in enumerate(json.loads(sys.argv[3]))]
+    print("RESULT " + json.dumps(results))
