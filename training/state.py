@@ -135,14 +135,21 @@ def _whole(engine: Any, parameter: Any, master: torch.Tensor, part: str) -> torc
     value = safe_get_full_optimizer_state(parameter, part) if part else safe_get_full_fp32_param(parameter)
     if value is None:
         raise ValueError(f"DeepSpeed does not tell the {part or 'value'} of a parameter")
-    return value.reshape(getattr(parameter, "ds_shape", parameter.shape))
+    return value.reshape(_shape(parameter))
+
+
+def _shape(parameter: Any) -> torch.Size:
+    """The true shape: under stage 3 what a rank holds of a parameter is flat."""
+    shape: torch.Size = getattr(parameter, "ds_shape", parameter.shape)
+    return shape
 
 
 def _fill(engine: Any, read: Callable[[str, str], torch.Tensor], updates: int) -> None:
     _make_state(engine, updates)
     for name, parameter, master in _trained(engine):
         for part in ("", *MOMENTS):
-            value = read(name, part).to(master.device, torch.float32)
+            shape = _shape(parameter)  # DeepSpeed's universal files may be flat, and padded at their end
+            value = read(name, part).flatten()[: shape.numel()].reshape(shape).to(master.device, torch.float32)
             _set(engine, parameter, master, part, value)
             if not part:
                 _compute_with(parameter, value)
