@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help venv demo tour test check test-deep bench bench-reconcile lock clean
+.PHONY: help venv demo tour test check test-deep bench bench-reconcile bench-planner lock clean
 
 # the first interpreter that is new enough; override with `make PYTHON=…`
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
@@ -59,6 +59,9 @@ bench: .venv/.ready ## statements of a cycle and time of a plan, over growing pr
 
 bench-reconcile: .venv/.ready ## the reconciler at 10 to 4,000 objects, 100 ms a statement: JSON and a table (an hour; SIZES=10,100 for less)
 	PYTHONPATH=. $(BIN)/python benchmarks/reconcile.py $(if $(SIZES),--sizes $(SIZES))
+
+bench-planner: .venv/.ready ## predicted against measured memory of a training over twelve settings: JSON and a table (a few minutes)
+	$(BIN)/python benchmarks/planner.py
 
 lock: .venv/.ready ## write constraints.txt from this environment
 	{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | sed -E 's/^(torch==[^+]*)\+.*/\1/'; } > constraints.tmp

@@ -53,6 +53,10 @@ class Probe:
             output=Output(path="none"),
         )
 
+    @property
+    def compiled(self) -> bool:
+        return torch.cuda.is_available() if self.training.compile == "auto" else self.training.compile
+
     def setting(self, tokens: int) -> Setting:
         """The same as the planner sees it."""
         shape = Shape.of(json.loads((self.base / "config.json").read_text(encoding="utf-8")))
@@ -67,6 +71,7 @@ class Probe:
             checkpointed=min(self.checkpointed, shape.layers),
             document=tokens,
             width=2 if model.choose_dtype(self.training.dtype) == torch.bfloat16 else 4,
+            fused=torch.cuda.is_available() and self.compiled,
             scores=not torch.cuda.is_available() and self.training.attention in ("auto", "eager"),
         )
 
@@ -79,7 +84,7 @@ class Probe:
         name = attention.choose(self.training.attention, dtype)
         loaded = model.load_model(self.base, dtype, attention=name, four_bit=self.method.qlora is not None)
         trainable = model.prepare(loaded, self.method)
-        blocks.prepare(trainable, stage=setting.zero, checkpointed=setting.checkpointed, compiled=self.training.compile is True)
+        blocks.prepare(trainable, stage=setting.zero, checkpointed=setting.checkpointed, compiled=self.compiled)
         trainer = engine.start(trainable, config, setting.zero, 1)
         return [_measure(trainer, setting.shape.vocab, tokens) for tokens in sorted(lengths)]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 import typer
@@ -120,7 +120,7 @@ def describe_lines(status: ObjectStatus, change: Change | None, history: list[Ev
     if status.observed:
         yield "Observed:"
         for key, value in status.observed.items():
-            yield f"  {key}: {', '.join(str(part) for part in value) if isinstance(value, list) else value}"
+            yield from _observed(key, value)
     if change:
         yield "Would be done:"
         for line in change_lines(change):
@@ -129,6 +129,19 @@ def describe_lines(status: ObjectStatus, change: Change | None, history: list[Ev
     for event in history:
         times = f" (×{event.count})" if event.count > 1 else ""
         yield _row((ago(event.time), 12), (event.type, 7), (event.reason, 16), (event.message + times, 0))
+
+
+def _observed(key: str, value: object) -> Iterator[str]:
+    """One value; a list of mappings, such as the runs of a sweep, as a table."""
+    if not isinstance(value, list) or not value or not all(isinstance(part, Mapping) for part in value):
+        yield f"  {key}: {', '.join(str(part) for part in value) if isinstance(value, list) else value}"
+        return
+    titles = list(dict.fromkeys(title for part in value for title in part))
+    lines = [titles, *([str(part.get(title, "")) for title in titles] for part in value)]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(titles))]
+    yield f"  {key}:"
+    for line in lines:
+        yield "    " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
 
 
 def _row(*cells: tuple[str, int]) -> str:

@@ -262,3 +262,11 @@ def test_how_apply_ends(because: str, report: Report, code: int, last: str, caps
     assert verdict(report, None) == code, because
     said = capsys.readouterr()
     assert (said.out + said.err).splitlines()[-1] == last, because
+
+
+def test_runs_of_a_sweep_stand_in_a_table() -> None:
+    runs = [{"run": "aa11", "rank": 8, "state": "finished", "loss": 0.5}, {"run": "bb22", "rank": 16, "state": "running"}]
+    lines = list(describe_lines(replace(status("FineTuneJob", "s"), observed={"runs": runs, "names": ["a", "b"]}), None, []))
+    at = lines.index("  runs:")
+    assert lines[at + 1 : at + 4] == ["    run   rank  state     loss", "    aa11  8     finished  0.5", "    bb22  16    running"]
+    assert "  names: a, b" in lines
