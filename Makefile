@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help venv demo tour test check test-deep bench bench-reconcile bench-planner lock clean
+.PHONY: help venv demo tour test check test-deep bench bench-reconcile bench-training bench-planner lock clean
 
 # the first interpreter that is new enough; override with `make PYTHON=…`
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
@@ -49,7 +49,7 @@ check: .venv/.ready ## lint, format, types, import rules (seconds)
 	$(BIN)/lint-imports --no-logo
 
 test: check $(CONNECTOR5)/.ready ## check, then every test
-	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0
 
 test-deep: .venv/.ready $(CONNECTOR5)/.ready ## properties and random kills, over and over: SEED=n BUDGET=minutes
 	$(TEST_ENV) $(BIN)/python tests/deep.py $(if $(SEED),--seed $(SEED)) $(if $(BUDGET),--budget $(BUDGET)) --workers $(WORKERS)
@@ -59,6 +59,9 @@ bench: .venv/.ready ## statements of a cycle and time of a plan, over growing pr
 
 bench-reconcile: .venv/.ready ## the reconciler at 10 to 4,000 objects, 100 ms a statement: JSON and a table (an hour; SIZES=10,100 for less)
 	PYTHONPATH=. $(BIN)/python benchmarks/reconcile.py $(if $(SIZES),--sizes $(SIZES))
+
+bench-training: .venv/.ready ## our training against HF Trainer, the lab's recipe and TRL: JSON and a table (10 minutes; PARTS=checks,contest,deepspeed)
+	$(BIN)/python benchmarks/training.py $(if $(PARTS),--parts $(PARTS)) $(if $(SIZE),--size $(SIZE))
 
 bench-planner: .venv/.ready ## predicted against measured memory of a training over twelve settings: JSON and a table (a few minutes)
 	$(BIN)/python benchmarks/planner.py
