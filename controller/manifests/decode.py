@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pydantic
 
 from controller.api.base import API_VERSION, LocalPath, Manifest, Scope
 from controller.api.names import Identifier, NameProblem, QualifiedName
-from controller.api.objects import Location
+from controller.api.objects import Location, ObjectKey
 from controller.api.registry import KINDS
 from controller.manifests.explain import findings
 from controller.manifests.fields import marked_fields
@@ -30,6 +31,16 @@ class Draft:
 
     def location(self, path: tuple[str | int, ...] = ()) -> Location:
         return Location(self.file, self.node.find(path)[0])
+
+    @cached_property
+    def key(self) -> ObjectKey | None:
+        """Its full name, made once, where the manifest itself tells it; None where its schema is named without a database."""
+        meta = self.manifest.metadata
+        if self.manifest.scope is Scope.ACCOUNT:
+            return ObjectKey(self.manifest.kind, QualifiedName((self.name,)))
+        database = self.manifest.scope is Scope.DATABASE
+        parent = QualifiedName.parse((meta.database if database else meta.schema_) or "")
+        return ObjectKey(self.manifest.kind, parent.child(self.name)) if database or len(parent.parts) != 1 else None
 
 
 @dataclass(frozen=True)

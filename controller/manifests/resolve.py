@@ -137,22 +137,16 @@ def existing_objects(settings: ProjectSettings) -> tuple[set[ObjectKey], list[st
 
 def place(draft: Draft, schemas: Iterable[QualifiedName]) -> Candidate | Problem:
     """Give a manifest its full name. A schema without its database is looked up among the project's schemas."""
-    meta, manifest = draft.manifest.metadata, draft.manifest
-    if manifest.scope is Scope.ACCOUNT:
-        full = QualifiedName((draft.name,))
-    elif manifest.scope is Scope.DATABASE:
-        full = QualifiedName.parse(meta.database or "").child(draft.name)
-    else:
-        parent = QualifiedName.parse(meta.schema_ or "")
-        if len(parent.parts) == 1:
-            found = sorted(s for s in schemas if s.name == parent.name)
-            if len(found) != 1:
-                field = ("metadata", "schema")
-                said = "is in several databases" if found else "is no Schema of the project"
-                return Problem(draft.location(field), f"{meta.schema_!r} {said}", "write database.schema", dotted(field))
-            parent = found[0]
-        full = parent.child(draft.name)
-    return Candidate(ObjectKey(manifest.kind, full), manifest, draft.location(("metadata", "name")), draft)
+    key = draft.key
+    if key is None:
+        schema = draft.manifest.metadata.schema_
+        found = sorted(s for s in schemas if s.name == QualifiedName.parse(schema or "").name)
+        if len(found) != 1:
+            field = ("metadata", "schema")
+            said = "is in several databases" if found else "is no Schema of the project"
+            return Problem(draft.location(field), f"{schema!r} {said}", "write database.schema", dotted(field))
+        key = ObjectKey(draft.manifest.kind, found[0].child(draft.name))
+    return Candidate(key, draft.manifest, draft.location(("metadata", "name")), draft)
 
 
 def resolve(candidates: list[Candidate], broken: list[Broken], settings: ProjectSettings, memory: Memory) -> Resolved:
