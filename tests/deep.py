@@ -25,7 +25,19 @@ def main() -> int:
     seed = chosen.seed
     while True:
         print(f"round with seed {seed}", flush=True)
-        command = [sys.executable, "-m", "pytest", "-m", "deep", "-n", chosen.workers, "--dist", "loadfile", "--max-worker-restart=0", f"--hypothesis-seed={seed}"]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-m",
+            "deep",
+            "-n",
+            chosen.workers,
+            "--dist",
+            "loadfile",
+            "--max-worker-restart=0",
+            f"--hypothesis-seed={seed}",
+        ]
         environment = {**os.environ, "HYPOTHESIS_PROFILE": "deep", "SNOWCAT_SEED": str(seed)}
         if code := subprocess.run([*command, "tests"], cwd=ROOT, env=environment, check=False).returncode:
             print(f"failed with seed {seed}: make test-deep SEED={seed} BUDGET=0", file=sys.stderr)
