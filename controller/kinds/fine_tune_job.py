@@ -142,20 +142,24 @@ class FineTuneJobKind(Kind):
         if (swept := _spec(obj).sweep) is not None:
             runs = _runs(obj, fact, view)
             ours = {run.run for run in runs}
-            others = [other for other in _trained(self._jobs(obj, view)).others if other[1].attributes.get("run") not in ours]
+            others = [other for other in self._jobs(obj, view).others if other[1].attributes.get("run") not in ours]
             seen = sweep.observe_sweep(runs, swept, others)
             artefacts = {"artefacts": f"@{fact.stage}/{fact.folder}"} if fact.job.result is not None else {}
             told = {"JobSucceeded": (True, "Finished", seen.message)} if artefacts else {}
-            return replace(seen, observed={**seen.observed, **artefacts}, conditions={**seen.conditions, **told})
-        jobs = _trained(self._jobs(obj, view))
+            spent = self._credits(obj, sum(run.job.seconds for run in fact.runs), view)
+            return replace(seen, observed={**seen.observed, **artefacts, **spent}, conditions={**seen.conditions, **told})
+        jobs = self._jobs(obj, view)
         seen = observe_jobs(obj, jobs, fact.job, _summary(fact), "run")
         observed = {**seen.observed, "artefacts": f"@{fact.stage}/{fact.folder}"}
         if fact.metrics:
             observed["metrics"] = dict(fact.metrics)
-        node = family_of(obj, "computePool", view)
-        observed |= credits_spent(fact.job.seconds, node.credits if node is not None else None, _spec(obj).replicas)
+        observed |= self._credits(obj, fact.job.seconds, view)
         why = fact.changes if seen.reason == OUTDATED else ()
         return replace(seen, observed=observed, drift=(*seen.drift, *why), conditions=self._conditions(obj, jobs, fact, view))
+
+    def _credits(self, obj: DesiredObject, seconds: float, view: View) -> dict[str, float]:
+        node = family_of(obj, "computePool", view)
+        return credits_spent(seconds, node.credits if node is not None else None, _spec(obj).replicas)
 
     def _conditions(self, obj: DesiredObject, jobs: Jobs, fact: RunFact, view: View) -> dict[str, tuple[bool, str, str]]:
         found = {}
@@ -312,11 +316,6 @@ def _runs(obj: DesiredObject, fact: RunFact, view: View) -> list[sweep.SweptRun]
         sweep.SweptRun(chosen, run.job, jobs_of(obj, run.job, limit, view), run.metrics)
         for chosen, run in zip(values, fact.runs, strict=True)
     ]
-
-
-def _trained(jobs: Jobs) -> Jobs:
-    """Without probes among the jobs of other runs."""
-    return replace(jobs, others=[(name, mark) for name, mark in jobs.others if mark.attributes.get("probe") != "yes"])
 
 
 def _refuse(obj: DesiredObject, fact: RunFact, view: View) -> None:
