@@ -90,7 +90,13 @@ def start(model: Any, config: TrainingConfig, stage: int, accumulation: int) -> 
     import deepspeed
 
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=config.training.learning_rate, betas=BETAS, weight_decay=config.training.weight_decay)
+    optimizer = torch.optim.AdamW(
+        parameters,
+        lr=config.training.learning_rate,
+        betas=BETAS,
+        weight_decay=config.training.weight_decay,
+        fused=torch.cuda.is_available() and config.deepspeed.offload == "none",  # one kernel for all parameters
+    )
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=deepspeed_config(config, stage, accumulation))
     return engine
 

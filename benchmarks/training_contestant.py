@@ -1,0 +1,53 @@
+"""One contestant in a process of its own: `training_contestant.py NAME WORKLOAD-JSON`. The last line it prints is its result."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path[:] = [str(Path(__file__).parents[1]), *sys.path[1:], str(Path(__file__).parent)]  # the package `training` before training.py
+
+import torch  # noqa: E402
+from training_workload import Workload  # noqa: E402
+
+MARK = "RESULT "
+
+
+def _others(name: str) -> Callable[[Workload], dict[str, Any]]:
+    from training_others import Recipe, hf_trainer, trl
+
+    if name == "hf":
+        return lambda workload: hf_trainer(workload, Recipe(rows=8))
+    if name == "lab":
+        recipe = Recipe(rank=8, targets=("q_proj", "v_proj"), eight_bit=True, checkpointing=False)
+        return lambda workload: hf_trainer(workload, Recipe(**{**recipe.__dict__, "chunk": 2048 // workload.scale}))
+    return lambda workload: trl(workload, Recipe(checkpointing=name != "trl-keep"))
+
+
+def contestant(name: str) -> Callable[[Workload], dict[str, Any]]:
+    """The function of a contestant. Raises KeyError for a name that is none."""
+    if name in ("hf", "lab", "trl", "trl-keep"):
+        return _others(name)
+    from training_ours import Setting, run
+
+    settings = {
+        "ours-checkpoint": Setting(layers="all"),
+        "ours": Setting(),
+        "ours-plain-adapters": Setting(fused=False),
+        "ours-compiled": Setting(compiled=True),
+        "ours-single": Setting(packing=False),
+        "ours-sdpa": Setting(attention="sdpa"),
+        "loop": Setting(stage=None),
+        **{f"zero{stage}": Setting(stage=stage, fused=stage < 3) for stage in range(4)},
+    }
+    return lambda workload: run(workload, settings[name])
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")) if not torch.cuda.is_available() else 8)
+    result = contestant(sys.argv[1])(Workload(**json.loads(sys.argv[2])))
+    print(MARK + json.dumps(result, default=str), flush=True)

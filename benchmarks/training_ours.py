@@ -1,0 +1,142 @@
+"""Snowcat's own loop in the contest, with DeepSpeed or without it, in the settings that are compared."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from training_workload import Clock, Rows, Workload, memory_bytes
+
+from training import attention, blocks, engine
+from training.batches import BatchPlan, learning_rate, plan_batches
+from training.config import TrainingConfig
+from training.forward import install
+from training.loop import train_step
+from training.packing import micro_batch
+from training.planner import Rows as RowSizes
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way of running it. `stage` is DeepSpeed's; None is the same loop without DeepSpeed."""
+
+    attention: str = "auto"
+    packing: bool = True
+    layers: str = "auto"
+    compiled: bool = False
+    fused: bool = True
+    stage: int | None = 1
+
+
+class Plain:
+    """What the loop asks of an engine, by torch alone."""
+
+    def __init__(self, model: Any, config: TrainingConfig, accumulation: int) -> None:
+        self.module = model
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            self.parameters,
+            lr=config.training.learning_rate,
+            betas=engine.BETAS,
+            weight_decay=config.training.weight_decay,
+            fused=torch.cuda.is_available(),
+        )
+        self.clip, self.accumulation, self.done, self.norm = config.training.clip, accumulation, 0, torch.zeros(())
+
+    def __call__(self, **batch: Any) -> Any:
+        return self.module(**batch)
+
+    def backward(self, loss: torch.Tensor) -> None:
+        (loss / self.accumulation).backward()
+
+    def step(self) -> None:
+        self.done += 1
+        if self.done % self.accumulation == 0:
+            self.norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.clip)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+
+
+def adapted(workload: Workload, name: str) -> Any:
+    """The contest's model with adapters as Snowcat makes them."""
+    from peft import LoraConfig, get_peft_model
+
+    base = install(workload.model(name))
+    lora = LoraConfig(r=workload.rank, lora_alpha=2 * workload.rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    torch.manual_seed(workload.seed)
+    return get_peft_model(base, lora, autocast_adapter_dtype=False).train()
+
+
+def configuration(workload: Workload, setting: Setting) -> TrainingConfig:
+    layers = setting.layers if setting.layers in ("auto", "none", "all") else int(setting.layers)
+    document = {
+        "run": {"id": "bench", "job": "bench"},
+        "base": {"path": "."},
+        "data": {"table": "T"},
+        "output": {"path": "."},
+        "method": {"lora": {"rank": workload.rank, "alpha": 2 * workload.rank}},
+        "training": {
+            "maxSteps": workload.warmup + workload.steps,
+            "learningRate": workload.learning_rate,
+            "microBatchTokens": workload.tokens,
+            "tokensPerStep": workload.tokens,
+            "packing": setting.packing,
+            "checkpointLayers": layers,
+            "dtype": str(workload.dtype).removeprefix("torch."),
+        },
+    }
+    return TrainingConfig.model_validate(document)
+
+
+def started(workload: Workload, setting: Setting, rows: Rows) -> tuple[Any, BatchPlan, TrainingConfig, blocks.Blocks]:
+    """Model, plan and engine, ready to train."""
+    config = configuration(workload, setting)
+    _group(setting.stage)
+    model = adapted(workload, attention.choose(setting.attention, workload.dtype))
+    plan = plan_batches(rows.lengths, config.training, 1, on_gpu=torch.cuda.is_available())
+    sizes = RowSizes(len(rows.rows), sum(rows.lengths) / len(rows.rows), max(rows.lengths))
+    stage = setting.stage or 0
+    with tempfile.TemporaryDirectory() as folder:
+        layers = blocks.layers_to_checkpoint(workload.folder(Path(folder)), config, stage, sizes, workload.tokens)
+    built = blocks.prepare(model, stage=stage if setting.fused else 3, checkpointed=layers, compiled=setting.compiled)
+    if setting.stage is None:
+        return Plain(model, config, plan.accumulation), plan, config, built
+    return engine.start(model, config, setting.stage, plan.accumulation), plan, config, built
+
+
+def run(workload: Workload, setting: Setting) -> dict[str, Any]:
+    """Train, and tell each step's seconds, tokens and loss."""
+    rows = Rows(workload.rows())
+    trainer, plan, config, built = started(workload, setting, rows)
+    clock, losses, counts = Clock(), [], []
+    clock.mark()
+    for step in range(workload.warmup + workload.steps):
+        for group in trainer.optimizer.param_groups:
+            group["lr"] = learning_rate(config.training, step, plan.steps)
+        chosen = plan.step(step)[0]
+        batches = [micro_batch(rows, some, 2, "answer", width=plan.capacity) for some in chosen]
+        trained = sum(batch.trained for batch in batches)
+        losses.append(train_step(trainer, batches, plan.accumulation / trained) / trained)
+        counts.append((sum(batch.tokens for batch in batches), trained))
+        clock.mark()
+    return {
+        "seconds": clock.seconds(),
+        "tokens": [tokens for tokens, _ in counts],
+        "trained": [trained for _, trained in counts],
+        "losses": [float(loss) for loss in losses],
+        "memoryBytes": memory_bytes(),
+        "settings": {**setting.__dict__, "layersDone": str(built), "attentionUsed": attention.choose(setting.attention, workload.dtype)},
+    }
+
+
+def _group(stage: int | None) -> None:
+    if stage is not None:
+        engine.prepare_environment()
+    elif not dist.is_initialized():
+        os.environ.update(engine.ALONE, MASTER_PORT="29655")
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
