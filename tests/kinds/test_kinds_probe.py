@@ -86,7 +86,8 @@ def test_a_probe_comes_first_then_the_run(tmp_path: Path) -> None:
     made.measured()
     text = made.statement()
     assert "_PROBE_" not in text and "container.probe" not in text
-    assert made.look().message.startswith("run ") and not made.look().exists, "no run has been made before this one"
+    seen = made.look()
+    assert seen.exists and [change.path for change in seen.drift] == ["run"], "what goes on is no first start: a saved plan lets it pass"
 
 
 def test_the_plan_rests_on_what_was_measured(tmp_path: Path) -> None:
@@ -118,7 +119,7 @@ def test_the_runs_of_a_sweep_share_one(tmp_path: Path) -> None:
     assert made.look().health is Health.PROGRESSING and list(TUNE.create(made.job, made.view)) == []
     made.measured()
     assert "_PROBE_" not in made.statement()
-    assert not made.look().exists, "a probe is no run"
+    assert made.look().exists and [change.path for change in made.look().drift] == ["runs"]
 
 
 def test_a_probe_that_fails_says_how_to_go_on(tmp_path: Path) -> None:
