@@ -30,10 +30,11 @@ ALONE = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.
 
 @dataclass(frozen=True)
 class ZeroChoice:
-    """A ZeRO stage and why it was taken."""
+    """A ZeRO stage and why it was taken; `micro_batch_tokens` is what fits with it, where the planner has said so."""
 
     stage: int
     reason: str
+    micro_batch_tokens: int | None = None
 
 
 def choose_stage(config: TrainingConfig, base: Path | None = None, rows: Rows | None = None) -> ZeroChoice:
@@ -44,8 +45,6 @@ def choose_stage(config: TrainingConfig, base: Path | None = None, rows: Rows | 
     wanted, on_gpu = config.deepspeed.zero, torch.cuda.is_available()
     if config.deepspeed.offload != "none" and not on_gpu:
         raise BadInputError("deepspeed.offload moves memory from a GPU to the host; here is no GPU: use offload: none")
-    if wanted != "auto":
-        return ZeroChoice(wanted, "as the manifest says")
     if on_gpu and base is not None and rows is not None:
         try:
             shape = Shape.of(json.loads((base / "config.json").read_text(encoding="utf-8")))
@@ -53,7 +52,10 @@ def choose_stage(config: TrainingConfig, base: Path | None = None, rows: Rows | 
             pass  # no formulas for such a model: the rules below
         else:
             found = choose(Task(shape, config.method, config.deepspeed, config.training, rows), hardware.machine())
-            return ZeroChoice(found.zero, "; ".join(found.reasons))
+            reason = "; ".join(found.reasons) if wanted == "auto" else "as the manifest says"
+            return ZeroChoice(found.zero, reason, found.micro_batch_tokens)
+    if wanted != "auto":
+        return ZeroChoice(wanted, "as the manifest says")
     if config.deepspeed.offload == "parameters":
         return ZeroChoice(3, "only stage 3 can keep weights in host memory")
     if config.method.full and on_gpu:

@@ -196,7 +196,8 @@ def _make_state(engine: Any, updates: int) -> None:
         for part in MOMENTS:
             if part not in state:
                 state[part] = torch.zeros_like(master, memory_format=torch.preserve_format)
-        state["step"] = torch.tensor(float(updates), dtype=torch.float32)
+        # the fused kernel wants it beside the weights, the others in host memory
+        state["step"] = torch.tensor(float(updates), device=master.device if optimizer.defaults.get("fused") else None)
     link = getattr(engine.optimizer, "_lazy_init_hp_params_optimizer_state", None)
     if link is not None:
         link()  # DeepSpeed's own accessors look at the state through views that it makes in its first step

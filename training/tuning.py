@@ -60,7 +60,10 @@ class Tuning:
         trainable = model.prepare(base, config.method)
         counts = model.parameter_counts(trainable)
         lengths, on_gpu = data.lengths.tolist(), torch.cuda.is_available()
-        plan = plan_batches(lengths, config.training, dist.get_world_size(), on_gpu=on_gpu)
+        planned = config.training
+        if planned.micro_batch_tokens == "auto" and self.choice.micro_batch_tokens is not None:
+            planned = planned.model_copy(update={"micro_batch_tokens": self.choice.micro_batch_tokens})
+        plan = plan_batches(lengths, planned, dist.get_world_size(), on_gpu=on_gpu)
         rows = Rows(len(lengths), data.mean_length, max(lengths))
         built = blocks.prepare(
             trainable,
