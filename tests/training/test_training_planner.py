@@ -236,8 +236,14 @@ def test_without_a_gpu_the_node_is_the_limit() -> None:
     small = Shape(576, 30, 9, 3, 64, 1536, 49152, tied=True)
     asked = Task(small, LORA, DeepSpeed(), Training(max_length=512), Rows(64, 180, 300))
     assert choose(asked, Machine.with_cores("CPU_X64_S", 3, 13)).fits
-    none = choose(asked, Machine.with_cores("CPU_X64_XS", 1, 1))
+    tight = Machine.with_cores("CPU_X64_XS", 1, 3, ranks=2)
+    none = choose(asked, tight)
     assert not none.fits and "a node's memory" in none.reasons[0]
+    ways = ways_out(asked, tight, [Machine.with_cores("CPU_X64_S", 3, 13)])
+    assert all(way.choice.fits for way in ways) and [way.change.partition(" (")[0] for way in ways][:2] == [
+        "processes: 1",
+        "instanceFamily: CPU_X64_S",
+    ]
 
 
 def test_shape_from_config_json() -> None:

@@ -70,6 +70,14 @@ def _looser(task: Task, machine: Machine) -> Iterator[tuple[str, Task, Machine]]
     if training.micro_batch_tokens != "auto":
         yield "training.microBatchTokens: auto", replace(task, training=training.model_copy(update={"micro_batch_tokens": "auto"})), machine
     if not machine.has_gpu:
+        if training.checkpoint_layers != "all":
+            yield (
+                "training.checkpointLayers: all",
+                replace(task, training=training.model_copy(update={"checkpoint_layers": "all"})),
+                machine,
+            )
+        if machine.ranks > 1:
+            yield "processes: 1", task, replace(machine, ranks=1)
         return
     if machine.world > 1 and deepspeed.zero not in ("auto", 3):
         yield "deepspeed.zero: 3", replace(task, deepspeed=DeepSpeed(zero=3, offload=deepspeed.offload)), machine

@@ -125,7 +125,7 @@ def _ways(task: Task, machine: Machine) -> Iterator[Way]:
     elif machine.world == 1:
         known = ((2, "none"), (2, "optimizer"), (3, "parameters"))
     if not machine.has_gpu:
-        known = ((1, "none"), (3, "none")) if machine.world > 1 else ((1, "none"),)
+        known = ((1, "none"),)
     found = [way for way in known if zero in ("auto", way[0]) and offload == way[1]]
     if found:
         yield from found
@@ -139,7 +139,7 @@ def _within(task: Task, machine: Machine, way: Way, correction: Correction, acce
     best: tuple[float, Setting] | None = None
     step = task.work.tokens_per_step
     for tokens in _sizes(task, machine):
-        options = [_setting(task, machine, way, tokens, layers) for layers in _checkpointed(task)]
+        options = [_setting(task, machine, way, tokens, layers) for layers in _checkpointed(task, machine)]
         if verdict_of(options[0], machine, correction) not in accepted:
             # more checkpointed layers never need more, but for the first one: the least number that fits is found by halving
             place = bisect_left(options, True, lo=1, key=lambda setting: verdict_of(setting, machine, correction) in accepted)
@@ -169,10 +169,11 @@ def _sizes(task: Task, machine: Machine) -> Iterator[int]:
         size *= 2
 
 
-def _checkpointed(task: Task) -> Iterable[int]:
+def _checkpointed(task: Task, machine: Machine) -> Iterable[int]:
+    """How many layers may be; on a CPU none by itself, since time is what is short there."""
     given = task.training.checkpoint_layers
     if given == "auto":
-        return range(task.shape.layers + 1)
+        return range(task.shape.layers + 1) if machine.has_gpu else (0,)
     return (0 if given == "none" else task.shape.layers if given == "all" else min(given, task.shape.layers),)
 
 
@@ -193,7 +194,7 @@ def _setting(task: Task, machine: Machine, way: Way, tokens: int, layers: int) -
 
 
 def _smallest(task: Task, machine: Machine, way: Way) -> Setting:
-    return _setting(task, machine, way, next(iter(_sizes(task, machine))), list(_checkpointed(task))[-1])
+    return _setting(task, machine, way, next(iter(_sizes(task, machine))), list(_checkpointed(task, machine))[-1])
 
 
 def _excess(setting: Setting, machine: Machine, calibration: Calibration | None) -> float:
@@ -247,11 +248,11 @@ def _need(found: Estimate) -> str:
 
 
 def _checkpoint_reason(setting: Setting, machine: Machine) -> str:
-    layers = setting.shape.layers
-    where = "GPU" if machine.has_gpu else "node's memory"
+    if not machine.has_gpu:
+        return "no layer is checkpointed: on a CPU time is short before memory is"
     if setting.checkpointed == 0:
-        return f"no layer is checkpointed: the {where} holds all activations"
-    return f"{setting.checkpointed} of {layers} layers are checkpointed: as many as the {where} makes necessary"
+        return "no layer is checkpointed: the GPU holds all activations"
+    return f"{setting.checkpointed} of {setting.shape.layers} layers are checkpointed: as many as the GPU makes necessary"
 
 
 def _size_reason(setting: Setting) -> str:

@@ -180,8 +180,9 @@ def on_host(setting: Setting, machine: Machine, terms: Terms) -> Host:
     shape = setting.shape
     whole = float(setting.width * shape.parameters)
     if not machine.has_gpu:
-        # the tuned model is put together from the file again while the trained one still stands
-        return Host(LAUNCHER + machine.ranks * terms.needed, 0.0, 0.0, machine.ranks * whole)
+        # the tuned model is put together from the file again while the trained one still stands, but no activations do
+        more = max(0.0, whole - terms.activations - terms.head)
+        return Host(LAUNCHER + machine.ranks * terms.needed, 0.0, 0.0, machine.ranks * more)
     offloaded = 0.0
     if setting.offload == "optimizer":
         offloaded = (16.0 if setting.technique == "full" else 12.0) * setting.trained / machine.nodes
