@@ -75,9 +75,9 @@ class Predictions:
             cursor = connection.cursor()
             self._make(cursor)
             cursor.execute("BEGIN")
-            cursor.execute(f"DELETE FROM {self.table} WHERE RUN_ID = %s", (self.run.id,))  # noqa: S608 - a checked name
-            for chunk in _chunks(path.open(encoding="utf-8")):
-                cursor.execute(self._insert(), (self.run.id, self.run.job, chunk))
+            with path.open(encoding="utf-8") as lines:
+                for chunk in _chunks(lines):
+                    cursor.execute(self._insert(), (self.run.id, self.run.job, chunk))
             cursor.execute("COMMIT")
             found: dict[str, dict[str, float]] = {"BASE": {}, "TUNED": {}}
             missing = []
@@ -91,11 +91,13 @@ class Predictions:
             return found["BASE"], found["TUNED"], missing
 
     def _make(self, cursor: Any) -> None:
+        """Make the table if it is not there, and show that it can be written: without rights or a warehouse this fails at once."""
         columns = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
         kind = "TABLE IF NOT EXISTS" if self.kept else "TEMPORARY TABLE IF NOT EXISTS"
         try:
             cursor.execute(f"CREATE {kind} {self.table} ({columns})")
             cursor.describe(f"SELECT {', '.join(COLUMNS)} FROM {self.table}")  # noqa: S608 - a checked name
+            cursor.execute(f"DELETE FROM {self.table} WHERE RUN_ID = %s", (self.run.id,))  # noqa: S608 - a checked name
         except DatabaseError as error:
             what = f"the table {self.table} of predictions cannot be used" if self.kept else "no temporary table for evaluation.sql"
             raise BadInputError(f"{what}: {_said(error)}; it needs the columns {', '.join(COLUMNS)}") from error
