@@ -29,6 +29,7 @@ class Follow:
     engine: Engine
     glance: Glance
     chains: dict[ObjectKey, int] = field(default_factory=dict)  # of the last plan
+    _begun: Plan | None = None
     _loaded: Loaded | None = None
     _view: View | None = None  # of the last look, with what glances have seen since
     _entries: dict[ObjectKey, ObjectPlan] = field(default_factory=dict)
@@ -42,7 +43,11 @@ class Follow:
         self._recent = []
 
     def begin(self, loaded: Loaded, view: View, plan: Plan) -> None:
-        """A plan was made."""
+        """A plan was made, or the last one stands."""
+        if plan is self._begun and not self._done:
+            self._loaded, self._view = loaded, view
+            return
+        self._begun = plan
         self.chains = longest_chains(plan)
         self._loaded, self._view, self._entries = loaded, view, dict(plan.objects)
         self._waiting = {}
