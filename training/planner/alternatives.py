@@ -10,6 +10,7 @@ from training.planner.calibration import Calibration
 from training.planner.choice import Choice, Task, choose
 from training.planner.machine import Machine
 from training.planner.memory import gib
+from training.planner.text import duration
 
 _MOST_NODES = 16
 _SHORTEST = 128  # tokens; shorter rows than this are no use to anybody
@@ -29,7 +30,7 @@ class WayOut:
         limit = (
             f"{gib(found.needed)} of {gib(found.limit)}" if machine.has_gpu else f"{gib(found.host.needed)} of {gib(machine.host_memory)}"
         )
-        hours = f", about {found.hours:.1f} h" if found.hours is not None else ""
+        hours = f", about {duration(found.hours)}" if found.hours is not None else ""
         return f"{self.change} ({limit}{hours})"
 
 

@@ -212,10 +212,7 @@ def _told(task: Task, machine: Machine, setting: Setting, ways: list[Way], calib
     if task.training.checkpoint_layers == "auto":
         reasons.append(_checkpoint_reason(setting, machine))
     if task.training.micro_batch_tokens == "auto":
-        longest = f"the longest row has {task.longest}"
-        reasons.append(
-            f"micro-batches of {setting.tokens} tokens: {longest}" if setting.tokens < 2 * task.longest else _size_reason(setting)
-        )
+        reasons.append(f"micro-batches of {setting.tokens} tokens: {_size_reason(task, machine, setting)}")
     return Choice(setting.zero, setting.offload, setting.tokens, setting.checkpointed, tuple(reasons), found)
 
 
@@ -255,5 +252,7 @@ def _checkpoint_reason(setting: Setting, machine: Machine) -> str:
     return f"{setting.checkpointed} of {setting.shape.layers} layers are checkpointed: as many as the GPU makes necessary"
 
 
-def _size_reason(setting: Setting) -> str:
-    return f"micro-batches of {setting.tokens} tokens: the fastest of the sizes that fit"
+def _size_reason(task: Task, machine: Machine, setting: Setting) -> str:
+    if setting.tokens > next(iter(_sizes(task, machine))):
+        return "the fastest of the sizes that fit"
+    return f"the longest row has {task.longest}" + ("" if machine.has_gpu else ", and more rows at once are no faster on a CPU")

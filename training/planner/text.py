@@ -39,7 +39,7 @@ def speed_and_price(found: Estimate) -> str:
     """`1,200 tokens/s, 2.4 h of training, 6.4 credits`."""
     parts = [f"{found.tokens_per_second:,.0f} tokens/s"]
     if found.hours is not None:
-        parts.append(f"{_hours(found.hours)} of training, loading and scoring apart")
+        parts.append(f"{duration(found.hours)} of training, loading and scoring apart")
         parts.append(f"{found.credits:.2g} credits" if found.credits is not None else "credits unknown: no rate is published")
     else:
         parts.append("hours unknown: the rows are not known yet")
@@ -54,7 +54,8 @@ def _terms(found: Estimate) -> str:
     return f"{' + '.join(shown)} = {total}{limit}"
 
 
-def _hours(hours: float) -> str:
+def duration(hours: float) -> str:
+    """`40 s`, `24 min`, `3.1 h`."""
     if hours < 1 / 60:
         return f"{hours * 3600:.0f} s"
     return f"{hours * 60:.0f} min" if hours < 2 else f"{hours:.1f} h"
