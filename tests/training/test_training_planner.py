@@ -127,7 +127,7 @@ def task(size: str, method: Method, **parts: object) -> Task:
     return Task(SHAPES[size], method, **given)  # type: ignore[arg-type]
 
 
-LORA, FULL, QLORA = Method(lora=Lora()), Method(full=True), Method.model_construct(full=False, lora=None, qlora=Lora())
+LORA, FULL, QLORA = Method(lora=Lora()), Method(full=True), Method(qlora=Lora())
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_as_few_layers_as_fit_are_checkpointed() -> None:
     assert 0 < tight.checkpoint_layers < 32
     one_less = Setting(**{**tight.estimate.setting.__dict__, "checkpointed": tight.checkpoint_layers - 1})
     assert estimate(one_less, SMALL, Work(1.0)).verdict is not Verdict.FITS
-    pinned = choose(task("7B", LORA, training=Training.model_construct(**{**Training().__dict__, "checkpoint_layers": "all"})), BIG)
+    pinned = choose(task("7B", LORA, training=Training(checkpoint_layers="all")), BIG)
     assert pinned.checkpoint_layers == 32
 
 

@@ -94,8 +94,7 @@ def _lighter(task: Task, machine: Machine) -> Iterator[tuple[str, Task, Machine]
     if task.technique == "full":
         yield "method: lora", replace(task, method=Method(lora=adapter)), machine
     if task.technique != "qlora" and machine.has_gpu:
-        # built without validation: whether the trainer has QLoRA is asked when the manifest is written
-        yield "method: qlora", replace(task, method=Method.model_construct(full=False, lora=None, qlora=adapter)), machine
+        yield "method: qlora", replace(task, method=Method(qlora=adapter)), machine
 
 
 def _larger(task: Task, machine: Machine, families: Iterable[Machine]) -> Machine | None:
