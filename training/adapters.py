@@ -21,8 +21,11 @@ def linear_layers(model: Any) -> list[str]:
     return [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and module is not head]
 
 
-def targets(model: Any, lora: Lora) -> list[str]:
-    """Full names of the modules that get an adapter. Raises BadInputError for a name that matches none, and for a tied head."""
+def targets(model: Any, lora: Lora, field: str = "method.lora.targets") -> list[str]:
+    """Full names of the modules that get an adapter. Raises BadInputError for a name that matches none, and for a tied head.
+
+    `field` is what the manifest calls them.
+    """
     linear = linear_layers(model)
     if lora.targets == "all-linear":
         return linear
@@ -32,18 +35,18 @@ def targets(model: Any, lora: Lora) -> list[str]:
         matching = [name for name in known if name == target or name.endswith(f".{target}")]
         if not matching:
             endings = sorted({name.rpartition(".")[2] for name in linear})
-            raise BadInputError(f"method: targets: the model has no module {target!r}; its linear layers are {', '.join(endings)}")
+            raise BadInputError(f"{field}: the model has no module {target!r}; its linear layers are {', '.join(endings)}")
         found += matching
     head, inputs = model.get_output_embeddings(), model.get_input_embeddings()
     if getattr(model.config, "tie_word_embeddings", False) and any(model.get_submodule(name) in (head, inputs) for name in found):
         raise BadInputError(
-            "method: targets: head and embedding of this model are one matrix (tied); an adapter on one of them could not be merged "
+            f"{field}: head and embedding of this model are one matrix (tied); an adapter on one of them could not be merged "
             "without changing the other: leave it out, or train all weights (method: full)"
         )
     return list(dict.fromkeys(found))
 
 
-def put_on(model: Any, lora: Lora) -> Any:
+def put_on(model: Any, lora: Lora, field: str = "method.lora.targets") -> Any:
     """The model with fresh adapters; all else is frozen.
 
     Adapters take the dtype of the weights (DeepSpeed keeps a float32 master copy when that is bfloat16): with float32
@@ -53,14 +56,14 @@ def put_on(model: Any, lora: Lora) -> Any:
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=_shortest(model, targets(model, lora)),
+        target_modules=_shortest(model, targets(model, lora, field)),
         use_dora=lora.dora,
         task_type="CAUSAL_LM",
     )
     try:
         return get_peft_model(model, config, autocast_adapter_dtype=False)
     except ValueError as error:
-        raise BadInputError(f"method: targets do not fit the model: {error}") from error
+        raise BadInputError(f"{field} does not fit the model: {error}") from error
 
 
 def _shortest(model: Any, names: list[str]) -> list[str]:

@@ -139,7 +139,10 @@ def context_length(folder: Path) -> int:
 
 def prepare(model: Any, method: Method) -> Any:
     """Make the model trainable by the method: adapters on frozen weights, or all weights."""
-    return (model if method.adapter is None else adapters.put_on(model, method.adapter)).train()
+    if method.adapter is None:
+        return model.train()
+    field = f"method.{'lora' if method.qlora is None else 'qlora'}.targets"
+    return adapters.put_on(model, method.adapter, field).train()
 
 
 def parameter_counts(model: Any) -> tuple[int, int]:
