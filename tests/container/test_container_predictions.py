@@ -112,6 +112,21 @@ def test_what_cannot_work_is_told_before_the_training(connection: Any, tmp_path:
         Predictions(config(tmp_path, table=table, **parts)).check()
 
 
+def test_a_table_that_may_only_be_read_is_told_before_the_training(
+    server: RunningAccount, connection: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Predictions(config(tmp_path, table="D.S.READ_ONLY")).check()
+    rights = ("USAGE ON DATABASE D", "USAGE ON SCHEMA D.S", "CREATE TABLE ON SCHEMA D.S", "USAGE ON WAREHOUSE W")
+    cursor = connection.cursor()
+    cursor.execute("CREATE ROLE IF NOT EXISTS READER")
+    for right in (*rights, "SELECT ON TABLE D.S.READ_ONLY"):
+        cursor.execute(f"GRANT {right} TO ROLE READER")
+    cursor.execute("GRANT ROLE READER TO USER ADMIN")
+    monkeypatch.setattr(account, "connect", lambda: server.connect(role="READER", database="D", schema="S", warehouse="W"))
+    with pytest.raises(BadInputError, match=r"D\.S\.READ_ONLY of predictions cannot be used: .*privilege"):
+        Predictions(config(tmp_path, table="D.S.READ_ONLY")).check()
+
+
 def finished(work: Path) -> None:
     """What the ranks leave."""
     answers(work / artefacts.FOLDER)
