@@ -30,13 +30,14 @@ class Boundary:
     number: int
     fate: str
     transfer: bool = False
+    match: str = CHANGES
 
     def __str__(self) -> str:
         return f"{'transfer ' if self.transfer else ''}{self.number} {self.fate}"
 
     def rule(self) -> dict[str, Any]:
         side = "after" if self.fate == "done" else "before"
-        where = {"path": TRANSFERS} if self.transfer else {"match": CHANGES, "client": CLIENT}
+        where = {"path": TRANSFERS} if self.transfer else {"match": self.match, "client": CLIENT}
         return {"name": "boundary", "nth": [self.number], "hold": side, **where}
 
 
