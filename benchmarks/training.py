@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import venv
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -35,7 +36,7 @@ TRL = "1.16.0"
 OTHERS = ROOT / ".cache" / "trl"  # TRL's environment: what it adds to this one, which it sees through a .pth file
 PARTS = ("checks", "contest", "deepspeed")
 CONTEST_GPU = ("hf", "lab", "trl", "trl-keep", "ours-checkpoint", "ours", "ours-plain-adapters", "ours-compiled")
-CONTEST_CPU = ("hf", "lab", "trl", "ours", "ours-sdpa", "ours-plain-adapters", "ours-single")
+CONTEST_CPU = ("hf", "lab", "trl", "ours", "ours-plain-adapters", "ours-single")
 ENGINES = ("loop", "zero0", "zero1", "zero2", "zero3")
 ON_GPU = torch.cuda.is_available()
 
@@ -57,24 +58,28 @@ def main() -> None:
     }
     if "checks" in options.parts:
         results["checks"] = _process(sys.executable, "training_checks.py", workload, timeout=options.timeout)
+        _write(target, results)
     if "contest" in options.parts:
         names = options.only or (CONTEST_GPU if ON_GPU else CONTEST_CPU)
         if any(name.startswith("trl") for name in names):
             install_trl()
-        results["contest"] = results.get("contest", {}) | compete(names, workload, options)
-        results["ratios"] = ratios(results["contest"])
+        for found in compete(names, workload, options):
+            results["contest"] = results.get("contest", {}) | found
+            results["ratios"] = ratios(results["contest"])
+            _write(target, results)
     if "deepspeed" in options.parts:
-        engines = compete(ENGINES, workload, options)
-        results["deepspeed"] = engines
-        results["deepspeedCost"] = _costs(engines)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(results, indent=1) + "\n")
+        for found in compete(ENGINES, workload, options):
+            results |= {"deepspeed": found, "deepspeedCost": _costs(found)}
+            _write(target, results)
     print(table(results))
     print(f"\nwritten to {target}")
 
 
-def compete(names: Any, workload: Workload, options: argparse.Namespace) -> dict[str, Any]:
-    """Every contestant in turn, as often as asked: turns, so that whatever else the machine does falls on all of them."""
+def compete(names: Any, workload: Workload, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Every contestant in turn, as often as asked: turns, so that whatever else the machine does falls on all of them.
+
+    Yields the figures after every turn.
+    """
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for _ in range(options.repeats):
         for name in names:
@@ -83,7 +88,7 @@ def compete(names: Any, workload: Workload, options: argparse.Namespace) -> dict
             python = str(OTHERS / "bin" / "python") if name.startswith("trl") and (OTHERS / "bin").exists() else sys.executable
             runs[name].append(_process(python, "training_contestant.py", workload, name, timeout=options.timeout))
             print(f"  {name}: {_short(runs[name][-1])}", file=sys.stderr)
-    return {name: figures(workload, done) for name, done in runs.items()}
+        yield {name: figures(workload, done) for name, done in runs.items()}
 
 
 def figures(workload: Workload, runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -204,6 +209,11 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[name] = "missing"
     return found
+
+
+def _write(target: Path, results: dict[str, Any]) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(results, indent=1) + "\n")
 
 
 def _short(run: dict[str, Any]) -> str:

@@ -32,8 +32,8 @@ def choose(wanted: str, dtype: torch.dtype) -> str:
     on_gpu = torch.cuda.is_available()
     if wanted == "auto":
         fast = "varlen" if varlen_function() is not None and dtype == torch.bfloat16 else "sdpa"
-        # on a CPU plain attention beats the fused one for the backward pass, by a fifth of a step when measured
-        return PREFIX + (fast if on_gpu else "eager")
+        # a CPU's fused attention is slow in bfloat16's backward pass (short rows: twice the time), and fast in float32
+        return PREFIX + (fast if on_gpu else "eager" if dtype == torch.bfloat16 else "sdpa")
     if wanted == "varlen" and (not on_gpu or varlen_function() is None or dtype != torch.bfloat16):
         raise BadInputError("training.attention: varlen needs a GPU, PyTorch 2.10 or later and dtype: bfloat16; use attention: auto")
     if wanted == "flex" and not on_gpu:
