@@ -141,7 +141,16 @@ class Engine:
         if last is not None and last.inputs == inputs and _same(last.view, view):
             return last.plan
         with span("plan", snowcat__objects=len(loaded.graph.objects)) as traced:
-            now = plan(view, self.kinds, account=self.account, prune=rules, invalid=loaded.invalid, permit=self.permit, failed=failed)
+            now = plan(
+                view,
+                self.kinds,
+                account=self.account,
+                prune=rules,
+                invalid=loaded.invalid,
+                permit=self.permit,
+                failed=failed,
+                before=last.plan.objects if last is not None else None,
+            )
             traced.set("snowcat.pending", len(now.pending))
         self._planned = _Planned(view, inputs, now)
         return now

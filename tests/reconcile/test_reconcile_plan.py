@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 from reconcile_world import POOL, STAGE, WAREHOUSE, World, key, mark, warehouse, words, write
 
+from controller.kinds.registry import KINDS
+from controller.reconcile.planning.plan import plan
+
 OURS = mark("Warehouse", "wh", delete="yes")
 
 ONE_OBJECT = [
@@ -178,9 +181,20 @@ def test_the_json_form(tmp_path: Path) -> None:
     assert set(row) == {"object", "action", "fields", "statements", "effects", "reason", "after", "cost", "destructive", "blocked"}
 
 
-def test_an_object_whose_kind_fails_holds_up_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from controller.kinds.registry import KINDS
+def test_only_what_has_moved_gets_a_new_entry(tmp_path: Path) -> None:
+    """Of thousands of objects few move: a second plan shares the entries of the others, and is the same as one made from nothing."""
+    world = World(write(tmp_path, all=f"{warehouse('one')}\n---\n{warehouse('two')}\n---\n{warehouse('new')}"))
+    rows = {name: world.account.put("WAREHOUSES", name, mark("Warehouse", name, delete="yes"), **WAREHOUSE) for name in ("one", "two")}
+    first = plan(world.view(), KINDS)
+    rows["one"]["auto_suspend"] = 7
+    second = plan(world.view(), KINDS, before=first.objects)
+    kept = {k.name.sql for k, entry in second.objects.items() if entry is first.objects[k]}
+    assert kept == {"TWO", "NEW"}
+    assert [str(c.key) for c in second.pending] == ["Warehouse/new", "Warehouse/one"]
+    assert second.as_dict() == plan(world.view(), KINDS).as_dict()
 
+
+def test_an_object_whose_kind_fails_holds_up_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pool = "kind: ComputePool\nmetadata: {name: pool}\nspec: {instanceFamily: CPU_X64_XS}"
     world = World(write(tmp_path, all=pool + "\n---\n" + warehouse()))
 
@@ -188,6 +202,6 @@ def test_an_object_whose_kind_fails_holds_up_no_other(tmp_path: Path, monkeypatc
         raise ZeroDivisionError("a mistake")
 
     monkeypatch.setattr(type(KINDS["ComputePool"]), "observe", broken)
-    plan = world.plan()
-    assert plan.objects[key("ComputePool", "pool")].change.block_reason == "InternalError"
-    assert plan.objects[key("Warehouse", "wh")].change.runnable
+    planned = world.plan()
+    assert planned.objects[key("ComputePool", "pool")].change.block_reason == "InternalError"
+    assert planned.objects[key("Warehouse", "wh")].change.runnable

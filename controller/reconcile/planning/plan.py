@@ -39,6 +39,7 @@ def plan(
     invalid: Mapping[ObjectKey, str] | None = None,
     permit: Permit | None = None,
     failed: Mapping[ObjectKey, str] | None = None,
+    before: Mapping[ObjectKey, ObjectPlan] | None = None,
 ) -> Plan:
     """The change of every object, in the order in which they can be carried out.
 
@@ -48,13 +49,16 @@ def plan(
             Nothing is done to them; they hold nothing else up.
         permit: which changes may be made in this run, all when None; the others stand in the plan as held.
         failed: objects whose last try stalled → fingerprint of the change that was tried; no room is made on a pool for it.
+        before: entries of an earlier plan. Those that come out equal are taken from it, so that a second plan of thousands takes no room.
     """
+    known = before or {}
     expansion = expand_all(view, kinds)
     found = inventory(expansion.view, kinds)
     planner = _Planner(expansion, kinds, invalid or {}, families(found.values()), permit)
     results: dict[ObjectKey, ObjectPlan] = {}
     for key in evaluation_order(expansion.view.graph):
-        results[key] = planner.object(expansion.view.graph.objects[key], results)
+        entry, old = planner.object(expansion.view.graph.objects[key], results), known.get(key)
+        results[key] = old if old is not None and old == entry else entry
     results = arrange(expansion.view, kinds, results, frozenset(invalid or ()), failed or {})
     for entry in leftovers(expansion, kinds, prune or Rules(), found):
         results[entry.key] = planner.leftover(entry)
