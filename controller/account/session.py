@@ -144,7 +144,9 @@ class Session:
                 cursor.execute(text, parameters, timeout=math.ceil(seconds))
             else:
                 cursor.execute(text, parameters)
-            columns = tuple(sys.intern(str(column[0]).lower()) for column in cursor.description or ())  # one text for all rows of all answers
+            columns = tuple(
+                sys.intern(str(column[0]).lower()) for column in cursor.description or ()
+            )  # one text for all rows of all answers
             rows = tuple(dict(zip(columns, row, strict=True)) for row in cursor.fetchall()) if columns else ()
             return Result(columns, rows, str(cursor.sfqid or ""), cursor.rowcount)
 
@@ -217,6 +219,20 @@ class Session:
             self.execute(statements.get(stage, path, folder))
             local = Path(folder) / Path(path).name
             return local.read_bytes() if local.is_file() else None
+
+    def list_files(self, stage: QualifiedName, path: str, pattern: str) -> list[str]:
+        """The files below a folder of a stage whose whole path is like the pattern, with the stage's name before them.
+
+        Empty where there is no such stage.
+
+        Raises:
+            AccountError: anything but absence.
+        """
+        try:
+            rows = self.execute(statements.list_stage(stage, path, pattern)).rows
+        except NotFound:
+            return []
+        return [str(row.get("name", "")) for row in rows]
 
     def registry_password(self) -> str:
         """A password for the account's image registry, for the user `0sessiontoken`: a child token of this session, as JSON.

@@ -214,8 +214,9 @@ def get(stage: QualifiedName, path: str, local_folder: str, *, parallel: int = 4
     return f"GET {stage_path(stage, path)} {_file_url(local_folder.rstrip('/') + '/')} PARALLEL = {number(parallel)}"
 
 
-def list_stage(stage: QualifiedName, path: str = "") -> str:
-    return f"LIST {stage_path(stage, path)}"
+def list_stage(stage: QualifiedName, path: str = "", pattern: str = "") -> str:
+    """`pattern` is a regular expression over whole paths."""
+    return f"LIST {stage_path(stage, path)}" + (f" PATTERN = {text(pattern)}" if pattern else "")
 
 
 def remove(stage: QualifiedName, path: str) -> str:

@@ -101,7 +101,9 @@ class FineTuneJobKind(Kind):
     def gather(self, obj: DesiredObject, graph: Graph, gatherer: Gatherer) -> RunFact:
         if _spec(obj).sweep is None:
             return self._gather_run(obj, graph, gatherer)
-        return _swept(obj, [self._gather_run(one, graph, gatherer) for one in _variants(obj)], gatherer)
+        stage, folder = name_of(obj, "output.stage").sql, folder_of_run(obj, "").rstrip("/")
+        once = cast(Gatherer, sweep.OneListing(gatherer, stage, folder, MANIFEST))
+        return _swept(obj, [self._gather_run(one, graph, once) for one in _variants(obj)], gatherer)
 
     def _gather_run(self, obj: DesiredObject, graph: Graph, gatherer: Gatherer) -> RunFact:
         """One run, of a manifest without a sweep."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -108,6 +109,10 @@ class World:
     def read_stage_file(self, stage: str, path: str) -> bytes | None:
         self.reads.append(path)
         return self.stage_files.get(path)
+
+    def list_stage_files(self, stage: str, folder: str, pattern: str) -> list[str]:
+        self.reads.append(f"list of {folder}")
+        return [f"stage/{path}" for path in self.stage_files if path.startswith(f"{folder}/") and re.fullmatch(pattern, path)]
 
     def show(self, read: Show) -> tuple[Mapping[str, Any], ...]:
         return self.answers.get(read, ())

@@ -247,3 +247,12 @@ def test_what_is_wrong_with_a_sweep_is_said_before_anything_runs(sweep: dict[str
 def test_a_run_that_is_named_twice_is_one() -> None:
     spec = FineTuneJobSpec.model_validate({**SPEC, "sweep": {"list": [{"training.seed": 1}, {"training.seed": 1}, {"training.seed": 2}]}})
     assert [values for values, _ in spec.variants()] == [{"training.seed": 1}, {"training.seed": 2}]
+
+
+def test_the_stage_is_asked_once_for_all_runs(tmp_path: Path) -> None:
+    made = Swept(tmp_path)
+    made.finish(1, field_f1=0.5)
+    made.world.reads.clear()
+    assert [run.job.result is not None for run in made.fact.runs] == [False, True, False, False]
+    listed, asked = [path for path in made.world.reads if path.startswith("list of")], [p for p in made.world.reads if "run.json" in p]
+    assert listed == ["list of wishes"] and asked == [f"wishes/{made.run(1)}/run.json"]

@@ -7,13 +7,14 @@ has the sweep failed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from controller.api.sweep import Sweep, told
-from controller.kinds.base import FieldChange, Health, Observation
+from controller.kinds.base import FieldChange, Gatherer, Health, Observation
 from controller.kinds.jobs.service import JobFact
 from controller.kinds.jobs.status import Jobs, sentence, share
 from controller.kinds.mark import Mark, split_comment
@@ -57,6 +58,25 @@ class SweptRun:
         if self.state is State.RUNNING and self.jobs.last is not None:
             return sentence(self.jobs.last, self.fact.progress or {})
         return ""
+
+
+class OneListing:
+    """A `Gatherer` that looks for the runs' documents in one listing of the job's folder, in place of asking the stage for each of them."""
+
+    def __init__(self, inner: Gatherer, stage: str, folder: str, document: str) -> None:
+        self._inner = inner
+        self._stage, self._folder = stage, f"{folder}/"
+        names = inner.list_stage_files(stage, folder, f".*/{re.escape(document)}") if not inner.offline else []
+        self._ends = ["/" + name.lower() for name in names]
+
+    def read_stage_file(self, stage: str, path: str) -> bytes | None:
+        ours = stage == self._stage and path.startswith(self._folder)
+        if ours and not any(name.endswith("/" + path.lower()) for name in self._ends):
+            return None
+        return self._inner.read_stage_file(stage, path)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
 
 
 def score(scores: Mapping[str, float], sweep: Sweep) -> float | None:
