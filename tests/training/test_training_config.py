@@ -36,6 +36,16 @@ MINIMAL: dict[str, Any] = {
         ({"deepspeed": {"zero": 1, "offload": "parameters"}}, "zero: 3", "only stage 3 can put weights away"),
         ({"evaluation": {"metrics": ["bleu"]}}, "valid_json", "unknown metrics are named with the known ones"),
         ({"version": 2}, "version", "a later document may mean something else"),
+        ({"method": {"lora": {}, "qlora": {}}}, "exactly one", "a base is kept in one form"),
+        ({"method": {"lora": {"targets": []}}}, "at least 1", "adapters on nothing learn nothing"),
+        ({"data": {"table": "T", "shares": {"train": 0.5}}}, "add up to 1; they are 0.6", "shares are parts of a whole"),
+        ({"data": {"table": "T", "shares": {"train": 1.0, "eval": 0.0}}}, "greater than 0", "something must be left to score on"),
+        ({"data": {"table": "T", "tooLong": "keep"}}, "truncate", "long rows are not just kept"),
+        ({"prompt": {"loss": "assistant"}}, "template: chat", "one answer has no earlier turns"),
+        ({"prompt": {"template": "text", "instruction": "x"}}, "leave out instruction", "text is learned as it is"),
+        ({"prompt": {"template": "text"}}, "[perplexity]", "text has no answers to compare"),
+        ({"training": {"checkpointLayers": 0}}, "checkpointLayers", "none is a word"),
+        ({"evaluation": {"earlyStopping": {}}}, "everySteps", "who stops early must look"),
     ],
 )
 def test_refused(change: dict[str, Any], words: str, reason: str) -> None:
@@ -49,6 +59,11 @@ def test_refused(change: dict[str, Any], words: str, reason: str) -> None:
     [
         {"method": "full"},
         {"method": "lora"},
+        {"method": "qlora"},
+        {"method": {"qlora": {"rank": 8, "dora": True}}},
+        {"prompt": {"template": "text"}, "evaluation": {"metrics": ["perplexity"]}},
+        {"data": {"query": "SELECT 1", "tooLong": "split", "shares": {"train": 0.5, "eval": 0.5, "stratifyBy": "x"}}},
+        {"training": {"packing": False, "checkpointLayers": 3, "compile": True, "attention": "flex"}},
         {"method": {"lora": {"rank": 8, "targets": ["q_proj", "v_proj"]}}},
         {"deepspeed": {"zero": "auto", "offload": "optimizer"}},
         {"prompt": {"template": "Say {{ input }}", "instruction": "Be kind."}},
@@ -58,6 +73,33 @@ def test_refused(change: dict[str, Any], words: str, reason: str) -> None:
 def test_a_document_survives_the_way_to_the_job(change: dict[str, Any]) -> None:
     config = TrainingConfig.model_validate({**MINIMAL, **change})
     assert TrainingConfig.model_validate(config.document()) == config
+
+
+def test_a_field_that_came_later_is_left_out_while_it_has_its_default() -> None:
+    """The identity of a run is a hash of this form: a new field must not make a new run of an old manifest."""
+    document = TrainingConfig.model_validate(MINIMAL).document()
+    assert {name: sorted(document[name]) for name in ("data", "method", "training", "checkpoint", "evaluation")} == {
+        "data": ["columns", "seed", "split", "table"],
+        "method": ["full", "lora"],
+        "training": sorted(
+            ["learningRate", "schedule", "warmup", "weightDecay", "clip", "tokensPerStep", "microBatchTokens", "maxLength", "dtype", "seed"]
+        ),
+        "checkpoint": ["everyMinutes", "keep"],
+        "evaluation": ["batchRows", "maxNewTokens", "metrics", "rows"],
+    }
+    assert sorted(document["method"]["lora"]) == ["alpha", "dropout", "rank", "targets"]
+    assert "text" not in document["data"]["columns"]
+    changed = TrainingConfig.model_validate({**MINIMAL, "method": {"lora": {"dora": True}}, "training": {"packing": False}}).document()
+    assert changed["method"]["lora"]["dora"] is True
+    assert changed["training"]["packing"] is False
+
+
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [("full", "full"), ("lora", "LoRA"), ("qlora", "QLoRA"), ({"lora": {"dora": True}}, "DoRA"), ({"qlora": {"dora": True}}, "QDoRA")],
+)
+def test_methods_have_the_names_that_people_use(method: Any, name: str) -> None:
+    assert TrainingConfig.model_validate({**MINIMAL, "method": method}).method.name == name
 
 
 def test_it_is_free_of_torch() -> None:

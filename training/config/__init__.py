@@ -32,7 +32,7 @@ from training.config.scoring import (
     SqlMetric,
     Tracker,
 )
-from training.config.section import Positive, Section, not_yet
+from training.config.section import Positive, Section
 from training.config.steps import Attention, Checkpoint, Dtype, Training
 
 __all__ = [
@@ -71,5 +71,4 @@ __all__ = [
     "Training",
     "TrainingConfig",
     "check_parts",
-    "not_yet",
 ]

@@ -1,10 +1,10 @@
-"""What all parts of the document share: strict sections, fields that came later, fields whose work is not built yet."""
+"""What all parts of the document share: strict sections, and fields that came later."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 Positive = Annotated[int, Field(gt=0)]
@@ -26,18 +26,6 @@ def later(default: Any, **rules: Any) -> Any:
     The identity of a run is a hash of that form, so a run made before the field existed keeps its identity.
     """
     return Field(default=default, exclude_if=lambda value: value == default, **rules)
-
-
-def not_yet(*allowed: object) -> AfterValidator:
-    """Refuse every value but `allowed`: the field is promised, what it asks for is not built. Better than to ignore it."""
-
-    def check(value: object) -> object:
-        if value not in allowed:
-            names = ", ".join(str(one).lower() if isinstance(one, bool) else str(one) for one in allowed if one is not None)
-            raise ValueError("not supported by this version; leave it out" + (f" or use {names}" if names else ""))
-        return value
-
-    return AfterValidator(check)
 
 
 def exactly_one(section: str, given: dict[str, object]) -> None:

@@ -43,7 +43,8 @@ class Training(Section):
     )
     compile: Literal["auto"] | bool = later("auto", description="torch.compile each layer; auto: on a GPU.")
     attention: Attention = later(
-        "auto", description="How attention is computed; auto: varlen where this torch has it on a GPU, eager on a CPU in bfloat16, else sdpa."
+        "auto",
+        description="How attention is computed; auto: varlen on a GPU where torch has it, eager on a CPU in bfloat16, else sdpa.",
     )
 
     @model_validator(mode="after")
