@@ -1,0 +1,65 @@
+"""One rank of several short trainings: `training_curves.py RANK WORLD PORT`, prints the losses of each ZeRO stage as JSON.
+
+All stages run in one process, one after the other: importing DeepSpeed takes longer than training.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+from training_packs import pack
+
+CASES = {"zero 0": 0, "zero 1": 1, "zero 1 again": 1, "zero 2": 2, "zero 3": 3}
+STEPS = 6
+
+
+def curve(stage: int, world: int) -> list[float]:
+    """Losses of a packed LoRA training, whose plan is that of two ranks at any number of them."""
+    import torch
+    import torch.distributed as dist
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from training import attention, blocks, engine
+    from training.batches import plan_batches
+    from training.config import TrainingConfig
+    from training.forward import install
+    from training.loop import train_step
+    from training.model import prepare
+    from training.packing import micro_batch
+
+    data = pack()
+    document: dict[str, Any] = {"run": {"id": "r", "job": "j"}, "base": {"path": "/b"}, "data": {"table": "T"}, "output": {"path": "/o"}}
+    document["training"] = {"maxSteps": STEPS, "microBatchTokens": 250, "tokensPerStep": 900, "dtype": "float32", "learningRate": 2e-2}
+    config = TrainingConfig.model_validate(document)
+    first = plan_batches(data.lengths, config.training, 2, on_gpu=False)
+    plan = plan_batches(data.lengths, config.training, world, on_gpu=False, like=(first.bins_per_step, first.capacity))
+    torch.manual_seed(5)
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    base = install(LlamaForCausalLM(LlamaConfig(**shape, vocab_size=300)))
+    base.config._attn_implementation = attention.choose("sdpa", torch.float32)
+    model = prepare(base, config.method)
+    blocks.prepare(model, stage=stage, checkpointed=1, compiled=False)
+    trainer = engine.start(model, config, stage, plan.accumulation)
+    losses = []
+    for step in range(STEPS):
+        ranks = plan.step(step)
+        trained = sum(len(data.rows[row].learned("answer")) for batches in ranks for rows in batches for row in rows)
+        batches = [micro_batch(data, rows, 2, "answer", width=plan.capacity) for rows in ranks[dist.get_rank()]]
+        total = train_step(trainer, batches, plan.accumulation * world / trained)
+        dist.all_reduce(total)
+        losses.append(float(total) / trained)
+    return losses
+
+
+if __name__ == "__main__":
+    rank, world, port = sys.argv[1:]
+    os.environ.update(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=world, MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+    from training.engine import prepare_environment
+
+    prepare_environment()
+    found = {name: curve(stage, int(world)) for name, stage in CASES.items()}
+    print("CURVES " + json.dumps(found), flush=True)
+    os._exit(0)
