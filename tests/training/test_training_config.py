@@ -46,6 +46,11 @@ MINIMAL: dict[str, Any] = {
         ({"prompt": {"template": "text"}}, "[perplexity]", "text has no answers to compare"),
         ({"training": {"checkpointLayers": 0}}, "checkpointLayers", "none is a word"),
         ({"evaluation": {"earlyStopping": {}}}, "everySteps", "who stops early must look"),
+        ({"evaluation": {"everySteps": 1, "earlyStopping": {"metric": "mine"}}}, "is none of loss, valid_json", "no such score"),
+        ({"evaluation": {"sql": [{"name": "a", "query": "SELECT 1"}]}}, "does not read {{predictions}}", "a score of nothing"),
+        ({"evaluation": {"sql": [{"name": "rouge l", "query": "{{predictions}}"}]}}, "name", "a name that no gate could say"),
+        ({"evaluation": {"sql": [{"name": "loss", "query": "{{predictions}}"}]}}, "loss is no name", "taken"),
+        ({"predictions": {"table": "T; DROP TABLE X"}}, "predictions.table", "no name of a table"),
     ],
 )
 def test_refused(change: dict[str, Any], words: str, reason: str) -> None:

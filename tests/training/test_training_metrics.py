@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
-from training.metrics import mean_scores, score
+from training.metrics import mean_scores, rouge_l, score
 
 WANTED = '{"toy_list": ["Kite", "Red Drum"], "location": "Oslo"}'
 
@@ -41,3 +43,33 @@ def test_both_lists_empty_is_right() -> None:
 def test_mean() -> None:
     assert mean_scores([{"a": 1.0}, {"a": 0.0}, {"a": 0.0}]) == {"a": 0.3333}
     assert mean_scores([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "answer", "expected", "reason"),
+    [
+        ("police killed the gunman", "police kill the gunman", 3 / 4, "Lin's example: police the gunman"),
+        ("police killed the gunman", "the gunman kill police", 2 / 4, "the same words, another order"),
+        ("The kite, red!", "the KITE red", 1, "neither case nor punctuation counts"),
+        ("a b", "a b c d", 2 * 2 / 6, "what is too much costs"),
+        ("Füße", "FÜSSE", 1, "folded, not only lowered"),
+        ("a", "", 0, "nothing"),
+        ("", "", 1, "nothing was wanted"),
+        ("", "a", 0, "something where nothing was wanted"),
+    ],
+)
+def test_rouge_l(wanted: str, answer: str, expected: float, reason: str) -> None:
+    assert rouge_l(wanted, answer) == pytest.approx(expected), reason
+    assert score(["rouge_l", "perplexity"], wanted, answer) == {"rouge_l": rouge_l(wanted, answer)}, "perplexity needs the model"
+
+
+def test_rouge_l_finds_the_longest_subsequence_as_the_usual_table_does() -> None:
+    chance = random.Random(5)
+    for _ in range(300):
+        first, second = ([chance.choice("abcd") for _ in range(chance.randrange(1, 12))] for _ in range(2))
+        table = [[0] * (len(second) + 1) for _ in range(len(first) + 1)]
+        for i, one in enumerate(first):
+            for j, other in enumerate(second):
+                table[i + 1][j + 1] = table[i][j] + 1 if one == other else max(table[i][j + 1], table[i + 1][j])
+        expected = 2 * table[-1][-1] / (len(first) + len(second))
+        assert rouge_l(" ".join(first), " ".join(second)) == pytest.approx(expected), (first, second)
