@@ -28,14 +28,15 @@ class Dataset:
     tokens: Tokens
     fingerprint: str
     splits: dict[str, int]
+    unscored: int  # rows of the eval split whose question leaves no room for an answer
 
     def __str__(self) -> str:
         """In words, for the log."""
         counted = f" ({self.train.counts})" if self.train.too_long else ""
         many, mean = len(self.train.rows), self.train.mean_length
-        return (
-            f"{many} rows to train on{counted}, {mean:.0f} tokens on average; {len(self.held_out.rows)} rows to score; splits {self.splits}"
-        )
+        left = f" ({self.unscored} left out, their questions are too long)" if self.unscored else ""
+        scored = f"{len(self.held_out.rows)} rows to score{left}; splits {self.splits}"
+        return f"{many} rows to train on{counted}, {mean:.0f} tokens on average; {scored}"
 
 
 def prepare(config: TrainingConfig, folders: Folders) -> Dataset:
@@ -61,7 +62,7 @@ def prepare(config: TrainingConfig, folders: Folders) -> Dataset:
     encoded = Encoding(apart, limit, config.prompt.loss, "truncate").encode(rows)
     held_out = HeldOut(rows, encoded, apart, config, train.longest_answer)
     both = train.counts.fingerprint + encoded.counts.fingerprint
-    return Dataset(train, held_out, tokens, hashlib.sha256(both.encode()).hexdigest(), chosen.splits)
+    return Dataset(train, held_out, tokens, hashlib.sha256(both.encode()).hexdigest(), chosen.splits, len(chosen.eval) - len(rows))
 
 
 def _scored(config: TrainingConfig, table: object, chosen: Chosen, tokens: Tokens, limit: int) -> tuple[Row, ...]:
