@@ -30,6 +30,10 @@ class Pack:
     rows: tuple[Row, ...]
 
     @property
+    def ids(self) -> list[str]:
+        return [f"row{number}" for number in range(len(self.rows))]
+
+    @property
     def lengths(self) -> list[int]:
         return [len(row.ids) for row in self.rows]
 
