@@ -21,7 +21,7 @@ from training.encoded import TrainingSet
 from training.loop import summed_loss
 from training.metrics import Prediction, mean_scores, score
 from training.model import device
-from training.packing import micro_batch
+from training.packing import best_fit, micro_batch
 from training.prompts import Question
 from training.tokens import Tokens
 
@@ -124,16 +124,22 @@ def asked(question: Question) -> str:
 
 @torch.no_grad()
 def answer_loss(model: Any, held_out: TrainingSet, pad: int, batch_rows: int) -> float:
-    """Mean loss per answer token (nats) over the rows. All ranks must call this; all get the same result."""
-    order = sorted(range(len(held_out.rows)), key=lambda i: -len(held_out.rows[i].ids))
-    batches = [order[start : start + batch_rows] for start in range(0, len(order), batch_rows)]
+    """Mean loss per answer token (nats) over the rows. All ranks must call this; all get the same result.
+
+    On a GPU all batches are filled to one length, that of `batch_rows` average rows: a compiled model prepares for each
+    length anew.
+    """
+    lengths = held_out.lengths.tolist()
+    capacity = max(*lengths, round(batch_rows * held_out.mean_length), 1)
+    batches = best_fit(lengths, range(len(lengths)), capacity)
+    width = capacity if torch.cuda.is_available() else 0
     sums = torch.zeros(2, dtype=torch.float64)
     trained = model.training
     model.eval()
     for first in range(0, len(batches), _world()):
         mine = first + _rank()
         # with weights spread over ranks (ZeRO-3) all must compute as often: a rank without a batch repeats one in vain
-        batch = micro_batch(held_out, batches[min(mine, len(batches) - 1)], pad, "answer")
+        batch = micro_batch(held_out, batches[min(mine, len(batches) - 1)], pad, "answer", width=width)
         loss = float(summed_loss(model, batch))
         if mine < len(batches):
             sums += torch.tensor([loss, batch.trained], dtype=torch.float64)
