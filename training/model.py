@@ -102,6 +102,9 @@ def load_model(
         raise
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise BadInputError(f"cannot load the model in {folder}: {error}") from error
+    for module in model.modules() if four_bit else ():
+        # on some CPUs a call in evaluation mode packs the weights anew, not quite as they were: a look would change the training
+        module.support_avx512bf16_for_cpu = False
     return forward.install((model if four_bit else model.to(place)).eval())
 
 

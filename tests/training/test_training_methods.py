@@ -141,6 +141,16 @@ def test_adapters_trained_on_four_bits_merge_into_the_whole_base(folders: dict[s
         assert torch.allclose(change, 32 / 4 * up @ down, atol=1e-6), "alpha / rank times B A, on the weights of the file"
 
 
+def test_a_look_in_between_leaves_four_bits_as_they_were(folders: dict[str, Path]) -> None:
+    adapted = stirred(prepare(load_model(folders["llama 3"], torch.float32, four_bit=True), METHODS["qlora"]))
+    before = adapted(input_ids=IDS, labels=IDS).loss
+    adapted.eval()
+    with torch.no_grad():
+        seen = adapted(input_ids=IDS, labels=IDS).loss
+    after = adapted.train()(input_ids=IDS, labels=IDS).loss
+    assert before.item() == seen.item() == after.item()
+
+
 @pytest.mark.parametrize(
     ("wanted", "family", "words"),
     [
