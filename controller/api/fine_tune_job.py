@@ -93,8 +93,8 @@ class FineTuneJobSpec(Spec):
     probe: bool = Field(
         default=False,
         description=(
-            "Measure first: a short job runs two micro-steps of two lengths on one of the real nodes. From then on plans of the same model, "
-            "method and family rest on what it measured."
+            "Measure first: a short job runs two micro-steps of two lengths on one of the real nodes. From then on plans of the same "
+            "model, method and family rest on what it measured."
         ),
     )
     output: JobOutput = Field(description="Where the artefacts go.")
