@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
 
 from controller.account.counters import Counters
+from controller.dashboard import server
 from controller.dashboard.address import parse_address
 from controller.dashboard.health import PATIENCE, Health
 from controller.dashboard.metrics import Metrics
@@ -112,3 +115,27 @@ def test_a_port_that_is_taken_is_said_at_once() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(OSError, match="cannot listen on") as caught:
         Dashboard("127.0.0.1", other.getsockname()[1], Daemon().metrics)
     assert "in use" in str(caught.value)
+
+
+def test_a_server_at_rest_wakes_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its base wakes ten times, and a daemon at rest does little else. The date of its answers is renewed all the same."""
+    naps: list[float] = []
+
+    async def nap(seconds: float) -> None:
+        naps.append(seconds)
+
+    monkeypatch.setattr(server.asyncio, "sleep", nap)
+    running = server._Server(uvicorn.Config(lambda: None))
+    running.server_state.default_headers = []
+    ticks: list[int] = []
+    real = running.on_tick
+
+    async def tick(counter: int) -> bool:
+        ticks.append(counter)
+        running.should_exit = len(ticks) == 4
+        return await real(counter)
+
+    running.on_tick = tick  # type: ignore[method-assign]
+    asyncio.run(running.main_loop())
+    assert naps == [1.0, 1.0, 1.0] and all(counter % 10 == 0 for counter in ticks)
+    assert any(name == b"date" for name, _ in running.server_state.default_headers)
