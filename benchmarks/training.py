@@ -35,8 +35,19 @@ from training.planner import Shape, flops_per_token, known_chip  # noqa: E402
 TRL = "1.16.0"
 OTHERS = ROOT / ".cache" / "trl"  # TRL's environment: what it adds to this one, which it sees through a .pth file
 PARTS = ("checks", "contest", "deepspeed")
-CONTEST_GPU = ("hf", "lab", "trl", "trl-keep", "ours-checkpoint", "ours", "ours-plain-adapters", "ours-compiled")
-CONTEST_CPU = ("hf", "lab", "trl", "ours", "ours-plain-adapters", "ours-single")
+CONTEST_GPU = (
+    "hf",
+    "hf-keep",
+    "lab",
+    "trl",
+    "trl-keep",
+    "trl-our-attention",
+    "ours-checkpoint",
+    "ours",
+    "ours-plain-adapters",
+    "ours-compiled",
+)
+CONTEST_CPU = ("hf", "lab", "trl", "trl-our-attention", "ours", "ours-plain-adapters", "ours-single")
 ENGINES = ("loop", "zero0", "zero1", "zero2", "zero3")
 ON_GPU = torch.cuda.is_available()
 

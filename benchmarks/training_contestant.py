@@ -15,22 +15,24 @@ import torch  # noqa: E402
 from training_workload import Workload  # noqa: E402
 
 MARK = "RESULT "
+OTHERS = ("hf", "hf-keep", "lab", "trl", "trl-keep", "trl-our-attention")
 
 
 def _others(name: str) -> Callable[[Workload], dict[str, Any]]:
     from training_others import Recipe, hf_trainer, trl
 
-    if name == "hf":
-        return lambda workload: hf_trainer(workload, Recipe(rows=8))
+    if name in ("hf", "hf-keep"):
+        return lambda workload: hf_trainer(workload, Recipe(rows=8, checkpointing=name == "hf"))
     if name == "lab":
         recipe = Recipe(rank=8, targets=("q_proj", "v_proj"), eight_bit=True, checkpointing=False)
         return lambda workload: hf_trainer(workload, Recipe(**{**recipe.__dict__, "chunk": 2048 // workload.scale}))
-    return lambda workload: trl(workload, Recipe(checkpointing=name != "trl-keep"))
+    recipe = Recipe(checkpointing=name != "trl-keep", our_attention=name == "trl-our-attention")
+    return lambda workload: trl(workload, recipe)
 
 
 def contestant(name: str) -> Callable[[Workload], dict[str, Any]]:
     """The function of a contestant. Raises KeyError for a name that is none."""
-    if name in ("hf", "lab", "trl", "trl-keep"):
+    if name in OTHERS:
         return _others(name)
     from training_ours import Setting, run
 

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import os
 import tempfile
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from training_workload import Clock, Document, Workload, memory_bytes
+
+from training import attention
+from training.packing import Documents
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class Recipe:
     chunk: int = 0  # > 0: all documents in one stream, cut into pieces of so many tokens
     eight_bit: bool = False
     checkpointing: bool = True
+    our_attention: bool = False  # documents kept apart by our kernel instead of a mask: what attention alone is worth
 
 
 def hf_trainer(workload: Workload, recipe: Recipe) -> dict[str, Any]:
@@ -160,9 +165,27 @@ def _arguments(workload: Workload, folder: str, batch: int, checkpointing: bool)
 def _model(workload: Workload, recipe: Recipe) -> Any:
     model = workload.model("sdpa")
     model.config.use_cache = False
+    if recipe.our_attention:
+        model.config._attn_implementation = _register_by_positions(attention.choose("auto", workload.dtype))
     if recipe.eight_bit and torch.cuda.is_available():
         _to_eight_bit(model)
     return model
+
+
+def _register_by_positions(name: str) -> str:
+    """Our attention for those that tell of documents only by positions that start again at 0."""
+    inner = attention.AttentionInterface()[name]
+    known: list[Any] = [lambda: None, None]
+
+    def attend(*args: Any, position_ids: torch.Tensor, **kwargs: Any) -> Any:
+        if known[0]() is not position_ids:  # found once for all layers, because it makes the GPU wait
+            starts = (position_ids[0] == 0).nonzero().flatten().tolist()
+            lengths = [end - start for start, end in zip(starts, [*starts[1:], position_ids.shape[1]], strict=True)]
+            known[:] = [weakref.ref(position_ids), Documents.of(lengths).to(position_ids.device)]
+        return inner(*args, **attention.arguments(name, known[1]), **kwargs)
+
+    attention.AttentionInterface.register("by_positions", attend)
+    return "by_positions"
 
 
 def _to_eight_bit(model: Any) -> None:

@@ -124,7 +124,10 @@ class Rows:
 
 
 class Clock:
-    """Marks the ends of steps: by events on a GPU, read when all is done; by the clock elsewhere."""
+    """Marks the ends of steps: by events on a GPU, read when all is done; elsewhere by the CPU time of this process.
+
+    CPU time, because the ratios of one thread's work stay much the same on a machine that has other things to do.
+    """
 
     def __init__(self) -> None:
         self.marks: list[Any] = []
@@ -135,7 +138,7 @@ class Clock:
             event.record()
             self.marks.append(event)
         else:
-            self.marks.append(time.perf_counter())
+            self.marks.append(time.process_time())
 
     def seconds(self) -> list[float]:
         """Of each step, between its mark and the one before."""

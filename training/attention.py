@@ -22,6 +22,14 @@ from transformers import AttentionInterface
 from training.errors import BadInputError
 from training.packing import Documents
 
+varlen_attn: Any
+try:
+    from torch.nn.attention.varlen import varlen_attn
+except ImportError:  # before PyTorch 2.10
+    varlen_attn = None
+
+# its signature moved: is_causal became window_size after 2.10, enable_gqa came with 2.12
+VARLEN_TAKES = frozenset(inspect.signature(varlen_attn).parameters) if varlen_attn is not None else frozenset()
 PREFIX = "snowcat_"  # names of transformers' own do not keep packed documents apart in all cases
 BACKENDS = ("varlen", "sdpa", "flex", "eager")
 
@@ -31,10 +39,10 @@ def choose(wanted: str, dtype: torch.dtype) -> str:
     register()
     on_gpu = torch.cuda.is_available()
     if wanted == "auto":
-        fast = "varlen" if varlen_function() is not None and dtype == torch.bfloat16 else "sdpa"
+        fast = "varlen" if varlen_attn is not None and dtype == torch.bfloat16 else "sdpa"
         # a CPU's fused attention is slow in bfloat16's backward pass (short rows: twice the time), and fast in float32
         return PREFIX + (fast if on_gpu else "eager" if dtype == torch.bfloat16 else "sdpa")
-    if wanted == "varlen" and (not on_gpu or varlen_function() is None or dtype != torch.bfloat16):
+    if wanted == "varlen" and (not on_gpu or varlen_attn is None or dtype != torch.bfloat16):
         raise BadInputError("training.attention: varlen needs a GPU, PyTorch 2.10 or later and dtype: bfloat16; use attention: auto")
     if wanted == "flex" and not on_gpu:
         raise BadInputError("training.attention: flex cannot train on a CPU; use attention: auto")
@@ -83,25 +91,22 @@ def _varlen(
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """query (1, heads, T, d); key, value (1, kv heads, T, d) → (1, T, heads, d)."""
-    function = varlen_function()
-    assert function is not None, "choose() lets nobody come here without it"
-    known = _parameters()
-    more: dict[str, Any] = {"scale": scaling} if "scale" in known else {}
-    if "window_size" in known:
+    more: dict[str, Any] = {"scale": scaling} if "scale" in VARLEN_TAKES else {}
+    if "window_size" in VARLEN_TAKES:
         more["window_size"] = ((sliding_window or 0) - 1, 0)  # (-1, 0): all that came before
     elif sliding_window:
         raise BadInputError("this PyTorch's varlen attention has no sliding window; use attention: sdpa")
     else:
         more["is_causal"] = True
-    if "enable_gqa" in known:
+    if "enable_gqa" in VARLEN_TAKES:
         more["enable_gqa"] = key.shape[1] != query.shape[1]
     else:
         key, value = _repeated(key, query), _repeated(value, query)
-    if "scale" not in known:  # it divides by the root of d by itself
+    if "scale" not in VARLEN_TAKES:  # it divides by the root of d by itself
         query = query * (scaling * query.shape[-1] ** 0.5)
     ends, longest = document_ends, longest_document
     packed = (states.squeeze(0).transpose(0, 1) for states in (query, key, value))
-    return function(*packed, ends, ends, longest, longest, **more).unsqueeze(0), None
+    return varlen_attn(*packed, ends, ends, longest, longest, **more).unsqueeze(0), None
 
 
 def _each(inner: Callable[..., torch.Tensor]) -> Callable[..., tuple[torch.Tensor, None]]:
@@ -190,23 +195,6 @@ def _compiled_flex() -> Callable[..., torch.Tensor]:
 
     compiled: Callable[..., torch.Tensor] = torch.compile(flex_attention, dynamic=False)
     return compiled
-
-
-@cache
-def varlen_function() -> Callable[..., Any] | None:
-    """PyTorch's own attention over documents of different lengths, or None before 2.10."""
-    try:
-        from torch.nn.attention.varlen import varlen_attn
-    except ImportError:
-        return None
-    return varlen_attn
-
-
-@cache
-def _parameters() -> frozenset[str]:
-    """Its signature moved: is_causal became window_size after 2.10, enable_gqa came with 2.12."""
-    function = varlen_function()
-    return frozenset(inspect.signature(function).parameters) if function else frozenset()
 
 
 def _repeated(states: torch.Tensor, query: torch.Tensor) -> torch.Tensor:

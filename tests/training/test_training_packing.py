@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,35 @@ def test_gradients_of_packed_documents(tiny_base: Path, data: Any, name: str, lo
     expected = document_by_document(model, data, rows, loss)
     found = gradients(model, [summed_loss(model, micro_batch(data, rows, 2, loss, width=1024))])
     assert apart(found, expected) < TOLERANCE[dtype]
+
+
+NEWEST = frozenset({"scale", "window_size", "enable_gqa"})
+
+
+@pytest.mark.parametrize("takes", [NEWEST, NEWEST - {"enable_gqa"}, frozenset({"is_causal"})], ids=["2.12", "2.11", "2.10"])
+def test_what_the_varlen_kernel_is_told(tiny_base: Path, data: Any, takes: frozenset[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel needs a GPU; here a slow one takes the same arguments, in the forms that PyTorch gave them over time."""
+
+    def kernel(q: Any, k: Any, v: Any, ends_q: Any, ends_k: Any, longest_q: int, longest_k: int, **more: Any) -> torch.Tensor:
+        assert more.keys() <= takes
+        assert more.get("window_size", (-1, 0)) == (-1, 0)
+        assert more.get("is_causal", True)
+        assert more.get("enable_gqa", False) or k.shape[1] == q.shape[1]
+        scale = more.get("scale", q.shape[-1] ** -0.5)
+        outputs = []
+        for start, end in itertools.pairwise(ends_q.tolist()):
+            assert 0 <= end - start <= longest_q
+            if end > start:
+                part = [states[start:end].transpose(0, 1) for states in (q, k, v)]
+                outputs.append(functional.scaled_dot_product_attention(*part, is_causal=True, scale=scale, enable_gqa=True).transpose(0, 1))
+        return torch.cat(outputs)
+
+    monkeypatch.setattr(attention, "varlen_attn", kernel)
+    monkeypatch.setattr(attention, "VARLEN_TAKES", takes)
+    model = load_model(tiny_base, torch.float32).train()
+    expected = document_by_document(model, data, [0, 5, 9], "answer")
+    model.config._attn_implementation = attention.PREFIX + "varlen"
+    assert apart(gradients(model, [summed_loss(model, micro_batch(data, [0, 5, 9], 2, "answer"))]), expected) < 1e-4
 
 
 def test_a_document_that_sees_its_neighbour_would_be_found(tiny_base: Path, data: Any) -> None:
