@@ -28,7 +28,7 @@ def conversations() -> list[dict[str, Any]]:
 
 def result(ranks: Ranks) -> dict[str, Any]:
     assert ranks.wait() == [0] * len(ranks.processes), ranks.log.read_text(encoding="utf-8")[-3000:]
-    return dict(json.loads((ranks.work / "result.json").read_text(encoding="utf-8")))
+    return dict(json.loads((ranks.work / "result.json").read_text(encoding="utf-8"))["outcome"])
 
 
 def test_a_chat_with_four_bits_and_long_rows_on_two_ranks(tmp_path: Path, base: Path) -> None:
