@@ -157,10 +157,12 @@ class Checkpoints:
 
     def _prune(self, best: int | None) -> None:
         complete = sorted(self._complete())
-        for step in complete[: -self.config.checkpoint.keep]:
-            if step != best:
-                (self.remote / str(step) / MARKER).unlink()  # first, so that half a folder is never taken for a whole one
-                shutil.rmtree(self.remote / str(step))
+        keep = {best, *complete[-self.config.checkpoint.keep :]}
+        for folder in self.remote.iterdir():
+            # older ones, whole or cut off by a kill; what is newer will be written again
+            if folder.name.isdigit() and int(folder.name) <= complete[-1] and int(folder.name) not in keep:
+                (folder / MARKER).unlink(missing_ok=True)  # first, so that half a folder is never taken for a whole one
+                shutil.rmtree(folder)
 
     # -- going on
 

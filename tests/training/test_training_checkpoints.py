@@ -102,6 +102,16 @@ def test_the_last_ones_and_the_best_are_kept(tmp_path: Path) -> None:
     assert kept(tmp_path) == [2, 4, 5]
 
 
+def test_what_a_kill_has_cut_off_is_cleared_away(tmp_path: Path) -> None:
+    store, engine, history = made(tmp_path), PlainEngine(), History()
+    half = tmp_path / "out" / "checkpoints" / "1"
+    half.mkdir(parents=True)
+    (half / "adapters.safetensors").write_bytes(b"half")
+    engine.step(history)
+    train(store, engine, history, 1)
+    assert sorted(path.name for path in half.parent.iterdir()) == ["2"]
+
+
 def test_the_best_is_not_kept_where_that_is_not_wanted(tmp_path: Path) -> None:
     store, engine, history = made(tmp_path, keep=1, keepBest=False), PlainEngine(), History()
     history.evals.append(EvalRecord(1, {"loss": 0.1}, 0.1))
