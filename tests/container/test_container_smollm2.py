@@ -19,15 +19,14 @@ from training_tiny import REPOSITORY, encode_rows, read_json_lines, select_rows
 from container.fetch import FetchConfig, fetch
 from container.model_folder import verify
 from training import engine
-from training.batches import plan_batches
-from training.checkpoints import Checkpoints, History
 from training.config import TrainingConfig
-from training.encoded import TrainingSet
-from training.evaluate import generate
-from training.loop import Loop, StopFlag, micro_batch, summed_loss
+from training.evaluate import HeldOut, answer_loss, generate
+from training.files import Folders
+from training.loop import StopFlag
 from training.metrics import score
-from training.model import choose_dtype, load_model, merge, prepare, tuned_model
+from training.model import choose_dtype, load_model, merge, tuned_model
 from training.tokens import Tokens
+from training.tuning import Tuning
 
 CACHE = REPOSITORY / ".cache" / "models" / "smollm2"
 PACKAGE = {
@@ -83,6 +82,7 @@ def test_four_steps_halve_the_loss_and_bring_json(smollm2: Path, one_rank: None,
             "data": {"path": "rows"},
             "method": {"lora": {"targets": [f"layers.{i}.{name}" for i in range(20, 30) for name in PROJECTIONS]}},
             "training": {"maxSteps": 4, "learningRate": 2e-3, "warmup": 0, "schedule": "constant"},
+            "evaluation": {"everySteps": 4},
             "output": {"path": str(tmp_path)},
         }
     )
@@ -91,27 +91,15 @@ def test_four_steps_halve_the_loss_and_bring_json(smollm2: Path, one_rank: None,
     data, held_out = (encode_rows(part, tokens, 1024) for part in (chosen.train, chosen.eval))
     assert (len(data.rows), len(held_out.rows)) == (16, 4)
 
-    torch.manual_seed(0)
-    model = prepare(load_model(smollm2, choose_dtype("auto"), attention="eager"), config.method)
-    before = held_out_loss(model, held_out, tokens)
-    plan = plan_batches([len(row.ids) for row in data.rows], config.training, 1, on_gpu=False)
-    trainer = engine.start(model, config, engine.choose_stage(config).stage, plan.accumulation)
-    checkpoints = Checkpoints(tmp_path / "local", tmp_path / "remote", "ci", 1, adapters_only=True)
-    Loop(trainer, plan, data, config, checkpoints, tokens.pad, StopFlag(), lambda record: None).run(History())
-    assert held_out_loss(trainer.module, held_out, tokens) < before / 2
+    scored = HeldOut(chosen.eval, held_out, tokens, config, data.longest_answer)
+    folders = Folders(smollm2, tmp_path / "rows", tmp_path / "work", tmp_path / "out")
+    tuning = Tuning(config, folders, engine.choose_stage(config), choose_dtype("auto"), StopFlag(), lambda progress: None)
+    before = answer_loss(load_model(smollm2, choose_dtype("auto")), held_out, tokens.pad, 1)
+    trained = tuning.run(data, scored, tokens, after=0.0)
+    assert trained.history.evals[-1].scores["loss"] < before / 2
 
-    tuned = merge(tuned_model(smollm2, config.method, engine.trained_weights(trainer), choose_dtype("auto")))
+    tuned = merge(tuned_model(smollm2, config.method, trained.weights, choose_dtype("auto")))
     asked = [tokens.question(row.example.question) for row in chosen.eval]
     answers = [tokens.text(ids) for ids in generate(tuned, asked, 60, tokens)]
     valid = [score(["valid_json"], row.example.answer, text) for row, text in zip(chosen.eval, answers, strict=True)]
     assert sum(found["valid_json"] for found in valid) >= 3, json.dumps(answers, ensure_ascii=False)
-
-
-@torch.inference_mode()
-def held_out_loss(model: torch.nn.Module, rows: TrainingSet, tokens: Tokens) -> float:
-    """Mean over the answer tokens of rows that training does not see."""
-    batches = [micro_batch(rows, [i], tokens.pad, "answer") for i in range(len(rows.rows))]
-    model.eval()
-    total = sum(summed_loss(model, batch).item() for batch in batches)
-    model.train()
-    return total / sum(batch.trained for batch in batches)
