@@ -44,6 +44,8 @@ def test_a_request_says_when_nobody_is_there_to_hear_it(local: Snowcat) -> None:
         output.until("all objects are ready")
         assert local("reconcile", "Warehouse/wh", "--local").out == "asked for a look at Warehouse/wh\n"
         output.until("ReconcileRequested")
+        assert local("suspend", "Warehouse/wh", "--local").out == "Warehouse/wh is suspended\n"
+        output.until('"event": "leading"')  # it gave the lease for the note, and leads again
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 0
     finally:
