@@ -7,7 +7,7 @@ measurement replaces (`calibration.py`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from training.planner.machine import GIB, Machine
@@ -197,7 +197,7 @@ def on_host(setting: Setting, machine: Machine, terms: Terms) -> Host:
 
 
 def _weights_whole(setting: Setting) -> float:
-    return _weights(Setting(**{**setting.__dict__, "zero": 0, "offload": "none"}), 1)
+    return _weights(replace(setting, zero=0, offload="none"), 1)
 
 
 def deepspeed_estimate(setting: Setting, machine: Machine) -> tuple[float, float]:
