@@ -89,7 +89,7 @@ def main() -> None:
 def compete(names: Any, workload: Workload, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Every contestant in turn, as often as asked: turns, so that whatever else the machine does falls on all of them.
 
-    Yields the figures after every turn.
+    Yields the figures after every process.
     """
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for _ in range(options.repeats):
@@ -99,7 +99,7 @@ def compete(names: Any, workload: Workload, options: argparse.Namespace) -> Iter
             python = str(OTHERS / "bin" / "python") if name.startswith("trl") and (OTHERS / "bin").exists() else sys.executable
             runs[name].append(_process(python, "training_contestant.py", workload, name, timeout=options.timeout))
             print(f"  {name}: {_short(runs[name][-1])}", file=sys.stderr)
-        yield {name: figures(workload, done) for name, done in runs.items()}
+            yield {name: figures(workload, done) for name, done in runs.items() if done}
 
 
 def figures(workload: Workload, runs: list[dict[str, Any]]) -> dict[str, Any]:
