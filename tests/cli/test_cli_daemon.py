@@ -87,7 +87,8 @@ def test_an_interrupted_apply_says_so_and_goes_on_later(local: Snowcat) -> None:
     timed_out = local("apply", "--local", "--timeout", "2")
     assert timed_out.code == 1
     assert "not done within 2 seconds; 'snowcat apply' again goes on from here" in timed_out.err
-    assert "ComputePool/pool is Synced, Progressing" in timed_out.err
+    assert "ComputePool/pool (objects.yaml:" in timed_out.err
+    assert ") is Synced, Progressing" in timed_out.err
 
 
 def entries(text: str) -> list[dict[str, object]]:
