@@ -32,7 +32,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LightLab]:
     manifests = folder / "manifests"
     manifests.mkdir(parents=True)
     before, _, _ = MANIFESTS.partition("  replicas:")
-    project, _, objects = (before + JOB).strip().partition("\n---\n")
+    project, _, objects = (before.replace("REPLICAS", "1") + JOB).strip().partition("\n---\n")
     (manifests / "snowcat.yaml").write_text(project + "\n")
     (manifests / "objects.yaml").write_text(objects + "\n")
     write_tiny_model(manifests / "tiny")
