@@ -76,7 +76,7 @@ def test_sigterm_reaches_the_ranks_and_comes_back_as_12(tmp_path: Path, tiny_bas
     [
         ({"training": {"learningRte": 1}}, {}, "training.learningRte: Extra inputs"),
         ({"base": {"path": "/nowhere/at/all"}}, {}, "no finished model in /nowhere/at/all"),
-        ({"data": {"path": "/nowhere.jsonl"}}, {}, "cannot read /nowhere.jsonl"),
+        ({"data": {"path": "/nowhere.jsonl"}}, {}, "there is no file /nowhere.jsonl"),
         ({"data": {"table": "A.B.C"}}, {}, "not inside a service of an account"),
         ({}, {"SNOWCAT_PROCESSES": "many"}, "SNOWCAT_PROCESSES must be"),
         ({}, {"SNOWFLAKE_JOBS_COUNT": "3", "SNOWFLAKE_JOB_INDEX": "3"}, "below SNOWFLAKE_JOBS_COUNT"),

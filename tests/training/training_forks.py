@@ -93,8 +93,11 @@ def become(request: dict[str, Any]) -> NoReturn:
     for stream in (1, 2):
         os.dup2(log, stream)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    import torch
+
     from training.rank import run
 
+    torch.set_num_threads(1)  # here, while there is one thread: torch makes its pool again after a fork, and not safely
     run(request["arguments"])
 
 
@@ -108,13 +111,11 @@ def serve() -> None:
     import deepspeed
     import deepspeed.ops
     import peft
-    import torch
     import transformers
 
     import training.job
 
     assert deepspeed and peft and transformers and training.job
-    torch.set_num_threads(1)
     lock = threading.Lock()
 
     def await_end(child: int) -> None:

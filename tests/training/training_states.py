@@ -62,6 +62,7 @@ def ranks(world: int, work: Any) -> Any:
             os.environ.update(shared, RANK=str(rank), LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE=str(world))
             code = 1
             try:
+                torch.set_num_threads(1)  # here, while there is one thread: torch makes its pool again after a fork, and not safely
                 engine.prepare_environment()
                 found = work()
                 if rank == 0:
@@ -107,6 +108,5 @@ def run(base: Path, folder: Path, case: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
     results = [run(Path(sys.argv[1]), Path(sys.argv[2]) / str(i), case) for i, case in enumerate(json.loads(sys.argv[3]))]
     print("RESULT " + json.dumps(results))
