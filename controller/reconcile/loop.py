@@ -6,6 +6,7 @@ side; what waits, fails or takes long holds up only what depends on it. `apply` 
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Sequence
@@ -126,7 +127,8 @@ class Reconciler:
                     listener(report)
                 if self._stop.is_set() or (until_settled and report.settled) or (end is not None and self.clock.now() >= end):
                     return report
-                self._wait(report, end)
+                with contextlib.suppress(Interrupted):  # the stop came during a glance
+                    self._wait(report, end)
                 if self._stop.is_set():
                     return report
         finally:

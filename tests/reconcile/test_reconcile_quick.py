@@ -11,16 +11,19 @@ import pytest
 from reconcile_live import Live, eventually
 from reconcile_world import write
 
+from controller.account.errors import Transient
 from controller.account.snapshot import Show, Snapshot
 from controller.api.names import QualifiedName
 from controller.api.objects import ObjectKey
 from controller.kinds.base import View
 from controller.kinds.registry import KINDS
 from controller.manifests.watch import Watcher
+from controller.reconcile.clock import Timing
 from controller.reconcile.engine import Engine
 from controller.reconcile.look.files import Loaded, loader
 from controller.reconcile.look.quick import MOST, simple
 from controller.reconcile.loop import Reconciler
+from controller.reconcile.report import Report
 from controller.reconcile.state import State
 
 PROJECT = "apiVersion: snowcat/v1\nkind: Project\nproject: p\nrole: r\n"
@@ -122,6 +125,30 @@ def test_a_chain_is_made_link_by_link_without_a_look_at_everything(
         assert begun(loop) <= 2
         held.set()
         eventually(lambda: live.reports and live.reports[-1].ready, "and the next look finds all of it")
+
+
+def test_a_stop_during_a_glance_between_two_looks_ends_as_any_other(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    glancing, free = threading.Event(), threading.Event()
+
+    def hang(*_: object) -> View:
+        glancing.set()
+        assert free.wait(60)
+        raise Transient("away")
+
+    monkeypatch.setattr(Engine, "glance", hang)
+    live.write(
+        a="kind: Database\nmetadata: {name: db_@, deletionPolicy: delete}",
+        b="kind: Schema\nmetadata: {name: s, database: db_@, deletionPolicy: delete}",
+    )
+    loop = Reconciler(live.engine(), [live.reports.append], Timing(grace=0.4, poll_first=60, poll_most=60))
+    ended: list[Report] = []
+    thread = threading.Thread(target=lambda: ended.append(loop.run()), daemon=True)
+    thread.start()
+    eventually(glancing.is_set, "what follows from the database is glanced at")
+    loop.stop()
+    eventually(lambda: not thread.is_alive(), "the loop ends")
+    free.set()
+    assert loop.abandoned and ended == live.reports[-1:], "with the last report"
 
 
 def begun(loop: Reconciler) -> int:
