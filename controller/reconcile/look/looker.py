@@ -72,7 +72,10 @@ class Looker:
             with span("look", snowcat__full=False):
                 return self.engine.glance(loaded, view, keys)
 
-        return self._answer(ask)
+        try:
+            return self._answer(ask)
+        finally:
+            self._moved.set()  # what came meanwhile may have been meant for a look under way, which waits for it too
 
     def read_on(self) -> bool:
         """Whether there is still more to read after some more of what only DESCRIBE tells; see `Engine.read_on`.
