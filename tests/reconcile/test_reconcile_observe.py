@@ -56,6 +56,17 @@ def test_a_look_that_only_waits_reads_again_what_moved_and_nothing_else() -> Non
     assert asked(deep, full=False) == ["R2"]
 
 
+def test_what_was_seen_stands_when_it_is_asked_again_and_nobody_answers() -> None:
+    deep, account = DeepReads(budget=5), Account()
+    stamps = dict.fromkeys(KEYS, "same")
+    before = deep.look(WANTED, stamps, account.ask, full=True)
+    assert deep.look(WANTED, stamps, lambda _: {}, full=True) == before and deep.unread == 0
+    deep.budget = 2
+    assert [asked(deep), asked(deep)] == [["R0", "R1"], ["R2", "R3"]], "and it has had its turn"
+    moved = deep.look(WANTED, {**stamps, KEYS[4]: "moved"}, lambda _: {}, full=True)
+    assert moved[WANTED[KEYS[4]][0]] != before[WANTED[KEYS[4]][0]], "but not for a row that moved"
+
+
 def test_an_answer_of_before_does_not_stand_for_a_row_that_moved() -> None:
     deep, account = DeepReads(budget=5), Account()
     deep.look(WANTED, dict.fromkeys(KEYS, "old"), account.ask, full=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from controller.account.snapshot import Missing, Read, Row
@@ -95,6 +95,9 @@ class DeepReads:
         for question in stale:
             self.known.pop(question, None)
         for question in granted:
+            if question in self.known and question not in answers:  # its row has not moved: what was seen stands until it is answered
+                self.known[question] = replace(self.known[question], turn=self.turn)
+                continue
             answer = answers.get(question, Missing("not answered"))
             same = old.get(question)  # kept where it is equal, as nobody then compares or keeps it twice
             self.known[question] = _Deep(same if same == answer else answer, stamp_of[question], self.turn, time.monotonic())
