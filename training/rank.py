@@ -93,6 +93,7 @@ def quiet_libraries() -> None:
     os.environ.setdefault("DS_LOG_LEVEL", "warning")
     warnings.filterwarnings("ignore", category=FutureWarning)  # libraries telling each other what will be renamed
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # that an optional kernel is not installed
 
 
 def run(arguments: list[str]) -> NoReturn:

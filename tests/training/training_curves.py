@@ -1,15 +1,15 @@
-"""One rank of several short trainings: `training_curves.py RANK WORLD PORT`, prints the losses of each ZeRO stage as JSON.
+"""Several short trainings by some ranks: `training_curves.py WORLD…`, prints for each world the losses of each ZeRO stage as JSON.
 
-All stages run in one process, one after the other: importing DeepSpeed takes longer than training.
+All stages run in the same ranks, one after the other, and the ranks are forked: importing DeepSpeed takes longer than training.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 from typing import Any
 
+from training_forks import in_ranks, warm
 from training_packs import pack
 
 CASES = {"zero 0": 0, "zero 1": 1, "zero 1 again": 1, "zero 2": 2, "zero 3": 3}
@@ -54,12 +54,11 @@ def curve(stage: int, world: int) -> list[float]:
     return losses
 
 
-if __name__ == "__main__":
-    rank, world, port = sys.argv[1:]
-    os.environ.update(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=world, MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
-    from training.engine import prepare_environment
+def curves(world: int) -> dict[str, list[float]]:
+    return {name: curve(stage, world) for name, stage in CASES.items()}
 
-    prepare_environment()
-    found = {name: curve(stage, int(world)) for name, stage in CASES.items()}
+
+if __name__ == "__main__":
+    warm()
+    found = [in_ranks(world, lambda world=world: curves(world)) for world in map(int, sys.argv[1:])]
     print("CURVES " + json.dumps(found), flush=True)
-    os._exit(0)

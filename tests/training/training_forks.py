@@ -1,20 +1,36 @@
 """Ranks that need not import torch and DeepSpeed again: one process imports them, and forks a rank for each request.
 
-Run as a script it reads requests as JSON lines: {environment, arguments, log, directory} starts a rank and answers {"started": pid}; the
-end of each is told by {"pid", "code"}. `Rank` is the other side, with what tests use of a Popen.
+`warm` is what makes a fork cheap, `in_ranks` calls a function in forked ranks. Run as a script this reads requests as JSON lines:
+{environment, arguments, log, directory} starts a rank and answers {"started": pid}; the end of each is told by {"pid", "code"}.
+`Rank` is the other side, with what tests use of a Popen.
 """
 
 from __future__ import annotations
 
+import gc
+import importlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 REPOSITORY = Path(__file__).parents[2]
+USED = (
+    "deepspeed.ops",
+    "deepspeed.runtime.superoffload.superoffload_stage3",
+    "deepspeed.runtime.zero.muon.original_muon",  # compiles at import what torch must first gather its rules for
+    "deepspeed.runtime.zero.stage3",
+    "peft.tuners.lora.model",
+    "setuptools",  # asked for by DeepSpeed's operators
+    "training.job",
+    "transformers.models.llama.modeling_llama",
+)
 
 
 class Server:
@@ -101,21 +117,64 @@ def become(request: dict[str, Any]) -> NoReturn:
     run(request["arguments"])
 
 
-def serve() -> None:
-    """Fork for each request, and tell who has ended."""
+def warm() -> None:
+    """Do here, once, what every rank would do before its work: imports, and the patterns that transformers makes of all its models."""
     from training.rank import quiet_libraries
 
     quiet_libraries()
+    os.environ["DS_ACCELERATOR"] = "cpu"
+    for name in USED:
+        importlib.import_module(name)
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+
+    get_checkpoint_conversion_mapping("llama")
+    gc.collect()
+    gc.freeze()  # DeepSpeed collects garbage at every start: that would walk over, and so copy, all that the ranks share
+
+
+def in_ranks(world: int, work: Callable[[], Any]) -> Any:
+    """What `work()` returned, as JSON, on rank 0 of `world` ranks forked from this process."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    reads, writes = os.pipe()
+    children = []
+    for rank in range(world):
+        child = os.fork()
+        if child == 0:
+            shared = {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+            os.environ.update(shared, RANK=str(rank), LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE=str(world))
+            code = 1
+            try:
+                import torch
+
+                from training import engine
+
+                torch.set_num_threads(1)  # here, while there is one thread: torch makes its pool again after a fork, and not safely
+                engine.prepare_environment()
+                found = work()
+                if rank == 0:
+                    os.write(writes, json.dumps(found).encode())
+                code = 0
+            except Exception:  # noqa: BLE001 - the trace is for the test's log
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        children.append(child)
+    os.close(writes)
+    with os.fdopen(reads) as stream:
+        text = stream.read()
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    if any(codes):
+        raise SystemExit(f"ranks ended with {codes}")
+    return json.loads(text)
+
+
+def serve() -> None:
+    """Fork for each request, and tell who has ended."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print is no answer
-    import deepspeed
-    import deepspeed.ops
-    import peft
-    import transformers
-
-    import training.job
-
-    assert deepspeed and peft and transformers and training.job
+    warm()
     lock = threading.Lock()
 
     def await_end(child: int) -> None:

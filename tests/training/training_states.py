@@ -7,17 +7,13 @@ case the losses after the save, and those of each other way to go on, as one JSO
 from __future__ import annotations
 
 import json
-import os
-import socket
 import sys
-import traceback
 from pathlib import Path
 from typing import Any
 
-from training.rank import quiet_libraries
+from training_forks import in_ranks, warm
 
-quiet_libraries()
-os.environ["DS_ACCELERATOR"] = "cpu"
+warm()
 
 import torch  # noqa: E402 - the environment is read while they are imported
 
@@ -48,40 +44,6 @@ def steps(trainer: Any, batches: list[torch.Tensor]) -> list[float]:
     return found
 
 
-def ranks(world: int, work: Any) -> Any:
-    """What `work()` returned on rank 0 of `world` forked ranks."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    reads, writes = os.pipe()
-    children = []
-    for rank in range(world):
-        child = os.fork()
-        if child == 0:
-            shared = {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-            os.environ.update(shared, RANK=str(rank), LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE=str(world))
-            code = 1
-            try:
-                torch.set_num_threads(1)  # here, while there is one thread: torch makes its pool again after a fork, and not safely
-                engine.prepare_environment()
-                found = work()
-                if rank == 0:
-                    os.write(writes, json.dumps(found).encode())
-                code = 0
-            except Exception:  # noqa: BLE001 - the trace is for the test's log
-                traceback.print_exc()
-            finally:
-                os._exit(code)
-        children.append(child)
-    os.close(writes)
-    with os.fdopen(reads) as stream:
-        text = stream.read()
-    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-    if any(codes):
-        raise SystemExit(f"ranks ended with {codes}")
-    return json.loads(text)
-
-
 def run(base: Path, folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     adapters = case["method"] != "full"
 
@@ -103,8 +65,12 @@ def run(base: Path, folder: Path, case: dict[str, Any]) -> dict[str, Any]:
             state.load_all(trainer, folder, 3, same_layout=(stage, world) == (case["stage"], case["world"]))
         return steps(trainer, BATCHES[3:])
 
-    losses, updates = ranks(case["world"], unbroken)
-    return {"losses": losses, "updates": updates, "others": [ranks(w, lambda s=s, w=w: resumed(s, w, updates)) for s, w in case["others"]]}
+    losses, updates = in_ranks(case["world"], unbroken)
+    return {
+        "losses": losses,
+        "updates": updates,
+        "others": [in_ranks(w, lambda s=s, w=w: resumed(s, w, updates)) for s, w in case["others"]],
+    }
 
 
 if __name__ == "__main__":
