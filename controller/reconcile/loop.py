@@ -156,7 +156,7 @@ class Reconciler:
             return self._reporter.standby(self._files.loaded, self._workers.busy, standing)
         self._take_pokes()
         now = self.clock.now()
-        full = self._dirty or now >= self._rest.next_full
+        full = self._dirty or self._overtaken or now >= self._rest.next_full
         if full or self._files.loaded is None:
             self._take_files()
             self._rest.full_look(now)
@@ -199,9 +199,12 @@ class Reconciler:
             self._changed = []
             view = self._looker.look(loaded, full=full)
             plan = self._looker.plan(loaded, view, dict(self._failures.stalled))
-            if loaded.graph is self._files.now.graph:
+            now = self._files.now
+            if loaded.graph is now.graph and loaded.problems == now.problems:
                 break
             full = True
+        else:
+            full = False  # of files that have changed again since: it tells neither what may go nor that all is done
         self._dirty |= self._overtaken
         return loaded, view, plan, full
 
@@ -216,8 +219,9 @@ class Reconciler:
     def _take_files(self) -> None:
         """Load, and do at once what can be done of what was just saved."""
         self._dirty, self._overtaken = False, True
-        before = self._files.load()
-        self._hasten(before, self._files.now)
+        before, now = self._files.load(), self._files.now
+        self._queue.take_back(lambda change: change.action is Action.DELETE and bool(change.key in now.graph or now.prune_off))
+        self._hasten(before, now)
 
     def _hasten(self, before: Loaded | None, loaded: Loaded) -> None:
         """What was just saved goes first; the full look that follows judges it again."""

@@ -90,6 +90,15 @@ def test_the_look_that_follows_decides_about_what_was_hastened() -> None:
     assert len(queue) == 0
 
 
+def test_a_drop_is_taken_back_before_the_next_plan_says_so() -> None:
+    counted = Counted()
+    queue = WorkQueue(counted)
+    offer(queue, change("a", action=Action.DELETE), change("b"), change("c", action=Action.DELETE))
+    queue.take_back(lambda one: one.action is Action.DELETE and one.key == key("Warehouse", "a"))
+    assert [str(one.name) for one in counted.waiting] == ["B", "C"], "the gauge follows"
+    assert pulled(queue) == ["b", "c"], "no worker gets it"
+
+
 def test_when_no_plan_stands_nothing_that_was_hastened_is_done() -> None:
     queue = WorkQueue()
     queue.look_begins()

@@ -93,6 +93,15 @@ class WorkQueue:
             heapq.heapify(self._order)
             self._ready.notify_all()
 
+    def take_back(self, unwanted: Callable[[Change], bool]) -> None:
+        """Take out what must not be done any more, before the next plan says so too."""
+        with self._ready:
+            for key in [key for key, entry in self._entries.items() if unwanted(entry.change)]:
+                del self._entries[key]
+                self.meter.dropped(key)
+            self._order = list(self._entries.values())
+            heapq.heapify(self._order)
+
     def withdraw(self) -> None:
         """Nothing is wanted for the time being: there is no plan that stands."""
         self._hastened = set()
