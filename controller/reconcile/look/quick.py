@@ -24,7 +24,7 @@ Glance = Callable[[Loaded, View, list[ObjectKey]], View]
 
 
 def quick_changes(engine: Engine, before: Loaded | None, now: Loaded, glance: Glance) -> list[ObjectPlan]:
-    """What can be done at once about the objects that `now` says something else of than `before`, which the last plan was made from."""
+    """What can be done at once about the objects that `now` says something else of than `before`, which was loaded just before it."""
     last = engine.last(within=2 * now.settings.resync)
     if last is None or before is None or before.graph is now.graph or engine.permit is not None:
         return []
