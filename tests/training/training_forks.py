@@ -22,7 +22,8 @@ from typing import Any, NoReturn
 
 REPOSITORY = Path(__file__).parents[2]
 USED = (
-    "deepspeed.ops",
+    "deepspeed.module_inject.auto_ep_layer",
+    "deepspeed.ops.op_builder.all_ops",
     "deepspeed.runtime.superoffload.superoffload_stage3",
     "deepspeed.runtime.zero.muon.original_muon",  # compiles at import what torch must first gather its rules for
     "deepspeed.runtime.zero.stage3",
