@@ -7,9 +7,11 @@ is marked unavailable; an AdamW of its own would compile another one, so torch's
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -82,6 +84,25 @@ def prepare_environment() -> None:
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     if not dist.is_initialized():
         deepspeed.init_distributed(dist_backend="nccl" if on_gpu else "gloo", timeout=timedelta(minutes=30), verbose=False)
+
+
+@contextlib.contextmanager
+def spreading(config: TrainingConfig, stage: int, accumulation: int) -> Iterator[None]:
+    """At stage 3 a model that is loaded inside is spread over the ranks matrix by matrix: none of them ever holds it whole.
+
+    Adapters are put on inside too, since DoRA measures the rows of each matrix and must ask for it. A base in 4 bits is left out: it is
+    loaded whole, in a quarter of the room, and spread when the training starts.
+    """
+    if stage < 3 or config.method.qlora is not None:
+        yield
+        return
+    from transformers.integrations.deepspeed import HfDeepSpeedConfig
+
+    told = HfDeepSpeedConfig(deepspeed_config(config, stage, accumulation))  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        del told  # transformers looks for it through a weak reference: it spreads what is loaded for as long as this lives
 
 
 def start(model: Any, config: TrainingConfig, stage: int, accumulation: int) -> Any:

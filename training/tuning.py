@@ -54,17 +54,18 @@ class Tuning:
     def run(self, data: TrainingSet, held_out: HeldOut, tokens: Tokens, after: float) -> Trained:
         """Train, or go on training. `after` are the seconds that the run will need afterwards. Raises TrainingError."""
         config = self.config
-        torch.manual_seed(config.training.seed)  # the same adapters on every rank
-        chosen = attention.choose(config.training.attention, self.dtype)
-        base = model.load_model(self.folders.base, self.dtype, attention=chosen, four_bit=config.method.qlora is not None)
-        trainable = model.prepare(base, config.method)
-        counts = model.parameter_counts(trainable)
         lengths, on_gpu = data.lengths.tolist(), torch.cuda.is_available()
         planned = config.training
         if planned.micro_batch_tokens == "auto" and self.choice.micro_batch_tokens is not None:
             planned = planned.model_copy(update={"micro_batch_tokens": self.choice.micro_batch_tokens})
         plan = plan_batches(lengths, planned, dist.get_world_size(), on_gpu=on_gpu)
         rows = Rows(len(lengths), data.mean_length, max(lengths))
+        chosen = attention.choose(config.training.attention, self.dtype)
+        with engine.spreading(config, self.choice.stage, plan.accumulation):
+            base = model.load_model(self.folders.base, self.dtype, attention=chosen, four_bit=config.method.qlora is not None)
+            torch.manual_seed(config.training.seed)  # the same adapters on every rank, whatever was drawn while loading
+            trainable = model.prepare(base, config.method)
+        counts = model.parameter_counts(trainable)
         built = blocks.prepare(
             trainable,
             stage=self.choice.stage,

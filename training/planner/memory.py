@@ -80,7 +80,7 @@ class Host:
     """Bytes of one node's memory."""
 
     processes: float
-    loading: float  # every rank reads the whole model before it goes to the GPU, except under ZeRO-3
+    loading: float  # every rank reads the whole model before it goes to the GPU; under ZeRO-3 only the first one reads it
     offloaded: float
     saving: float
 
@@ -190,7 +190,7 @@ def on_host(setting: Setting, machine: Machine, terms: Terms) -> Host:
         offloaded = (18.0 * setting.trained + frozen) / machine.nodes
     return Host(
         processes=LAUNCHER + machine.ranks * (PROCESS + 1.7e9),  # CUDA's libraries and pinned buffers
-        loading=machine.ranks * whole if setting.zero < 3 else min(whole, 5e9) * machine.ranks,
+        loading=whole if setting.zero == 3 and setting.technique != "qlora" else machine.ranks * whole,
         offloaded=offloaded,
         saving=machine.ranks * 2.0 * setting.trained,
     )
