@@ -156,13 +156,17 @@ class Checkpoints:
         write_json(target / MARKER, document)
 
     def _prune(self, best: int | None) -> None:
+        """Remove older ones. One that cannot be removed takes room, but does no harm to the new one."""
         complete = sorted(self._complete())
         keep = {best, *complete[-self.config.checkpoint.keep :]}
         for folder in self.remote.iterdir():
             # older ones, whole or cut off by a kill; what is newer will be written again
             if folder.name.isdigit() and int(folder.name) <= complete[-1] and int(folder.name) not in keep:
-                (folder / MARKER).unlink(missing_ok=True)  # first, so that half a folder is never taken for a whole one
-                shutil.rmtree(folder)
+                try:
+                    (folder / MARKER).unlink(missing_ok=True)  # first, so that half a folder is never taken for a whole one
+                    shutil.rmtree(folder)
+                except OSError as error:
+                    self.say(f"the checkpoint after step {folder.name} cannot be removed: {error}; training goes on")
 
     # -- going on
 

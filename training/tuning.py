@@ -18,6 +18,7 @@ from training.batches import BatchPlan, plan_batches
 from training.checkpoints import Checkpoints
 from training.config import TrainingConfig
 from training.encoded import TrainingSet
+from training.errors import BadInputError
 from training.evaluate import HeldOut
 from training.files import Folders
 from training.history import EvalRecord, History, StepRecord
@@ -101,10 +102,7 @@ class Tuning:
 
         Loop(trainer, plan, data, config, checkpoints, tokens.pad, self.stop, tell, watch).run(history)
         checkpoints.wait()
-        best = watch.kept(history)
-        if best is not None:
-            checkpoints.restore(trainer, best)
-            self.say(Progress("train", step=best, steps=plan.steps, message=f"the weights after step {best} were the best"))
+        best = self._take_best(checkpoints, trainer, watch.kept(history), plan.steps)
         return Trained(engine.trained_weights(trainer), history, *counts, best, share)
 
     def _resume(self, checkpoints: Checkpoints, trainer: Any) -> History:
@@ -116,6 +114,18 @@ class Tuning:
         if step:
             self.say(Progress("train", step=step, message=f"resumed from the checkpoint after step {step}"))
         return history
+
+    def _take_best(self, checkpoints: Checkpoints, trainer: Any, best: int | None, steps: int) -> int | None:
+        """Put the weights after step `best` into the engine; None where the last ones stay, also because the best are lost."""
+        if best is None:
+            return None
+        try:
+            checkpoints.restore(trainer, best)
+        except BadInputError as error:  # its copy never arrived: that is no reason to lose the training too
+            self.say(Progress("train", step=steps, steps=steps, message=f"the weights after step {best} were the best, but {error}"))
+            return None
+        self.say(Progress("train", step=best, steps=steps, message=f"the weights after step {best} were the best"))
+        return best
 
     def _watch(self, plan: BatchPlan, held_out: HeldOut, trainer: Any, pace: Pace) -> Watch:
         def score() -> dict[str, float]:

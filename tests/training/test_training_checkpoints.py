@@ -17,9 +17,13 @@ import torch.distributed as dist
 from training import checkpoints as module
 from training.checkpoints import Checkpoints
 from training.config import Run, TrainingConfig
+from training.engine import ZeroChoice
 from training.errors import BadInputError
+from training.files import Folders
 from training.history import EvalRecord, History, StepRecord
+from training.loop import StopFlag
 from training.owner import Owner
+from training.tuning import Tuning
 
 
 class PlainEngine:
@@ -110,6 +114,35 @@ def test_what_a_kill_has_cut_off_is_cleared_away(tmp_path: Path) -> None:
     engine.step(history)
     train(store, engine, history, 1)
     assert sorted(path.name for path in half.parent.iterdir()) == ["2"]
+
+
+def test_an_old_one_that_cannot_be_removed_does_not_cost_the_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    remove = module.shutil.rmtree
+
+    def refused(path: Path, **options: Any) -> None:
+        if path == tmp_path / "out" / "checkpoints" / "1":
+            raise OSError("the stage does not answer")
+        remove(path, **options)
+
+    said: list[str] = []
+    store, engine, history = made(tmp_path, said, keep=1), PlainEngine(), History()
+    monkeypatch.setattr(module.shutil, "rmtree", refused)
+    train(store, engine, history, 2)
+    assert kept(tmp_path) == [2] and any("step 1 cannot be removed: the stage does not answer" in line for line in said)
+    later = PlainEngine()
+    assert made(tmp_path, attempt=2).resume(later)[0].next_step == 2
+    assert later.weights() == engine.weights()
+
+
+def test_the_last_weights_stay_when_the_best_are_lost(tmp_path: Path) -> None:
+    store, engine, history = made(tmp_path, keep=2), PlainEngine(), History()
+    train(store, engine, history, 2)
+    (tmp_path / "out" / "checkpoints" / "1" / "complete.json").unlink()
+    last, said = engine.weights(), []
+    tuning = Tuning(store.config, Folders(*[tmp_path] * 4), ZeroChoice(0, ""), torch.float32, StopFlag(), said.append)
+    assert tuning._take_best(store, engine, 1, 2) is None
+    assert engine.weights() == last and "complete.json is missing" in str(said[0].message)
+    assert tuning._take_best(store, engine, 2, 2) == 2
 
 
 def test_the_best_is_not_kept_where_that_is_not_wanted(tmp_path: Path) -> None:
