@@ -36,6 +36,8 @@ def probe(config: TrainingConfig, name: str) -> None:
         ended = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": str(settings.cores())}, check=False)
         if ended.returncode == OutOfMemoryError.exit_code:
             raise OutOfMemoryError("even two short micro-steps do not fit into memory; take method: qlora or a larger instance family")
+        if ended.returncode == BadInputError.exit_code:
+            raise BadInputError("the probe cannot run with this model and method; the reason stands above in this log")
         if ended.returncode != 0 or not out.is_file():
             raise TrainingError(f"the probe ended with {ended.returncode}; the reason stands above in this log")
         write_json(paths.real(config.output.path) / name, json.loads(out.read_text(encoding="utf-8")))

@@ -11,11 +11,26 @@ from pathlib import Path
 import pytest
 from training_tiny import REPOSITORY, write_tiny_model
 
+import container.probe
 from training.config import Base, Data, Lora, Method, Output, Run, Training, TrainingConfig
-from training.errors import BadInputError
+from training.errors import BadInputError, OutOfMemoryError, TrainingError
 from training.planner import Calibration, Setting, Shape
 from training.planner.memory import on_rank
 from training.probe import Probe, calibrate, machine
+
+
+@pytest.mark.parametrize(("code", "error"), [(10, BadInputError), (11, OutOfMemoryError), (1, TrainingError)])
+def test_the_container_ends_as_the_measuring_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, error: type[Exception]
+) -> None:
+    base = write_tiny_model(tmp_path / "base")
+    config = TrainingConfig(
+        run=Run(id="probe", job="wishes"), base=Base(path=str(base)), data=Data(table="D.S.T"), output=Output(path=str(tmp_path / "out"))
+    )
+    monkeypatch.setattr(container.probe.subprocess, "run", lambda command, **options: subprocess.CompletedProcess(command, code))
+    with pytest.raises(TrainingError) as raised:
+        container.probe.probe(config, "abc.json")
+    assert type(raised.value) is error, "what a repetition cannot mend is not repeated"
 
 
 def test_the_container_measures_and_writes_a_calibration(tmp_path: Path) -> None:
