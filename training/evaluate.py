@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from training.config import Evaluation, Metric, TrainingConfig
+from training.config import Evaluation, TrainingConfig
 from training.data import Row
 from training.encoded import TrainingSet
 from training.loop import summed_loss
@@ -111,10 +111,6 @@ def evaluate(
         for i, row in enumerate(rows)
     )
     return Scores(mean_scores([prediction.scores for prediction in predictions]), predictions)
-
-
-def _prediction(row: Row, answer: str, metrics: Sequence[Metric]) -> Prediction:
-    return Prediction(row.id, asked(row.example.question), row.example.answer, answer, score(metrics, row.example.answer, answer))
 
 
 def asked(question: Question) -> str:

@@ -29,8 +29,9 @@ def peak_memory() -> int:
 
 
 def machine() -> Machine:
-    """All nodes of this run, taken to be like this one with its GPUs."""
-    world, ranks = dist.get_world_size(), torch.cuda.device_count()
+    """All nodes of this run, taken to be like this one; a rank has one GPU, and not every GPU need have a rank."""
+    world = dist.get_world_size()
+    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", torch.cuda.device_count()))
     return Machine(
         name="this node",
         ranks=ranks,
