@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from reconcile_world import WAREHOUSE, Account, World, key, mark, warehouse, write
 
-from controller.account.snapshot import Describe, Show, Snapshot
+from controller.account.errors import TimedOut
+from controller.account.snapshot import Describe, Missing, Row, Show, Snapshot
 from controller.api.objects import DesiredObject
 from controller.kinds.base import Health, Observation, Step, View, Waiting
 from controller.kinds.registry import KINDS
@@ -18,6 +20,18 @@ from controller.reconcile.planning.plan import plan
 from controller.reconcile.status import Context, statuses
 
 KEYS = [key("NetworkRule", f"db.sch.r{n}") for n in range(5)]
+SCHEMA = """
+    kind: Database
+    metadata: {name: db}
+    ---
+    kind: Schema
+    metadata: {name: sch, database: db}
+"""
+RULE = """
+    kind: NetworkRule
+    metadata: {name: r%d, schema: db.sch}
+    spec: {values: [example.com]}
+"""
 WANTED = {k: (Describe("NETWORK RULE", k.name.sql),) for k in KEYS}
 
 
@@ -54,6 +68,28 @@ def test_a_look_that_only_waits_reads_again_what_moved_and_nothing_else() -> Non
     assert asked(deep, full=False) == []
     deep.forget(KEYS[2])
     assert asked(deep, full=False) == ["R2"]
+
+
+def test_details_that_all_hang_do_not_cost_the_look(tmp_path: Path) -> None:
+    folder = write(tmp_path / "p", a=SCHEMA, **{f"r{n}": RULE % n for n in range(2)})
+    world = World(folder, deep=DeepReads(budget=2))
+    for n in range(2):
+        world.account.put("NETWORK RULES", f"db.sch.r{n}", mark("NetworkRule", f"db.sch.r{n}"))
+    answer, hung = world.account.ask, []
+
+    def ask(reads: Any) -> dict[Any, tuple[Row, ...] | Missing]:
+        questions = list(reads)
+        if any(isinstance(question, Describe) for question in questions):
+            hung.append(len(questions))
+            raise TimedOut("nobody answers")
+        return answer(questions)
+
+    world.account.ask = ask  # type: ignore[method-assign]
+    loaded = world.load()
+    for _ in range(2):
+        view = world.view(loaded)
+        assert view.snapshot.rows(Show("NETWORK RULES", "SCHEMA DB.SCH")), "what SHOW tells is there"
+    assert hung == [2, 2] and world.deep.unread == 0, "in both looks, of which the second is not worked out again"
 
 
 def test_what_was_seen_stands_when_it_is_asked_again_and_nobody_answers() -> None:

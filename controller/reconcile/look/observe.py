@@ -6,10 +6,11 @@ The number of SHOWs depends on kinds and scopes, not on objects; DESCRIBEs are g
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from controller.account.errors import TimedOut
 from controller.account.snapshot import Missing, Read, Row, Show, Snapshot
 from controller.api.base import Replace
 from controller.api.objects import DesiredObject, Graph, ObjectKey
@@ -59,7 +60,7 @@ def look(
     if before is not None:
         answers.update(ask([question for question in before.asked if question not in answers and question not in before.derived]))
         if answers == before.told:  # the rows of before stand, so that nobody compares or keeps them twice
-            details = deep.look(before.questions, before.stamps, ask, full=full)
+            details = deep.look(before.questions, before.stamps, _if_answered(ask), full=full)
             return View(project, graph, Snapshot({**before.answers, **details}, role), before.facts)
         more, parts = _asked(list(before.derived), answers, ask)
         answers.update(more)
@@ -93,7 +94,7 @@ def look(
     stamps = {key: _stamp(wide.graph.objects[key], wide, kinds) for key in questions}
     usual = (full or before is not None) and not dropping and not asked_wide
     deep.shallow = Shallow(graph, facts, tuple(asked), frozenset(derived), dict(answers), questions, stamps) if usual else None
-    answers.update(deep.look(questions, stamps, ask, full=full))
+    answers.update(deep.look(questions, stamps, _if_answered(ask), full=full))
     return replace(view, snapshot=Snapshot(answers, role))
 
 
@@ -108,6 +109,18 @@ def _asked(questions: list[Read], known: Answers, ask: Ask) -> tuple[Answers, fr
     if left:
         answers.update(ask(left))
     return {**answers, **parts}, frozenset(parts)
+
+
+def _if_answered(ask: Ask) -> Ask:
+    """For details: the account has just answered SHOWs, so DESCRIBEs that all hang cost only the objects that need them."""
+
+    def some(questions: Iterable[Read]) -> Answers:
+        try:
+            return ask(questions)
+        except TimedOut:
+            return {}
+
+    return some
 
 
 def offline_view(project: Project, graph: Graph, facts: Mapping[ObjectKey, Any]) -> View:
