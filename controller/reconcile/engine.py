@@ -137,8 +137,9 @@ class Engine:
         """What would be done. Pure. `failed`: objects whose last try stalled → fingerprint of the change that was tried."""
         rules = Rules(loaded.prune_off, loaded.settings.prune_share, self.allow_prune)
         inputs = (view.project, rules, loaded.invalid, self.permit, dict(failed or {}))
-        last, self._seen_at = self._planned, time.monotonic()
+        last, seen_at = self._planned, time.monotonic()
         if last is not None and last.inputs == inputs and _same(last.view, view):
+            self._seen_at = seen_at
             return last.plan
         with span("plan", snowcat__objects=len(loaded.graph.objects)) as traced:
             now = plan(
@@ -152,7 +153,7 @@ class Engine:
                 before=last.plan.objects if last is not None else None,
             )
             traced.set("snowcat.pending", len(now.pending))
-        self._planned = _Planned(view, inputs, now)
+        self._planned, self._seen_at = _Planned(view, inputs, now), seen_at  # only now: until here a save goes by the plan of before
         return now
 
     def glance(self, loaded: Loaded, view: View, keys: Iterable[ObjectKey]) -> View:
