@@ -56,6 +56,7 @@ class Checkpoints:
     config: TrainingConfig
     say: Callable[[str], None]
     metric: str = "loss"  # what the best checkpoint is judged by
+    plan: tuple[int, int] | None = None  # (bins per step, capacity) of the run's batches, see training.batches
     _copying: _Copying | None = field(default=None, init=False)
     _nodes: Any = field(default=None, init=False)  # the ranks that copy, one of each node; they talk apart from the training
 
@@ -151,6 +152,7 @@ class Checkpoints:
             "worldSize": layout.world,
             "zeroStage": layout.stage,
             "updates": layout.updates,
+            "plan": self.plan,
             "files": [entry.document() for entry in files],
         }
         write_json(target / MARKER, document)
@@ -169,6 +171,22 @@ class Checkpoints:
                     self.say(f"the checkpoint after step {folder.name} cannot be removed: {error}; training goes on")
 
     # -- going on
+
+    def begun(self) -> tuple[int, int] | None:
+        """The plan of the batches that this run began with; None for a new run. All ranks must call this.
+
+        Another number of ranks, or another GPU, would choose another one, and a step would not mean the same rows any more.
+        """
+        found = None
+        for step in sorted(self._complete()) if dist.get_rank() == 0 else ():
+            try:
+                marker = json.loads((self.remote / str(step) / MARKER).read_text(encoding="utf-8"))
+                if marker["run"] == self.config.run.id:
+                    found = marker["plan"]
+            except (ValueError, KeyError, OSError):
+                continue  # `resume` says what is wrong with it
+        first = _gathered(found)[0]
+        return (int(first[0]), int(first[1])) if first else None
 
     def resume(self, engine: Any) -> tuple[History, list[str]]:
         """Load the newest usable checkpoint: (its history, or an empty one; why newer ones were passed over). All ranks."""

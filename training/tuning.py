@@ -59,7 +59,15 @@ class Tuning:
         planned = config.training
         if planned.micro_batch_tokens == "auto" and self.choice.micro_batch_tokens is not None:
             planned = planned.model_copy(update={"micro_batch_tokens": self.choice.micro_batch_tokens})
-        plan = plan_batches(lengths, planned, dist.get_world_size(), on_gpu=on_gpu)
+        checkpoints = Checkpoints(
+            self.folders.work / "checkpoints",
+            self.folders.output / "checkpoints",
+            config,
+            lambda text: self.say(Progress("train", message=text)),
+            metric=config.evaluation.early_stopping.metric if config.evaluation.early_stopping is not None else "loss",
+        )
+        plan = plan_batches(lengths, planned, dist.get_world_size(), on_gpu=on_gpu, like=checkpoints.begun())
+        checkpoints.plan = plan.bins_per_step, plan.capacity
         rows = Rows(len(lengths), data.mean_length, max(lengths))
         chosen = attention.choose(config.training.attention, self.dtype)
         with engine.spreading(config, self.choice.stage, plan.accumulation):
@@ -84,13 +92,6 @@ class Tuning:
             )
         )
         trainer = engine.start(trainable, config, self.choice.stage, plan.accumulation)
-        checkpoints = Checkpoints(
-            self.folders.work / "checkpoints",
-            self.folders.output / "checkpoints",
-            config,
-            lambda text: self.say(Progress("train", message=text)),
-            metric=config.evaluation.early_stopping.metric if config.evaluation.early_stopping is not None else "loss",
-        )
         history = self._resume(checkpoints, trainer)
         share = hardware.share_of_peak(self.folders.base, dist.get_world_size(), data.mean_length, full=bool(config.method.full))
         pace = Pace(plan.steps, share, config.evaluation.every_steps, after)

@@ -134,6 +134,16 @@ def test_an_old_one_that_cannot_be_removed_does_not_cost_the_new_one(tmp_path: P
     assert later.weights() == engine.weights()
 
 
+def test_a_run_keeps_the_plan_that_it_began_with(tmp_path: Path) -> None:
+    store, engine, history = made(tmp_path, keep=2), PlainEngine(), History()
+    assert store.begun() is None
+    store.plan = (4, 250)
+    train(store, engine, history, 2)
+    assert made(tmp_path, attempt=2).begun() == (4, 250)
+    (tmp_path / "out" / "checkpoints" / "2" / "complete.json").write_text("half")
+    assert made(tmp_path, attempt=3).begun() == (4, 250), "any whole one tells"
+
+
 def test_the_last_weights_stay_when_the_best_are_lost(tmp_path: Path) -> None:
     store, engine, history = made(tmp_path, keep=2), PlainEngine(), History()
     train(store, engine, history, 2)
