@@ -30,12 +30,6 @@ def write_base(folder: Path) -> None:
     LlamaForCausalLM(LlamaConfig(**shape, vocab_size=300, tie_word_embeddings=True)).save_pretrained(str(folder))
 
 
-def spread_all(document: dict[str, Any]) -> dict[str, Any]:
-    """DeepSpeed leaves small matrices whole on each rank at stage 3, and all of these are small."""
-    document["zero_optimization"]["stage3_param_persistence_threshold"] = 0
-    return document
-
-
 def curve(base: Path, method: dict[str, Any], stage: int) -> tuple[list[float], int]:
     """(losses of a packed training, how many of the base's numbers this rank held once it was loaded)."""
     import torch
@@ -69,10 +63,6 @@ def curve(base: Path, method: dict[str, Any], stage: int) -> tuple[list[float], 
 
 
 def curves(base: Path) -> dict[str, tuple[list[float], int]]:
-    from training import engine
-
-    plain = engine.deepspeed_config
-    engine.deepspeed_config = lambda *arguments: spread_all(plain(*arguments))
     return {f"{name}, zero {stage}": curve(base, method, stage) for name, method in METHODS.items() for stage in (0, 3)}
 
 
