@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from controller.account.errors import Rejected
+from controller.account.errors import Rejected, TimedOut
 from controller.account.pool import SessionPool
 from controller.account.reader import current_role, read
 from controller.account.redact import redact
@@ -121,6 +121,7 @@ class Engine:
             full=full,
             dropping=dropping,
             ask_wide=lambda reads: self._ask(pool.wide(), reads),
+            ask_details=lambda reads: self._ask_details(pool, reads),
         )
         return replace(view, births=self._births)
 
@@ -131,7 +132,7 @@ class Engine:
             AccountError: the account could not be read.
         """
         pool = self.pool
-        return pool is not None and self.deep.read_on(lambda reads: self._ask(pool, reads))
+        return pool is not None and self.deep.read_on(lambda reads: self._ask_details(pool, reads))
 
     def plan(self, loaded: Loaded, view: View, failed: Mapping[ObjectKey, str] | None = None) -> Plan:
         """What would be done. Pure. `failed`: objects whose last try stalled → fingerprint of the change that was tried."""
@@ -206,6 +207,20 @@ class Engine:
         else:
             self.silent.note(wanted, answers)
         return still(answers)
+
+    def _ask_details(self, pool: SessionPool, reads: Iterable[Read]) -> Answers:
+        """As `_ask`, for what only DESCRIBE tells: where all of it hangs, all of it is left alone for a while, so that not every look waits
+        for it. Not so for SHOWs: of an account that is away it should be said that it is.
+
+        Raises:
+            AccountError: as `_ask`.
+        """
+        wanted = self.silent.without(reads)
+        try:
+            return self._ask(pool, wanted)
+        except TimedOut:
+            self.silent.note(wanted, ())
+            raise
 
     def assess(self) -> tuple[Loaded, Plan, list[ObjectStatus]]:
         """The files, the plan and the status of every object now, with what the daemon remembers of it. Changes nothing, not even the
