@@ -58,6 +58,11 @@ class Missing:
 
 
 @dataclass(frozen=True)
+class Unanswered(Missing):
+    """Nobody answered in time: there are no rows, and nothing is known, not even that they may not be seen."""
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """Answers by question. A question that was not asked is absent, which is not the same as an empty answer.
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 from controller.account import statements as sql
-from controller.account.snapshot import Describe, Missing, Read, Row, Show, Snapshot
+from controller.account.snapshot import Describe, Missing, Read, Row, Show, Snapshot, Unanswered
 from controller.api.names import QualifiedName
 from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.api.service import Service, ServiceSpec
@@ -110,7 +110,7 @@ class ServiceKind(TableKind):
         return specification.build(source.specification_of(obj, view), image, secret)
 
     def _seen_document(self, obj: DesiredObject, view: View) -> comparison.Document | None:
-        """What DESCRIBE shows; None when it was not asked in this look, or this role may not see the text."""
+        """What DESCRIBE shows; None when it was not asked or not answered in this look, or this role may not see the text."""
         read = _describe(obj)
         if view.snapshot.offline or read not in view.snapshot.answers or isinstance(view.snapshot.answers[read], Missing):
             return None
@@ -152,7 +152,8 @@ class ServiceKind(TableKind):
 
     def _unreadable(self, obj: DesiredObject, view: View) -> bool:
         """DESCRIBE was answered, but not to this role: what was noted is all there is to know."""
-        return _describe(obj) in view.snapshot.answers and self._seen_document(obj, view) is None
+        answer = view.snapshot.answers.get(_describe(obj))
+        return answer is not None and not isinstance(answer, Unanswered) and self._seen_document(obj, view) is None
 
     def _images_moved(self, obj: DesiredObject, row: Row, view: View) -> bool:
         """Whether SHOW IMAGES and the mark disagree, so that DESCRIBE has to decide."""

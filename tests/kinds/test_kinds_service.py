@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kinds_world import World, lab, only
 
-from controller.account.snapshot import Describe, Row
+from controller.account.snapshot import Describe, Missing, Row, Snapshot, Unanswered
 from controller.api.objects import Graph
-from controller.kinds.base import Health, Observation, View
+from controller.kinds.base import Health, Observation, Stalled, View, Waiting
 from controller.kinds.comments import marked_comment
 from controller.kinds.registry import KINDS
 from controller.kinds.service import ServiceKind
@@ -179,6 +180,27 @@ def test_a_changed_manifest_is_sent_without_waiting_for_a_description(tmp_path: 
     seen, view = look(world, graph, before)
     assert "specification" in paths(seen)
     assert "FROM SPECIFICATION" in str(SERVICE.update(only(graph, "Service"), seen, view)[0])
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "reason"),
+    [
+        (None, Waiting, "it was not asked"),
+        (Unanswered("not answered"), Waiting, "nobody answered, so it may well be seen"),
+        (Missing("does not exist or not authorized"), Stalled, "this role may not see it"),
+    ],
+)
+def test_what_is_to_be_kept_must_be_known(tmp_path: Path, answer: Missing | None, error: type[Exception], reason: str) -> None:
+    world, graph = setting(tmp_path)
+    before = row(world, graph)
+    left = "metadata: {name: web, schema: db.sch, ignore: ['specification.spec.containers[0].env.B']}"
+    graph = world.load(MANIFEST.replace("A: 1", "A: 2").replace("metadata: {name: web, schema: db.sch}", left))
+    seen, view = look(world, graph, before)
+    obj = only(graph, "Service")
+    if answer is not None:
+        view = replace(view, snapshot=Snapshot({**view.snapshot.answers, Describe("SERVICE", obj.key.name.sql): answer}, "WORKER"))
+    with pytest.raises(error):
+        SERVICE.update(obj, seen, view)
 
 
 def test_a_crash_before_the_note_costs_a_description_only(tmp_path: Path) -> None:

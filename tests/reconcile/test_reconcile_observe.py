@@ -9,7 +9,7 @@ from typing import Any
 from reconcile_world import WAREHOUSE, Account, World, key, mark, warehouse, write
 
 from controller.account.errors import TimedOut
-from controller.account.snapshot import Describe, Missing, Row, Show, Snapshot
+from controller.account.snapshot import Describe, Missing, Row, Show, Snapshot, Unanswered
 from controller.api.objects import DesiredObject
 from controller.kinds.base import Health, Observation, Step, View, Waiting
 from controller.kinds.registry import KINDS
@@ -101,6 +101,7 @@ def test_what_was_seen_stands_when_it_is_asked_again_and_nobody_answers() -> Non
     assert [asked(deep), asked(deep)] == [["R0", "R1"], ["R2", "R3"]], "and it has had its turn"
     moved = deep.look(WANTED, {**stamps, KEYS[4]: "moved"}, lambda _: {}, full=True)
     assert moved[WANTED[KEYS[4]][0]] != before[WANTED[KEYS[4]][0]], "but not for a row that moved"
+    assert isinstance(moved[WANTED[KEYS[4]][0]], Unanswered), "which is not to say that it may not be seen"
 
 
 def test_an_answer_of_before_does_not_stand_for_a_row_that_moved() -> None:

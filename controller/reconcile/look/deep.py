@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from controller.account.snapshot import Missing, Read, Row
+from controller.account.snapshot import Missing, Read, Row, Unanswered
 from controller.api.objects import Graph, ObjectKey
 
 Answers = Mapping[Read, tuple[Row, ...] | Missing]
@@ -98,7 +98,7 @@ class DeepReads:
             if question in self.known and question not in answers:  # its row has not moved: what was seen stands until it is answered
                 self.known[question] = replace(self.known[question], turn=self.turn)
                 continue
-            answer = answers.get(question, Missing("not answered"))
+            answer = answers.get(question, Unanswered("not answered"))
             same = old.get(question)  # kept where it is equal, as nobody then compares or keeps it twice
             self.known[question] = _Deep(same if same == answer else answer, stamp_of[question], self.turn, time.monotonic())
         self.known = {q: deep for q, deep in self.known.items() if q in stamp_of}
