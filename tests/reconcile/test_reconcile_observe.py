@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from reconcile_world import WAREHOUSE, Account, World, key, mark, warehouse, write
 
 from controller.account.errors import TimedOut
@@ -102,6 +103,21 @@ def test_what_was_seen_stands_when_it_is_asked_again_and_nobody_answers() -> Non
     moved = deep.look(WANTED, {**stamps, KEYS[4]: "moved"}, lambda _: {}, full=True)
     assert moved[WANTED[KEYS[4]][0]] != before[WANTED[KEYS[4]][0]], "but not for a row that moved"
     assert isinstance(moved[WANTED[KEYS[4]][0]], Unanswered), "which is not to say that it may not be seen"
+
+
+def test_what_was_changed_and_never_read_since_has_an_age(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("controller.reconcile.look.deep.time.monotonic", lambda: now)
+    deep = DeepReads(budget=5)
+    asked(deep)
+    for now in (110.0, 120.0):  # changed twice: what else DESCRIBE would tell is as old as the first time
+        deep.forget(KEYS[0], done=True)
+    now, deep.budget = 150.0, 4
+    asked(deep, dict.fromkeys(map(str, KEYS[1:]), "moved"), full=False)
+    assert (deep.age, deep.unread) == (40.0, 0)
+    deep.budget = 5
+    asked(deep)
+    assert deep.age == 0.0
 
 
 def test_an_answer_of_before_does_not_stand_for_a_row_that_moved() -> None:

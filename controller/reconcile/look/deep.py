@@ -59,14 +59,14 @@ class DeepReads:
     of: dict[ObjectKey, tuple[Read, ...]] = field(default_factory=dict)
     stamps: Mapping[ObjectKey, str] = field(default_factory=dict)
     turn: int = 0
-    trusted: set[ObjectKey] = field(default_factory=set)  # changed by this process, and not read since
+    trusted: dict[ObjectKey, float] = field(default_factory=dict)  # changed by this process, and not read since; when it first was
     unread: int = 0  # after the last look: questions that have no current answer yet and that somebody should wait for
     shallow: Shallow | None = None  # of the last full look
     _oldest: float | None = None
 
     @property
     def age(self) -> float:
-        """Seconds since the answer that is longest ago; 0 while there is none."""
+        """Seconds since the answer that is longest ago, or since what stands for one was sent; 0 while there is none."""
         return 0.0 if self._oldest is None else time.monotonic() - self._oldest
 
     def forget(self, key: ObjectKey, *, done: bool = False) -> None:
@@ -75,9 +75,9 @@ class DeepReads:
         for question in self.of.pop(key, ()):
             self.known.pop(question, None)
         if done:
-            self.trusted.add(key)
+            self.trusted.setdefault(key, time.monotonic())
         else:
-            self.trusted.discard(key)
+            self.trusted.pop(key, None)
 
     def look(self, wanted: Mapping[ObjectKey, tuple[Read, ...]], stamps: Mapping[ObjectKey, str], ask: Ask, *, full: bool) -> Answers:
         """The answers that stand, after asking at most `budget` of the questions; fewer on a look that only waits for a change."""
@@ -103,9 +103,9 @@ class DeepReads:
             self.known[question] = _Deep(same if same == answer else answer, stamp_of[question], self.turn, time.monotonic())
         self.known = {q: deep for q, deep in self.known.items() if q in stamp_of}
         open_ = {key for key, questions in wanted.items() if any(question not in self.known for question in questions)}
-        self.trusted &= open_
-        self.unread = sum(question not in self.known for key in open_ - self.trusted for question in wanted[key])
-        self._oldest = min((deep.at for deep in self.known.values()), default=None)
+        self.trusted = {key: at for key, at in self.trusted.items() if key in open_}
+        self.unread = sum(question not in self.known for key in open_ - self.trusted.keys() for question in wanted[key])
+        self._oldest = min((*(deep.at for deep in self.known.values()), *self.trusted.values()), default=None)
         return {q: deep.answer for q, deep in self.known.items()}
 
     def read_on(self, ask: Ask) -> bool:
