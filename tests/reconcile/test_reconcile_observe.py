@@ -63,6 +63,16 @@ def test_a_row_that_moved_goes_first() -> None:
     assert asked(deep, {"NetworkRule/r3": "moved"}) == ["R3"]
 
 
+def test_rows_that_always_move_leave_a_quarter_of_a_full_look_to_the_others() -> None:
+    deep = DeepReads(budget=5)
+    asked(deep)
+    deep.budget = 4
+    deep.forget(KEYS[4], done=True)  # nobody waits for it, but it has its turn too
+    looks = [asked(deep, {str(k): f"moved {n}" for k in KEYS[:4]}) for n in range(2)]
+    assert looks == [["R0", "R1", "R2", "R4"], ["R0", "R1", "R2", "R4"]]
+    assert asked(deep, {str(k): "once more" for k in KEYS[:4]}, full=False) == ["R0", "R1", "R2", "R3"], "all of one that only waits"
+
+
 def test_a_look_that_only_waits_reads_again_what_moved_and_nothing_else() -> None:
     deep = DeepReads(budget=5)
     asked(deep)
