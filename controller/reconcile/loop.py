@@ -64,6 +64,7 @@ class Reconciler:
     _dirty: bool = True
     _overtaken: bool = False  # the files were loaded anew since the look began
     _stopped_at: float | None = None
+    _unusual: bool = False  # a result since the look began that only another look can follow
     _cycle_took: float = 0.0
 
     def __post_init__(self) -> None:
@@ -191,7 +192,7 @@ class Reconciler:
             AccountError: the account could not be read.
         """
         for _ in range(_LOOKS):
-            loaded, self._overtaken = self._files.now, False
+            loaded, self._overtaken, self._unusual = self._files.now, False, False
             self._queue.look_begins()
             self._follow.look_begins()
             for done in self._changed:
@@ -232,14 +233,15 @@ class Reconciler:
             self._workers.staff()
             self._reporter.hastened(entries)
 
-    def _take_and_follow(self) -> bool:
-        """Take results, and hand out what waited for just them. Whether no look is needed for what else follows."""
+    def _take_and_follow(self) -> None:
+        """Take results, and hand out what waited for just them. Notes whether a look is needed for what else follows."""
         results = self._take_results()
         if self._files.loaded is None or (results and not self.leadership.may_mutate()):
-            return False
+            self._unusual = True
+            return
         changes, usual = self._follow.ended(results, self._files.now.graph)
         self._hand_on(changes)
-        return usual
+        self._unusual |= not usual
 
     def _hand_on(self, changes: Sequence[Change]) -> None:
         """What waited for nothing but what has just been done."""
@@ -322,7 +324,8 @@ class Reconciler:
         if self._stop.is_set() or self._dirty or self._overtaken:
             self._dirty |= self._overtaken
             return False
-        usual = self._take_and_follow()
+        self._take_and_follow()  # what was taken while details were read counts too
+        usual, self._unusual = not self._unusual, False
         if usual and self._follow.finished and not self._workers.busy:
             self._rest.full_look_due()  # it alone tells that nothing is left to do
         return usual and bool(len(self._queue) or self._workers.busy)
