@@ -120,8 +120,10 @@ def test_what_was_changed_and_never_read_since_has_an_age(monkeypatch: pytest.Mo
     monkeypatch.setattr("controller.reconcile.look.deep.time.monotonic", lambda: now)
     deep = DeepReads(budget=5)
     asked(deep)
-    for now in (110.0, 120.0):  # changed twice: what else DESCRIBE would tell is as old as the first time
-        deep.forget(KEYS[0], done=True)
+    now = 110.0
+    deep.forget(KEYS[0], done=True)
+    now = 120.0
+    deep.forget(KEYS[0], done=True)  # what else DESCRIBE would tell is as old as the first time
     now, deep.budget = 150.0, 4
     asked(deep, dict.fromkeys(map(str, KEYS[1:]), "moved"), full=False)
     assert (deep.age, deep.unread) == (40.0, 0)
