@@ -43,7 +43,7 @@ log = structlog.get_logger("snowcat.reconcile")
 _LOOK_ENDS = 2.0  # seconds that a look has to come back after a stop
 _FOR_READING = 2  # sessions that no worker takes, so that long work never keeps the loop from looking
 _LOOKS = 3  # at most so many for one plan: what changes all the time is planned as it was a moment ago
-_WORK_FIRST = 4.0  # while work waits for a worker, looks take at most one part in so many of the time
+_WORK_FIRST = 4.0  # while work waits for a worker, a look begins so many times what the last one took after it; a resync later at the most
 
 
 @dataclass
@@ -299,7 +299,7 @@ class Reconciler:
         now = self.clock.now()
         until = self._rest.next_look(report, now, working=bool(self._workers.busy), silent=self.engine.silent.soon)
         if len(self._queue):
-            until = max(until, now + _WORK_FIRST * self._cycle_took)
+            until = max(until, now + min(_WORK_FIRST * self._cycle_took, self.timing.resync))
         until = min(until, self._workers.watch())
         if end is not None:
             until = min(until, end)

@@ -1,4 +1,4 @@
-"""Between two looks of the loop: which results are looked at soon."""
+"""Between two looks of the loop: which results are looked at soon, and how long work that waits may put a look off."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from controller.reconcile.engine import Engine
 from controller.reconcile.look.files import loader
 from controller.reconcile.loop import Reconciler
 from controller.reconcile.planning.plan import plan
+from controller.reconcile.report import Report
 from controller.reconcile.state import State
 from controller.reconcile.work.execute import Done
 
@@ -80,3 +81,11 @@ def test_a_result_that_came_while_details_were_read_counts(
     between.loop._meanwhile()
     assert between.loop._carry_on() is not needs_a_look, reason
     assert between.loop._carry_on(), "and once is enough, while the other one is worked on"
+
+
+@pytest.mark.parametrize(("took", "waits", "reason"), [(2.0, 8.0, "four times as long"), (1000.0, 30.0, "a resync at the most")])
+def test_work_that_waits_puts_the_next_look_off(between: Between, took: float, waits: float, reason: str) -> None:
+    between.loop._queue.hasten([between.plan.objects[ONE].change])
+    between.loop._cycle_took = took
+    between.loop._wait(Report("proj"), None)
+    assert between.clock.time == pytest.approx(waits), reason
