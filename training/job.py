@@ -18,6 +18,7 @@ import torch
 import torch.distributed as dist
 
 from training import artefacts, engine, hardware, links, model
+from training.base_scores import BaseScores
 from training.config import TrainingConfig
 from training.dataset import Dataset, prepare
 from training.errors import StoppedError
@@ -58,10 +59,7 @@ class Job:
         links.agree("rows", data.fingerprint)  # every node has read them for itself
         rows = Rows(len(data.train.lengths), data.train.mean_length, int(max(data.train.lengths)))
         self.choice = engine.choose_stage(self.config, self.folders.base, rows)
-        with self._phase("evalBase"):
-            scored = model.load_model(self.folders.base, self.dtype, four_bit=self._in_four_bit())
-            base = self._score(scored, data.held_out, "base")
-            del scored
+        base = self._score_base(data)
         with self._phase("train"):
             tuning = Tuning(self.config, self.folders, self.choice, self.dtype, self.stop, self._say)
             trained = tuning.run(data.train, data.held_out, data.tokens, self.seconds["evalBase"])
@@ -78,6 +76,27 @@ class Job:
         data = prepare(self.config, self.folders)
         self._say(Progress("data", message=str(data)))
         return data
+
+    def _score_base(self, data: Dataset) -> Scores:
+        """The base model's scores: those of an earlier attempt, with the seconds that they took then, or found now."""
+        identity, four_bit = model.BaseIdentity.read(self.folders.base), self._in_four_bit()
+        kept = BaseScores.of(self.folders.output, self.config, identity, data.fingerprint, self.dtype, four_bit=four_bit)
+        found = [kept.read() if self.lead else None]
+        dist.broadcast_object_list(found)
+        if found[0] is not None:
+            scores, self.seconds["evalBase"] = found[0]
+            total = len(data.held_out.rows)
+            message = "the base model was scored by an earlier attempt"
+            self._say(Progress("eval", "base", step=total, steps=total, metrics=scores.means, message=message))
+            return scores
+        with self._phase("evalBase"):
+            scores = self._score(model.load_model(self.folders.base, self.dtype, four_bit=four_bit), data.held_out, "base")
+        if self.lead:
+            try:
+                kept.write(scores, self.seconds["evalBase"])
+            except OSError as error:
+                self._say(Progress("eval", "base", message=f"the scores are not kept for a later attempt: {error}"))
+        return scores
 
     def _score(self, scored: Any, held_out: HeldOut, which: Literal["base", "tuned"]) -> Scores:
         started = time.monotonic()

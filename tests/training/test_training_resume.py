@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import time
@@ -45,6 +46,12 @@ def finished(ranks: Ranks) -> list[float]:
     left = take(ranks.work)
     assert left is not None
     return [step.loss for step in left[1].steps]
+
+
+def metrics(output: Path) -> dict[str, Any]:
+    """What run.json says of both models."""
+    found: dict[str, Any] = json.loads((output / "run.json").read_text(encoding="utf-8"))["metrics"]
+    return found
 
 
 def kill_after(ranks: Ranks, output: Path, step: int, pause: float) -> None:
@@ -102,7 +109,12 @@ def killed_and_resumed(tmp_path: Path, base: Path, rows: Path, chance: random.Ra
     # a kill may fall into the middle of a save or of its copy to the output folder
     kill_after(first, output, chance.choice([2, 4, 6, 8]), chance.choice([0.0, 0.002, 0.01, 0.05, 0.2]))
     second = run(tmp_path / "work2", resumable(output, base, rows, 2, **case.parts), case.after)
+    said = [line.get("message") or "" for line in second.progress()]
+    assert any("the base model was scored by an earlier attempt" in text for text in said)
+    assert not any("the base model answers" in text for text in said), "nothing is scored twice"
+    assert metrics(output)["base"] == metrics(tmp_path / "whole")["base"]
     if case.same:
+        assert metrics(output) == metrics(tmp_path / "whole")
         assert finished(second) == finished(unbroken), "bit by bit"
     else:
         assert finished(second) == pytest.approx(finished(unbroken), abs=2e-5), "but for the order in which numbers are added"
