@@ -185,7 +185,7 @@ class Lease:
     def _unfinished(self, term: _Term) -> frozenset[str]:
         """The sessions in which something may still be under way, though nobody waits for it: all but those that can be ended now."""
         left = set(term.unsure)
-        for session in sorted(left & term.used.keys()):
+        for session in sorted(left & dict(term.used).keys()):
             with contextlib.suppress(AccountError):
                 self.stage.abort(session)
                 left.discard(session)
@@ -341,7 +341,7 @@ class Lease:
         self._end_unused(term)
         mark = replace(
             term.mark,
-            sessions=frozenset(term.used),
+            sessions=frozenset(dict(term.used)),  # a copy in one step: workers note their sessions meanwhile
             before=term.mark.before if before is None else before,
             renewals=term.mark.renewals + 1,
         )
@@ -354,7 +354,8 @@ class Lease:
         """End the sessions that the pool has replaced long since, so that the comment does not grow for ever."""
         if len(term.used) <= _MANY:
             return
-        for session in sorted(term.used, key=lambda one: term.used[one])[:-_KEPT]:
+        used = dict(term.used)
+        for session in sorted(used, key=lambda one: used[one])[:-_KEPT]:
             try:
                 self.stage.abort(session)
             except Transient:
