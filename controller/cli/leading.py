@@ -69,8 +69,9 @@ def leading(project: Opened, timeout: float | None) -> Iterator[tuple[Leadership
 def _lease(project: Opened, home: QualifiedName, mode: Mode, holder: Holder) -> Lease:
     """The lease of an open project. Its sessions are its own, and held to its period: what takes longer comes too late."""
     settings, pool = project.settings, project.pool
-    seconds = max(_LEAST, settings.lease.seconds)
-    limits = Limits(Timeouts(seconds, seconds, seconds, seconds))
+    longest = max(_LEAST, settings.lease.seconds)
+    limits = Limits(Timeouts(longest, longest, longest, longest))
     opener = partial(open_session, pool.connection, role=pool.role, counters=pool.counters.child(), tag=pool.tag, limits=limits)
     stage = LeaseStage(home, settings.project, opener)
-    return Lease(stage, holder, mode, settings.lease.seconds, lost=pool.expire, sessions=lambda: pool.ids)
+    seconds = settings.lease.seconds
+    return Lease(stage, holder, mode, seconds, lost=pool.expire, sessions=lambda: pool.ids, most_open=pool.size)

@@ -266,6 +266,7 @@ class Node:
             clock=SimpleNamespace(now=lambda: world.now),  # type: ignore[arg-type]
             is_gone=lambda _: False,
             sessions=lambda: sorted(self.open),
+            most_open=10,
         )
         self.lease._writing = TurnLock(world)  # type: ignore[assignment]
         world.spawn(self, f"keeper {number}", self._keep)

@@ -58,11 +58,20 @@ def account() -> Account:
     return Account()
 
 
-def process(account: Account, mode: Mode = Mode.RUN, number: int = 1) -> Lease:
+def process(account: Account, mode: Mode = Mode.RUN, number: int = 1, most_open: int = 10) -> Lease:
     clock = SimpleNamespace(now=lambda: account.now)
     holder = Holder(f"h{number}", number, f"{number:04}")
     sessions = lambda: [one.id for one in account.open]  # noqa: E731
-    return Lease(stage(account), holder, mode, PERIOD, clock=clock, is_gone=lambda _: False, sessions=sessions)  # type: ignore[arg-type]
+    return Lease(
+        stage(account),
+        holder,
+        mode,
+        PERIOD,
+        clock=clock,  # type: ignore[arg-type]
+        is_gone=lambda _: False,
+        sessions=sessions,
+        most_open=most_open,
+    )
 
 
 def steps(account: Account, lease: Lease, seconds: float) -> None:
@@ -119,6 +128,16 @@ def test_a_session_that_is_open_is_never_ended_for_being_idle(account: Account) 
         account.now += 0.001
         lease.admit(session(number))
     assert "20" not in account.dead and "20" in account.mark.sessions
+
+
+@pytest.mark.parametrize("size", [1, 10, 60])
+def test_no_open_session_of_a_pool_of_any_size_is_ended_and_long_closed_ones_are(account: Account, size: int) -> None:
+    lease = process(account, most_open=size)
+    for round_ in range(1, 8):
+        account.open = [session(10_000 * round_ + number) for number in range(size)]
+        steps(account, lease, PERIOD)
+        assert not account.dead & {one.id for one in account.open}
+    assert account.dead and len(account.mark.sessions) <= 4 * size
 
 
 def test_a_first_term_begins_with_one_renewal(account: Account) -> None:

@@ -26,8 +26,8 @@ from controller.reconcile.lead.stage import LeaseStage, Lost
 
 log = structlog.get_logger("snowcat.lease")
 
-_MANY = 40  # sessions of one term before the least used are ended
-_KEPT = 30  # more than a pool ever has open, so what is ended is not in use
+_MANY = 4  # times the sessions that can be open at once: so many of one term before the least used are ended
+_KEPT = 3  # times as many are left: more than can be open, with the lease's own, so what is ended is not in use
 _PATIENCE = 45.0  # seconds without an answer after which a command gives up; a daemon goes on
 _LISTED = 8.0  # seconds in which a home that was made just now, and a grant on it, must show
 _LEAVE = 2.5  # seconds that a stop waits for a renewal under way
@@ -57,7 +57,8 @@ class Lease:
     """Leadership by a lease. `start` begins to renew or to wait, `release` gives it up.
 
     `changed` is called when the standing changes, `lost` when a term was taken away: whoever leads now ends the sessions of this process.
-    `sessions` are those that are open for work: each renewal writes all of them into the lease, so that few changes wait for one.
+    `sessions` are those that are open for work, `most_open` of them at once: each renewal writes all of them into the lease, so that few
+    changes wait for one.
     """
 
     stage: LeaseStage
@@ -69,6 +70,7 @@ class Lease:
     changed: Callable[[], None] = lambda: None
     lost: Callable[[], None] = lambda: None
     sessions: Callable[[], Iterable[str]] = tuple
+    most_open: int = field(kw_only=True)
     _term: _Term | None = field(default=None, init=False)
     _standing: Standing = field(default=Standing(False, "has not looked at the lease yet"), init=False)
     _doubt: bool = field(default=False, init=False)
@@ -352,10 +354,10 @@ class Lease:
 
     def _end_unused(self, term: _Term) -> None:
         """End the sessions that the pool has replaced long since, so that the comment does not grow for ever."""
-        if len(term.used) <= _MANY:
+        if len(term.used) <= _MANY * self.most_open:
             return
         used = dict(term.used)
-        for session in sorted(used, key=lambda one: used[one])[:-_KEPT]:
+        for session in sorted(used, key=lambda one: used[one])[: -_KEPT * self.most_open]:
             try:
                 self.stage.abort(session)
             except Transient:
