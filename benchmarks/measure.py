@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -159,28 +160,46 @@ class Bench:
                 daemon.metric("snowcat_settled")
 
     def _saves(self, daemon: Daemon) -> None:
-        """A comment is edited in a file; from the save to the ALTER of it. One latency of it is the look that comes first."""
+        """A comment is edited in a file; from the save to the ALTER of it. One latency of it is the look that comes first.
+
+        Once while the daemon rests, as for somebody who thinks between two edits; once while it looks at what came of the save before.
+        """
+        self.results["save"] = self._save_again_and_again(daemon, rest=True)
+        self.results["hurriedSave"] = self._save_again_and_again(daemon, rest=False)
+
+    def _save_again_and_again(self, daemon: Daemon, *, rest: bool) -> dict[str, Any]:
         number, place = self.project.file_of("Stage")
         file = self.folder / f"objects_{number:03}.yaml"
         documents = file.read_text().split("---\n")
         first, change = [], []
         for turn in range(SAVES):
-            before, word = self.account.last(), f"edited {turn}"
+            before, word = self.account.last(), f"edited {turn}{' at rest' if rest else ''}"
             documents[place] = re.sub(r'"comment": "[^"]*"', f'"comment": "{word}"', documents[place])
             saved = time.time()
             file.write_text("---\n".join(documents))
-            sent = self._until(before, lambda s, word=word: s.changes and word in s.text)
+            sent = self._until(before, partial(_tells, word))
             first.append(min(s.started for s in sent if "_LEASE_" not in s.text) - saved)
-            change.append(next(s.started for s in sent if s.changes and word in s.text) - saved)
-            daemon.settle()
+            change.append(next(s.started for s in sent if _tells(word, s)) - saved)
+            if rest:
+                self._until_quiet()
             time.sleep(0.3 + 0.17 * turn)  # not in step with the daemon's own pauses
         beyond = [seconds - self.latency for seconds in change]
-        self.results["save"] = {
+        return {
             "saves": SAVES,
             "toFirstStatement": _spread(first),
             "toItsStatement": _spread(change),
             "beyondLatency": _spread(beyond),
         }
+
+    def _until_quiet(self, seconds: float = 1.0) -> None:
+        """Wait until the daemon has sent nothing but what concerns its lease for so long."""
+        until, last, since = time.monotonic() + _PATIENCE, self.account.last(), time.monotonic()
+        while time.monotonic() - since < seconds:
+            if time.monotonic() > until:
+                raise SystemExit("the daemon never came to rest")
+            time.sleep(0.1)
+            if any("_LEASE_" not in s.text for s in self.account.sent(last)):
+                last, since = self.account.last(), time.monotonic()
 
     def _until(self, since: int, wanted: Callable[[Sent], bool]) -> list[Sent]:
         until = time.monotonic() + _PATIENCE
@@ -259,6 +278,11 @@ def _side_by_side(sent: list[Sent]) -> int:
     """How many of these were under way at once, at most."""
     moments = sorted([(s.started, 1) for s in sent] + [(s.ended, -1) for s in sent])
     return max(itertools.accumulate((step for _, step in moments), initial=0))
+
+
+def _tells(word: str, sent: Sent) -> bool:
+    """Whether a statement changes something to `word`."""
+    return sent.changes and word in sent.text
 
 
 def _spread(values: list[float]) -> dict[str, float]:

@@ -159,6 +159,8 @@ def table(results: dict[str, Any]) -> str:
     row("  ideal at the account's own speed, s", lambda r: r["firstApply"]["idealAtMeanSeconds"])
     row("save → its statement beyond latency, p95 ms (150)", lambda r: r["save"]["beyondLatency"]["p95ms"])
     row("save → first statement, p95 ms", lambda r: r["save"]["toFirstStatement"]["p95ms"])
+    row("save during a look → first statement, p95 ms", lambda r: r["hurriedSave"]["toFirstStatement"]["p95ms"])
+    row("save during a look → its statement beyond latency, p95 ms", lambda r: r["hurriedSave"]["beyondLatency"]["p95ms"])
     width = max(len(title) for title, _ in rows)
     lines = [f"{'objects':<{width}}" + "".join(f"{size:>16}" for size in sizes)]
     lines += [f"{title:<{width}}" + "".join(f"{cell:>16}" for cell in cells) for title, cells in rows]

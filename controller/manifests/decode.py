@@ -33,6 +33,11 @@ class Draft:
         return Location(self.file, self.node.find(path)[0])
 
     @cached_property
+    def named_at(self) -> Location:
+        """Where its name stands."""
+        return self.location(("metadata", "name"))
+
+    @cached_property
     def key(self) -> ObjectKey | None:
         """Its full name, made once, where the manifest itself tells it; None where its schema is named without a database."""
         meta = self.manifest.metadata

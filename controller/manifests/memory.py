@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from controller.api.base import LocalPath
-from controller.api.objects import Graph, ObjectKey
+from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.api.project import ProjectSettings
 from controller.manifests.decode import Draft
 from controller.manifests.fields import marked_fields
@@ -62,6 +62,15 @@ class Memory:
         if self._graph is None or drafts.keys() != self._drafts.keys():
             return None
         return Graph({key: self._graph.objects[key] for key, draft in drafts.items() if self._drafts[key] is draft})
+
+    def waits_alike(self, objects: Mapping[ObjectKey, DesiredObject]) -> bool:
+        """Whether each object waits for just what it waited for in the last load: then there is no cycle, as there was none."""
+        before = self._graph
+        return (
+            before is not None
+            and objects.keys() == before.objects.keys()
+            and all(obj is (old := before.objects[key]) or obj.depends_on == old.depends_on for key, obj in objects.items())
+        )
 
     def resolved(self, drafts: Mapping[ObjectKey, Draft], graph: Graph, *, right: bool) -> Graph:
         """The graph of a load whose references were looked up; the one before in its place when they are the same object by object."""

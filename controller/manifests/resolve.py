@@ -146,7 +146,7 @@ def place(draft: Draft, schemas: Iterable[QualifiedName]) -> Candidate | Problem
             said = "is in several databases" if found else "is no Schema of the project"
             return Problem(draft.location(field), f"{schema!r} {said}", "write database.schema", dotted(field))
         key = ObjectKey(draft.manifest.kind, found[0].child(draft.name))
-    return Candidate(key, draft.manifest, draft.location(("metadata", "name")), draft)
+    return Candidate(key, draft.manifest, draft.named_at, draft)
 
 
 def resolve(candidates: list[Candidate], broken: list[Broken], settings: ProjectSettings, memory: Memory) -> Resolved:
@@ -162,7 +162,7 @@ def resolve(candidates: list[Candidate], broken: list[Broken], settings: Project
     while True:  # an object that refers to a wrong one is wrong too, and so on until nothing new is found
         objects, found = _references(unique, lookup, settings, known)
         known = None
-        found = found or _cycle(objects)
+        found = found or ([] if memory.waits_alike(objects) else _cycle(objects))
         if not found:
             return Resolved(memory.resolved(drafts, Graph(objects), right=not broken and not problems), tuple(problems))
         problems += found

@@ -1,4 +1,4 @@
-"""What is there to stay is set aside for Python's garbage collector once a plan has come to rest, and no more often than that."""
+"""What is there to stay is set aside for Python's garbage collector once a plan has stood for a look, and no more often than that."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def collections(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     gc.unfreeze()
 
 
-def test_each_plan_that_comes_to_rest_is_set_aside_once(collections: list[int]) -> None:
+def test_each_plan_that_has_stood_for_a_look_is_set_aside_once(collections: list[int]) -> None:
     listen = at_rest()
     plans = [Plan("p", "a", {}) for _ in range(3)]
     for plan, settled, wanted, reason in [
@@ -31,7 +31,8 @@ def test_each_plan_that_comes_to_rest_is_set_aside_once(collections: list[int]) 
         (plans[1], False, 1, "something is on its way"),
         (plans[1], True, 2, "at rest"),
         (plans[1], True, 2, "still"),
-        (plans[2], True, 3, "another plan"),
+        (plans[2], True, 2, "another plan, which may be followed by the next save"),
+        (plans[2], True, 3, "that one has stood for a look"),
     ]:
         listen(Report("p", plan=plan, settled=settled))
         assert len(collections) == wanted, reason

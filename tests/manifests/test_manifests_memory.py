@@ -150,3 +150,18 @@ def test_references_are_looked_up_again_only_when_a_file_has_changed(folder: Pat
     remove("b.yaml")(folder)
     assert load(), "a file is gone"
     assert not load()
+
+
+def test_a_cycle_that_an_edit_makes_is_found(folder: Path) -> None:
+    memory = Memory()
+    file = folder / "roles.yaml"
+    role = "---\napiVersion: snowcat/v1\nkind: Role\nmetadata: {{name: {name}{more}}}\n"
+    file.write_text(role.format(name="one_role", more="") + role.format(name="other_role", more=", dependsOn: [Role/one_role]"))
+    before = load_project(folder, local=True, memory=memory)
+    assert not before.errors, "one waits for the other"
+    file.write_text(
+        role.format(name="one_role", more=", dependsOn: [Role/other_role]")
+        + role.format(name="other_role", more=", dependsOn: [Role/one_role]")
+    )
+    now = load_project(folder, local=True, memory=memory)
+    assert any("wait for each other" in problem.message for problem in now.errors)
