@@ -75,7 +75,7 @@ def layers_to_checkpoint(base: Path, config: TrainingConfig, stage: int, rows: R
         return shape.layers
     zero = DeepSpeed.model_validate({"zero": stage, "offload": config.deepspeed.offload})
     training = config.training.model_copy(update={"micro_batch_tokens": tokens})
-    return choose(Task(shape, config.method, zero, training, rows), hardware.machine()).checkpoint_layers
+    return choose(Task(shape, config.method, zero, training, rows), hardware.machine(), hardware.calibration()).checkpoint_layers
 
 
 def decoder_layers(model: Any) -> list[Any]:

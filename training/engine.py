@@ -53,7 +53,8 @@ def choose_stage(config: TrainingConfig, base: Path | None = None, rows: Rows | 
         except UnknownShapeError:
             pass  # no formulas for such a model: the rules below
         else:
-            found = choose(Task(shape, config.method, config.deepspeed, config.training, rows), hardware.machine())
+            task = Task(shape, config.method, config.deepspeed, config.training, rows)
+            found = choose(task, hardware.machine(), hardware.calibration())
             reason = "; ".join(found.reasons) if wanted == "auto" else "as the manifest says"
             return ZeroChoice(found.zero, reason, found.micro_batch_tokens)
     if wanted != "auto":

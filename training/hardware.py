@@ -11,9 +11,12 @@ import torch
 import torch.distributed as dist
 
 from training import progress
+from training.planner.calibration import Calibration
 from training.planner.machine import Machine, chip, known_chip
 from training.planner.shape import Shape, UnknownShapeError
 from training.planner.speed import flops_per_token
+
+CALIBRATION = "SNOWCAT_CALIBRATION"  # an environment variable, so that it is no part of the configuration and of the run's identity
 
 
 def name() -> str:
@@ -42,6 +45,12 @@ def machine() -> Machine:
         gpu=chip(torch.cuda.get_device_name()),
         half=True,
     )
+
+
+def calibration() -> Calibration | None:
+    """What a probe has measured on nodes like this one, as the controller told it with the job; None for other hardware."""
+    found = Calibration.parse(os.environ.get(CALIBRATION, ""))
+    return found if found is not None and found.device == name() else None
 
 
 def share_of_peak(base: Path, world: int, document: float, *, full: bool) -> float | None:

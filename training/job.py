@@ -24,6 +24,7 @@ from training.dataset import Dataset, prepare
 from training.errors import StoppedError
 from training.evaluate import HeldOut, Scores
 from training.files import Folders
+from training.kept_choice import begun_with
 from training.loop import StopFlag
 from training.planner import Rows
 from training.progress import Progress, report
@@ -58,7 +59,8 @@ class Job:
             data = self._load_data()
         links.agree("rows", data.fingerprint)  # every node has read them for itself
         rows = Rows(len(data.train.lengths), data.train.mean_length, int(max(data.train.lengths)))
-        self.choice = engine.choose_stage(self.config, self.folders.base, rows)
+        chosen = engine.choose_stage(self.config, self.folders.base, rows)
+        self.choice = begun_with(chosen, self.folders.output, self.config.run.id, lambda text: self._say(Progress("load", message=text)))
         base = self._score_base(data)
         with self._phase("train"):
             tuning = Tuning(self.config, self.folders, self.choice, self.dtype, self.stop, self._say)

@@ -246,6 +246,8 @@ class FineTuneJobKind(Kind):
         env = {"SNOWCAT_CONFIG": configuration(config)}
         if spec.processes != "auto":
             env["SNOWCAT_PROCESSES"] = str(spec.processes)
+        if fact.known.calibration is not None:
+            env["SNOWCAT_CALIBRATION"] = json.dumps(fact.known.calibration, separators=(",", ":"))
         node, secret = family_of(obj, "computePool", view), obj.references.get("trackerSecret")
         return JobRequest(
             name=job_name(obj, fact.job, attempt),

@@ -86,6 +86,7 @@ def test_a_probe_comes_first_then_the_run(tmp_path: Path) -> None:
     made.measured()
     text = made.statement()
     assert "_PROBE_" not in text and "container.probe" not in text
+    assert "SNOWCAT_CALIBRATION" in text and MEASURED.device in text, "the job's own planner rests on it too"
     seen = made.look()
     assert seen.exists and [change.path for change in seen.drift] == ["run"], "what goes on is no first start: a saved plan lets it pass"
 
@@ -100,6 +101,14 @@ def test_the_plan_rests_on_what_was_measured(tmp_path: Path) -> None:
     assert (before.document["basis"], after.document["basis"]) == ("modelled", "measured")
     gained = after.document["memoryGib"]["context"] - before.document["memoryGib"]["context"]
     assert gained == pytest.approx(1e9 / 2**30, abs=0.01)
+
+
+def test_what_was_measured_is_no_part_of_a_run(tmp_path: Path) -> None:
+    made = Probed(tmp_path)
+    before = made.view.fact(made.job.key).run
+    made.submit("RUNNING")
+    made.measured()
+    assert "SNOWCAT_CALIBRATION" in made.statement() and made.view.fact(made.job.key).run == before
 
 
 def test_other_jobs_of_the_model_use_it_without_asking(tmp_path: Path) -> None:
