@@ -71,8 +71,10 @@ def _write(wanted: Wanted, decide: Callable[[list[ObjectKey], Plan, View], list[
         else:
             raise Failure(f"somebody else writes the comments of {', '.join(str(key) for key in written)} just now; try again")
         for key in written:
-            mark = plan.objects[key].mark
-            text = told(mark) if mark is not None and is_paused(mark) else f"resumed by {_who()}"
+            entry = plan.objects.get(key)  # gone, when it was dropped since the note was written
+            mark = entry.mark if entry is not None else None
+            verb = "suspended" if reason is Reason.SUSPENDED else "resumed"
+            text = told(mark) if mark is not None and is_paused(mark) else f"{verb} by {_who()}"
             project.state.event(key, reason, text)
         project.state.poke()
     return list(written)

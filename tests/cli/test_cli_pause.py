@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
 from cli_support import OBJECTS, Output, Snowcat
+
+from controller.api.names import QualifiedName
+from controller.api.objects import ObjectKey
+from controller.cli import pause
+from controller.cli.target import Target
+from controller.cli.words import Wanted
+from controller.reconcile.pause import Writing
+from controller.reconcile.state import State
 
 
 def test_an_object_is_suspended_and_resumed(local: Snowcat) -> None:
@@ -33,6 +46,20 @@ def test_what_cannot_be_done_is_said(local: Snowcat) -> None:
     assert refused.code == 1 and "is not there yet: set 'suspend: true' under metadata" in refused.err
     assert local("suspend", "--local").code == 2
     assert "did you mean" in local("resume", "Warehouse/wx", "--local").err
+
+
+def test_what_is_dropped_right_after_its_note_was_written_breaks_nothing(monkeypatch: pytest.MonkeyPatch, project: Path) -> None:
+    key = ObjectKey("Warehouse", QualifiedName.parse("wh"))
+    plans = iter([{key: object()}, {}])
+    state = State(None)
+    opened: Any = SimpleNamespace(state=state)
+    monkeypatch.setattr(pause, "opened", lambda _: contextlib.nullcontext(opened))
+    monkeypatch.setattr(pause, "_undisturbed", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(pause, "_look", lambda _: (SimpleNamespace(objects=next(plans)), None))
+    monkeypatch.setattr(pause, "pausing", lambda keys, *_: [Writing(key, ()) for key in keys])
+    monkeypatch.setattr(pause, "_send", lambda *_: None)
+    pause.suspend(Wanted(Target(project), kinds=frozenset({"Warehouse"})))
+    assert [(event.reason, event.message.partition(" by ")[0]) for event in state.events()] == [("Suspended", "suspended")]
 
 
 def test_a_request_says_when_nobody_is_there_to_hear_it(local: Snowcat) -> None:
