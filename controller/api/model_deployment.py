@@ -96,4 +96,4 @@ class ModelDeployment(Manifest):
     scope: ClassVar[Scope] = Scope.SCHEMA
     bare_name: ClassVar[bool] = True
     uses_warehouse: ClassVar[bool] = True
-    seen_beside: ClassVar[tuple[str, ...]] = ("imageDigest", "suspended")
+    seen_beside: ClassVar[tuple[str, ...]] = ("imageDigest", "suspended", "comment")

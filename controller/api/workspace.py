@@ -32,4 +32,4 @@ class Workspace(Manifest):
     scope: ClassVar[Scope] = Scope.SCHEMA
     bare_name: ClassVar[bool] = True
     uses_warehouse: ClassVar[bool] = True
-    seen_beside: ClassVar[tuple[str, ...]] = ("imageDigest", "suspended")
+    seen_beside: ClassVar[tuple[str, ...]] = ("imageDigest", "suspended", "comment")

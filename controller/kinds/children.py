@@ -36,6 +36,7 @@ def child_metadata(parent: DesiredObject, name: Identifier, labels: Mapping[str,
         management_policy=metadata.management_policy,
         deletion_policy=parent.manifest.deletion_policy,
         replace=metadata.replace,
+        ignore=metadata.ignore,
     )
 
 

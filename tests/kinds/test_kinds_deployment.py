@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 from kinds_world import DEPLOYMENT, JOB, LAB, World, lab, only
 
-from controller.account.snapshot import Describe, Show
+from controller.account.snapshot import Describe, Show, Snapshot
 from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.kinds.base import Stalled, View
 from controller.kinds.fine_tune_job import RunFact
 from controller.kinds.function import functions_in
+from controller.kinds.mark import join_comment, split_comment
 from controller.kinds.model_deployment import ModelDeploymentKind
 from controller.kinds.registry import KINDS
 from controller.kinds.service_health import containers_of, services_in
+from controller.reconcile.planning.plan import plan
 
 DEPLOY, FUNCTION, SERVICE, WORKSPACE = KINDS["ModelDeployment"], KINDS["Function"], KINDS["Service"], KINDS["Workspace"]
 STAGES = Show("STAGES", "SCHEMA DB.SCH")
@@ -281,6 +283,23 @@ def test_a_grant_taken_away_by_hand_is_given_again(tmp_path: Path) -> None:
     assert [str(step) for step in FUNCTION.update(obj, seen, gone)] == [
         "GRANT USAGE ON FUNCTION DB.SCH.TUNED_PREDICT(VARCHAR) TO ROLE ANALYST"
     ]
+
+
+@pytest.mark.parametrize(("ignored", "text"), [(True, "theirs"), (False, "")])
+def test_comments_that_are_left_to_others_stay_on_the_parts(tmp_path: Path, ignored: bool, text: str) -> None:
+    deployment = DEPLOYMENT.replace("schema: db.sch}", "schema: db.sch, ignore: [comment]}") if ignored else DEPLOYMENT
+    obj, view = function(Tuned(tmp_path, deployment))
+    row = view.snapshot.rows(functions_in(obj.key.name))[0]
+    _, mark = split_comment(str(row["description"]))
+    assert mark is not None
+    seen = {**row, "description": join_comment("theirs", replace(mark, attributes={**mark.attributes, "more": "x"}))}
+    view = replace(view, snapshot=Snapshot({**view.snapshot.answers, functions_in(obj.key.name): (seen,)}, "WORKER"))
+    drift = FUNCTION.observe(obj, view)
+    assert {change.path for change in drift.drift} == {"comment", "mark"}, "the plan leaves out what is ignored"
+    (step,) = (str(step) for step in FUNCTION.update(obj, drift, view))
+    assert step.partition("COMMENT = '")[2].partition("[")[0].strip() == text
+    changed = plan(view, KINDS).objects[obj.key].change.fields
+    assert {field.path for field in changed} == ({"mark"} if ignored else {"comment", "mark"})
 
 
 def test_a_leftover_function_is_found_by_its_mark(tmp_path: Path) -> None:
