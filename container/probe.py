@@ -18,7 +18,7 @@ from container.model_folder import verify
 from training.config import TrainingConfig
 from training.errors import BadInputError, OutOfMemoryError, TrainingError
 from training.files import write_json
-from training.progress import Progress, report
+from training.progress import Progress, begin, report
 
 
 def probe(config: TrainingConfig, name: str) -> None:
@@ -46,6 +46,7 @@ def probe(config: TrainingConfig, name: str) -> None:
 
 def main() -> None:
     """Entry point of the container."""
+    begin()
     try:
         probe(settings.document(TrainingConfig, "SNOWCAT_CONFIG"), os.environ.get("SNOWCAT_PROBE") or "probe.json")
     except TrainingError as error:

@@ -43,6 +43,10 @@ def test_the_container_measures_and_writes_a_calibration(tmp_path: Path) -> None
     command = [sys.executable, "-m", "container.probe"]
     ended = subprocess.run(command, env=environment, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
+    told = [
+        json.loads(line.removeprefix("SNOWCAT_PROGRESS ")) for line in ended.stdout.splitlines() if line.startswith("SNOWCAT_PROGRESS ")
+    ]
+    assert told and all(line["elapsedSeconds"] >= 0 for line in told)
     found = Calibration.parse((output / "abc.json").read_text())
     assert found is not None
     short, long = found.points
