@@ -126,7 +126,7 @@ class Checkpoints:
                 if not copying.why_not:
                     listed = {entry.path: entry for _, entries in parts for entry in entries}
                     self._mark(copying.step, target, list(listed.values()), layout)
-                    self._prune(best)
+                    self._prune(copying.step, best)
         except (OSError, RuntimeError) as error:
             copying.why_not = str(error)
         if dist.get_rank() == 0 and copying.why_not:
@@ -157,9 +157,9 @@ class Checkpoints:
         }
         write_json(target / MARKER, document)
 
-    def _prune(self, best: int | None) -> None:
+    def _prune(self, newest: int, best: int | None) -> None:
         """Remove older ones. One that cannot be removed takes room, but does no harm to the new one."""
-        complete = sorted(self._complete())
+        complete = sorted({newest, *self._complete()})  # a stage may list what was just written only later
         keep = {best, *complete[-self.config.checkpoint.keep :]}
         for folder in self.remote.iterdir():
             # older ones, whole or cut off by a kill; what is newer will be written again
@@ -236,7 +236,8 @@ class Checkpoints:
             shutil.rmtree(folder, ignore_errors=True)
             copy_files(source, folder, files)
             write_json(folder / MARKER, marker)
-            return "; ".join(problems(folder, files, hashes=True))
+            found = problems(folder, files, hashes=True)
+            return "; ".join(found or [f"{what} is no part of a checkpoint" for what in state.foreign_classes(folder)])
         except FileNotFoundError as error:
             return f"{Path(str(error.filename)).name} is missing"
         except (ValueError, KeyError, OSError) as error:

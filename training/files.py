@@ -12,7 +12,7 @@ import json
 import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 RUN_MANIFEST = "run.json"  # written last into a run's folder
@@ -84,5 +84,10 @@ def write_json(path: Path, document: dict[str, Any]) -> None:
 
 
 def read_entries(document: dict[str, Any]) -> list[FileEntry]:
-    """The `files` list of a document."""
-    return [FileEntry(str(f["path"]), int(f["bytes"]), str(f["sha256"])) for f in document["files"]]
+    """The `files` list of a document. Raises ValueError for a path that leads out of its folder."""
+    found = [FileEntry(str(f["path"]), int(f["bytes"]), str(f["sha256"])) for f in document["files"]]
+    for entry in found:
+        path = PurePosixPath(entry.path)
+        if path.is_absolute() or not path.parts or ".." in path.parts or "\\" in entry.path:
+            raise ValueError(f"{entry.path!r} is no path below the folder")
+    return found

@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import io
 import os
+import pickle  # only for the name of its error
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 ADAPTERS = "adapters.safetensors"
+_FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # torch's own: it overrules what a caller asks for
 MOMENTS = ("exp_avg", "exp_avg_sq")  # what AdamW remembers of a parameter
 
 
@@ -58,7 +60,8 @@ def load_all(engine: Any, folder: Path, updates: int, *, same_layout: bool) -> N
     one of its ranks.
     """
     if same_layout:
-        loaded, _ = engine.load_checkpoint(str(folder.parent), tag=folder.name)
+        with only_weights():
+            loaded, _ = engine.load_checkpoint(str(folder.parent), tag=folder.name)
         if loaded is None:
             raise ValueError(f"DeepSpeed cannot read {folder}")
         return
@@ -76,6 +79,46 @@ def load_all(engine: Any, folder: Path, updates: int, *, same_layout: bool) -> N
     dist.barrier()
     if leads_node():
         shutil.rmtree(universal, ignore_errors=True)
+
+
+def foreign_classes(folder: Path) -> list[str]:
+    """What the pickles below `folder` would call beside tensors, plain values and DeepSpeed's own classes; each as `file: name`.
+
+    Raises ValueError for a file that torch did not write in its present form.
+    """
+    paths, found = sorted(folder.rglob("*.pt")), list[str]()
+    own = {f"{known.__module__}.{known.__qualname__}" for known in _deepspeed_classes()} if paths else set()
+    for path in paths:
+        try:
+            named = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
+        except (RuntimeError, pickle.UnpicklingError) as error:
+            raise ValueError(f"{path.name}: {error}") from error
+        found += [f"{path.name}: {name}" for name in sorted(set(named) - own)]
+    return found
+
+
+@contextlib.contextmanager
+def only_weights() -> Iterator[None]:
+    """torch.load runs no code that a file brings along, though DeepSpeed asks for it: others may write where checkpoints lie."""
+    before = os.environ.get(_FORCE)
+    os.environ[_FORCE] = "1"
+    try:
+        with torch.serialization.safe_globals(list(_deepspeed_classes())):
+            yield
+    finally:
+        if before is None:
+            del os.environ[_FORCE]
+        else:
+            os.environ[_FORCE] = before
+
+
+def _deepspeed_classes() -> tuple[type, ...]:
+    """All that its files name under any stage in both number formats (0.19)."""
+    from deepspeed.runtime.fp16.loss_scaler import LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
+
+    return LossScaler, ZeroStageEnum, fragment_address
 
 
 def updates(engine: Any) -> int:
@@ -101,7 +144,7 @@ def _convert(folder: Path, universal: Path) -> None:
         strict=True,
         inject_missing_state=True,
     )
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    with only_weights(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         ds_to_universal.main(arguments)
 
 

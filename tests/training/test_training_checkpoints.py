@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import sys
 import threading
 from collections.abc import Iterator
@@ -15,11 +16,12 @@ import torch
 import torch.distributed as dist
 
 from training import checkpoints as module
+from training import state
 from training.checkpoints import Checkpoints
 from training.config import Run, TrainingConfig
 from training.engine import ZeroChoice
 from training.errors import BadInputError
-from training.files import Folders
+from training.files import FileEntry, Folders, read_entries, sha256
 from training.history import EvalRecord, History, StepRecord
 from training.loop import StopFlag
 from training.owner import Owner
@@ -221,8 +223,20 @@ def test_a_full_stage_is_told_and_training_goes_on_with_the_last_good_one(tmp_pa
         ),
         (lambda folder: change(folder / "complete.json", run="other"), "it belongs to run other"),
         (lambda folder: change(folder / "complete.json", version=1), "another version of snowcat"),
+        (lambda folder: also(folder, "../../../stray.json"), "'../../../stray.json' is no path below the folder"),
+        (lambda folder: also(folder, "code.pt"), "is no part of a checkpoint"),
     ],
-    ids=["not complete", "marker cut off", "a file is missing", "a file is cut off", "a file is changed", "of another run", "of old"],
+    ids=[
+        "not complete",
+        "marker cut off",
+        "a file is missing",
+        "a file is cut off",
+        "a file is changed",
+        "of another run",
+        "of old",
+        "out",
+        "code",
+    ],
 )
 def test_what_is_not_whole_is_passed_over_for_an_older_one(tmp_path: Path, spoil: Any, words: str | None) -> None:
     train(made(tmp_path), PlainEngine(), History(), 2)
@@ -231,6 +245,51 @@ def test_what_is_not_whole_is_passed_over_for_an_older_one(tmp_path: Path, spoil
     assert found.next_step == 1
     assert len(refused) == (words is not None)
     assert all("the checkpoint after step 2 is not used: " in text and (words or "") in text for text in refused)
+
+
+class Code:
+    """Its pickle makes a file when it is loaded."""
+
+    def __init__(self, made: Path) -> None:
+        self.made = made
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.made),)
+
+
+def also(folder: Path, path: str) -> None:
+    """Another file that the marker lists with its true size and hash."""
+    (folder / path).parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"module": Code(folder / "ran")}, folder / path)
+    listed = json.loads((folder / "complete.json").read_text())["files"]
+    size = (folder / path).stat().st_size
+    change(folder / "complete.json", files=[*listed, FileEntry(path, size, sha256(folder / path)).document()])
+
+
+def test_a_pickle_that_brings_code_along_is_not_loaded(tmp_path: Path) -> None:
+    torch.save({"module": Code(tmp_path / "ran")}, tmp_path / "code.pt")
+    with state.only_weights(), pytest.raises(pickle.UnpicklingError):
+        torch.load(tmp_path / "code.pt", weights_only=False)
+    assert not (tmp_path / "ran").exists()
+    torch.load(tmp_path / "code.pt", weights_only=False)
+    assert (tmp_path / "ran").exists(), "it would have run"
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "..", "a/../../b", "", ".", "a\\b"])
+def test_a_list_of_files_leads_nowhere_else(path: str) -> None:
+    with pytest.raises(ValueError, match="is no path below the folder"):
+        read_entries({"files": [{"path": path, "bytes": 1, "sha256": "0"}]})
+
+
+def test_a_stage_that_lists_late_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    store, engine, history = made(tmp_path, said, keep=1), PlainEngine(), History()
+    monkeypatch.setattr(store, "_complete", list)
+    engine.step(history)
+    store.save(engine, history)
+    assert store.wait() == "" and said == []
+    assert not any((tmp_path / "work1" / "checkpoints").iterdir()), "the copying came to its end"
+    assert kept(tmp_path) == [1]
 
 
 def change(path: Path, **values: Any) -> None:
