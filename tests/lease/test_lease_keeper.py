@@ -157,6 +157,17 @@ def test_a_successor_ends_all_sessions_of_its_predecessors_before_it_leads(accou
     assert account.mark.term == 8 and not account.mark.before and account.mark.mode is Mode.APPLY
 
 
+def test_a_successor_that_stops_before_it_has_read_leaves_the_sessions_of_its_predecessor_to_the_next(account: Account) -> None:
+    account.leases = {7: str(OTHER)}
+    first = process(account, Mode.APPLY, 1)
+    first.step()  # it has renamed the stage, no more
+    assert first.term == 8
+    first.release()
+    second = process(account, Mode.APPLY, 2)
+    steps(account, second, 3 * PERIOD)
+    assert second.may_mutate() and {"12", "13", "5"} <= account.dead
+
+
 def test_a_successor_that_dies_halfway_leaves_its_own_successor_all_that_is_to_be_ended(account: Account) -> None:
     account.leases = {7: str(OTHER)}
     first = process(account, Mode.APPLY, 1)

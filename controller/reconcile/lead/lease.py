@@ -179,6 +179,8 @@ class Lease:
     def _give_up(self, term: _Term, *, drop: bool, quiet: bool) -> None:
         if drop and term.entered and not term.live:
             self.stage.drop(term.mark.term)
+        elif not term.read:  # the comment may still be the earlier holder's, with sessions that the next one has to end
+            return
         else:
             sessions = self._unfinished(term) if quiet and term.entered else term.mark.sessions
             self.stage.write(replace(term.mark, sessions=sessions, renewals=term.mark.renewals + 1, state=LeaseState.RELEASED))
