@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -33,8 +34,9 @@ class Sweep(Model):
     def _one_kind(self) -> Self:
         if (self.grid is None) == (self.runs is None):
             raise ValueError("sweep needs exactly one of grid, list")
-        if len(self.values) > _MOST:
-            raise ValueError(f"sweep asks for {len(self.values)} runs; more than {_MOST} are taken for a mistake")
+        asked = len(self.runs or ()) if self.grid is None else math.prod(len(values) for values in self.grid.values())
+        if asked > _MOST:  # counted before any is made: a grid of a few long lists has millions
+            raise ValueError(f"sweep asks for {asked:,} runs; more than {_MOST} are taken for a mistake")
         return self
 
     @property

@@ -53,6 +53,9 @@ def one_rank() -> Iterator[None]:
     before, threads = dict(os.environ), torch.get_num_threads()
     torch.set_num_threads(1)
     engine.prepare_environment()
+    from deepspeed.utils import groups
+
+    groups._WORLD_GROUP = None  # DeepSpeed keeps the group of an earlier test in this process, which is gone
     yield
     dist.destroy_process_group()
     torch.set_num_threads(threads)

@@ -311,6 +311,16 @@ def test_a_home_that_was_made_just_now_may_be_listed_late(account: Account) -> N
     assert lease.may_mutate()
 
 
+def test_a_lease_that_another_role_owns_is_told(account: Account) -> None:
+    account.leases = {1: str(replace(OTHER, term=1))}
+    account.listing = dict  # type: ignore[method-assign]
+    lease = process(account, Mode.APPLY)
+    lease.step()
+    assert "does not see it" in lease.standing().message and not lease.standing().hopeless, "a listing may be late"
+    steps(account, lease, 60)
+    assert lease.standing().hopeless and "`role` in snowcat.yaml" in lease.standing().message, "a command does not wait for ever"
+
+
 def test_a_first_term_does_not_trust_a_listing_of_another_first_term(account: Account) -> None:
     """The other one was created, listed, and taken over, all within the time that listings are late."""
     lease, now = process(account), account.listing

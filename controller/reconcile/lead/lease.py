@@ -76,6 +76,7 @@ class Lease:
     _doubt: bool = field(default=False, init=False)
     _failing_since: float | None = field(default=None, init=False)
     _homeless_since: float | None = field(default=None, init=False)
+    _unseen_since: float | None = field(default=None, init=False)
     _stop: threading.Event = field(default_factory=threading.Event, init=False)
     _nudge: threading.Event = field(default_factory=threading.Event, init=False)
     _writing: threading.RLock = field(default_factory=threading.RLock, init=False)
@@ -228,6 +229,8 @@ class Lease:
             found = self.stage.look()
             self._homeless_since = None
             now = self.clock.now()
+            if found:
+                self._unseen_since = None
             decision = self._watch.decide(found, now)
             if decision.do is Do.STOP:
                 name = f"stage {self.stage.name(decision.term)}"
@@ -236,7 +239,10 @@ class Lease:
                 self._stand(Standing(False, f"{decision.message}, leads", waits=True))
                 return min(decision.seconds, self.seconds / 3)
             elif self._begin(decision):
+                self._unseen_since = None
                 return 0.0
+            elif decision.do is Do.CREATE:
+                self._unseen(now)
             return self.seconds / _AGAIN
         except (NotFound, Denied) as error:
             now = self.clock.now()
@@ -244,6 +250,16 @@ class Lease:
             hopeless = now - self._homeless_since >= _LISTED
             self._stand(Standing(False, self._no_home(error), hopeless=hopeless))
             return self.seconds / (3 if hopeless else _AGAIN)
+
+    def _unseen(self, now: float) -> None:
+        """The first term cannot be made, as if it were there, and no listing shows it: somebody was faster, or it is another role's."""
+        self._unseen_since = now if self._unseen_since is None else self._unseen_since
+        name = self.stage.name(1)
+        message = (
+            f"stage {name}, the lease of this project, is there already, but this role does not see it. Was `role` in snowcat.yaml "
+            "changed? Grant the role that owns the stage to this one, or drop the stage while no snowcat works on the project"
+        )
+        self._stand(Standing(False, message, hopeless=now - self._unseen_since >= _LISTED))
 
     def _begin(self, decision: Decision) -> bool:
         """Step 1: the compare-and-swap. False when somebody else was faster."""
