@@ -237,6 +237,7 @@ def test_what_is_best(metric: str, goal: str, scores: dict[str, float], wanted: 
         ({"grid": {"training.seed": [1]}, "metric": "f9"}, "sweep.metric 'f9' is none of loss"),
         ({}, "exactly one of grid, list"),
         ({"grid": {"training.seed": list(range(201))}}, "201 runs"),
+        ({"grid": {f"training.x{i}": list(range(10)) for i in range(12)}}, "1,000,000,000,000 runs"),
     ],
 )
 def test_what_is_wrong_with_a_sweep_is_said_before_anything_runs(sweep: dict[str, Any], words: str) -> None:
