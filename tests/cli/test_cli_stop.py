@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from cli_support import OBJECTS, PROJECT, Output, Snowcat, environment
 from fault_client import Faults
 
 LIMIT = 12.0  # seconds; the promise is ten
+FRESH = itertools.count(1000)  # numbers that no warehouse of these tests has yet
 READY = "all objects are ready"
 
 
@@ -43,13 +45,13 @@ def faults(local: Snowcat) -> Iterator[Faults]:
 def hanging_change(local: Snowcat, faults: Faults, output: Output) -> None:
     output.until(READY)
     faults.put({"match": "^ALTER WAREHOUSE", "hang": True})
-    (local.folder / "objects.yaml").write_text(OBJECTS.replace('"${suspend}"', str(100 + os.getpid() % 500)))
+    (local.folder / "objects.yaml").write_text(OBJECTS.replace('"${suspend}"', str(next(FRESH))))
     faults.await_held()
 
 
 def hanging_upload(local: Snowcat, faults: Faults, output: Output) -> None:
     output.until(READY)
-    (local.folder / "up.txt").write_text(str(os.getpid()))
+    (local.folder / "up.txt").write_text(str(next(FRESH)))
     faults.put({"match": "^PUT ", "hang": True})
     (local.folder / "objects.yaml").write_text(OBJECTS + "spec: {files: [{from: up.txt, to: up}]}\n")
     faults.await_held()
