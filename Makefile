@@ -54,15 +54,14 @@ test: check $(CONNECTOR5)/.ready ## check, then every test
 test-deep: .venv/.ready $(CONNECTOR5)/.ready ## properties and random kills, over and over: SEED=n BUDGET=minutes
 	$(TEST_ENV) $(BIN)/python tests/deep.py $(if $(SEED),--seed $(SEED)) $(if $(BUDGET),--budget $(BUDGET)) --workers $(WORKERS)
 
-# -P and the path: benchmarks/training.py must not stand in for the package of that name
 bench: .venv/.ready ## statements of a cycle and time of a plan, over growing projects
-	PYTHONPATH=.:benchmarks $(BIN)/python -P benchmarks/plan.py
+	$(BIN)/python benchmarks/plan.py
 
 bench-reconcile: .venv/.ready ## the reconciler at 10 to 4,000 objects, 100 ms a statement: JSON and a table (an hour; SIZES=10,100 for less)
-	PYTHONPATH=.:benchmarks $(BIN)/python -P benchmarks/reconcile.py $(if $(SIZES),--sizes $(SIZES))
+	$(BIN)/python benchmarks/reconcile.py $(if $(SIZES),--sizes $(SIZES))
 
 bench-training: .venv/.ready ## our training against HF Trainer, the lab's recipe and TRL: JSON and a table (10 minutes; PARTS=checks,contest,deepspeed)
-	$(BIN)/python benchmarks/training.py $(if $(PARTS),--parts $(PARTS)) $(if $(SIZE),--size $(SIZE))
+	$(BIN)/python benchmarks/fine_tuning.py $(if $(PARTS),--parts $(PARTS)) $(if $(SIZE),--size $(SIZE))
 
 bench-planner: .venv/.ready ## predicted against measured memory of a training over twelve settings: JSON and a table (a few minutes)
 	$(BIN)/python benchmarks/planner.py

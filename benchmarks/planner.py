@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-sys.path[:] = [str(ROOT), *sys.path[1:]]  # the package `training` must come before the file of that name beside this one
+sys.path.insert(0, str(ROOT))  # where a GPU is lent, nothing is installed
 
 from training.config import Method, Training  # noqa: E402
 from training.planner import Calibration, Point, Setting, fit, gib  # noqa: E402

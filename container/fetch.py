@@ -100,7 +100,7 @@ def materialise(source: Source, folder: Path, work: Path) -> None:
         _from_hub(source.hugging_face, folder)
     else:
         _from_folder(paths.real(source.path or ""), folder)
-    from training.model import check_folder  # here, because it takes seconds to import, and a refusal should not
+    from training.model.folder import check_folder  # here, because it takes seconds to import, and a refusal should not
 
     check_folder(folder)
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from snowflake.connector.errors import Error
 
 from container.predictions import Predictions
-from training import artefacts
-from training.artefacts import Outcome
 from training.config import TrainingConfig
 from training.errors import TrainingError
 from training.progress import Progress, report
-from training.tracker import tell_scores
+from training.results import artefacts
+from training.results.artefacts import Outcome
+from training.results.tracker import tell_scores
 
 _TRIES = 3
 _PAUSE = 2.0  # seconds

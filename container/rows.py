@@ -11,8 +11,8 @@ from snowflake.connector.errors import DatabaseError, NotSupportedError, Program
 
 from container import account, paths
 from training.config import Data, Prompt, TrainingConfig
+from training.data.rows import needed_columns, read_file, write_rows
 from training.errors import BadInputError
-from training.rows import needed_columns, read_file, write_rows
 
 OBJECT_MISSING = 2003
 NO_WAREHOUSE = 606

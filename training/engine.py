@@ -23,7 +23,7 @@ import torch.distributed as dist
 from training import hardware
 from training.config import TrainingConfig
 from training.errors import BadInputError
-from training.model import choose_dtype
+from training.hardware import choose_dtype
 from training.planner import Rows, Shape, Task, UnknownShapeError, choose
 
 BETAS = (0.9, 0.98)

@@ -1,4 +1,4 @@
-"""What this rank computes on: its name, its memory, and how fast it could be."""
+"""What this rank computes on: its name, its number format, its memory, and how fast it could be."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ import torch
 import torch.distributed as dist
 
 from training import progress
+from training.config import Dtype
 from training.planner.calibration import Calibration
 from training.planner.machine import Machine, chip, known_chip
 from training.planner.shape import Shape, UnknownShapeError
 from training.planner.speed import flops_per_token
 
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+BF16_CPU_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 CALIBRATION = "SNOWCAT_CALIBRATION"  # an environment variable, so that it is no part of the configuration and of the run's identity
 
 
@@ -24,6 +27,30 @@ def name() -> str:
     if torch.cuda.is_available():
         return str(torch.cuda.get_device_name())
     return f"CPU {platform.machine()}, {len(os.sched_getaffinity(0))} cores"
+
+
+def computes_in_bfloat16() -> bool:
+    """Whether bfloat16 is faster than float32 here: a GPU that has it, or a CPU with AVX512-BF16 or AMX."""
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported())
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    flags = next((line for line in text.splitlines() if line.startswith("flags")), "")
+    return not BF16_CPU_FLAGS.isdisjoint(flags.split())
+
+
+def choose_dtype(wanted: Dtype) -> torch.dtype:
+    """The number format to compute in."""
+    if wanted == "auto":
+        return torch.bfloat16 if computes_in_bfloat16() else torch.float32
+    return DTYPES[wanted]
+
+
+def device() -> torch.device:
+    """The GPU of this rank when there is one, else the CPU."""
+    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
 
 
 def peak_memory() -> int:

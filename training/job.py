@@ -17,19 +17,22 @@ from typing import Any, Literal
 import torch
 import torch.distributed as dist
 
-from training import artefacts, engine, hardware, links, model
-from training.base_scores import BaseScores
+from training import engine, hardware, links
+from training.checkpoint.kept_choice import begun_with
 from training.config import TrainingConfig
-from training.dataset import Dataset, prepare
+from training.data.dataset import Dataset, prepare
+from training.data.tokens import Tokens
 from training.errors import StoppedError
-from training.evaluate import HeldOut, Scores
 from training.files import Folders
-from training.kept_choice import begun_with
 from training.loop import StopFlag
+from training.model import loading
+from training.model.folder import BaseIdentity, check_folder, fits_whole, stored_dtype
 from training.planner import Rows
 from training.progress import Progress, report
-from training.tokens import Tokens
-from training.tracker import tracking
+from training.results import artefacts
+from training.results.tracker import tracking
+from training.scoring.base_scores import BaseScores
+from training.scoring.evaluate import HeldOut, Scores
 from training.tuning import Trained, Tuning
 
 
@@ -45,7 +48,7 @@ class Job:
         engine.prepare_environment()
         self.lead = dist.get_rank() == 0
         self.track: Callable[[Progress], None] = lambda progress: None
-        self.dtype = model.choose_dtype(config.training.dtype)
+        self.dtype = hardware.choose_dtype(config.training.dtype)
 
     def run(self) -> None:
         """Do the whole job. Raises TrainingError with the exit code that the process should end with."""
@@ -74,14 +77,14 @@ class Job:
 
     def _load_data(self) -> Dataset:
         self._say(Progress("data", message="rendering and encoding the rows"))
-        model.check_folder(self.folders.base)
+        check_folder(self.folders.base)
         data = prepare(self.config, self.folders)
         self._say(Progress("data", message=str(data)))
         return data
 
     def _score_base(self, data: Dataset) -> Scores:
         """The base model's scores: those of an earlier attempt, with the seconds that they took then, or found now."""
-        identity, four_bit = model.BaseIdentity.read(self.folders.base), self._in_four_bit()
+        identity, four_bit = BaseIdentity.read(self.folders.base), self._in_four_bit()
         kept = BaseScores.of(self.folders.output, self.config, identity, data.fingerprint, self.dtype, four_bit=four_bit)
         found = [kept.read() if self.lead else None]
         dist.broadcast_object_list(found)
@@ -92,7 +95,7 @@ class Job:
             self._say(Progress("eval", "base", step=total, steps=total, metrics=scores.means, message=message))
             return scores
         with self._phase("evalBase"):
-            scores = self._score(model.load_model(self.folders.base, self.dtype, four_bit=four_bit), data.held_out, "base")
+            scores = self._score(loading.load_model(self.folders.base, self.dtype, four_bit=four_bit), data.held_out, "base")
         if self.lead:
             try:
                 kept.write(scores, self.seconds["evalBase"])
@@ -119,32 +122,32 @@ class Job:
     def _write_models(self, weights: dict[str, torch.Tensor], tokens: Tokens) -> Any:
         """Build the tuned model; rank 0 also writes adapter/ and merged/. Returns the model to score."""
         local = self.folders.work / artefacts.FOLDER
-        stored = model.stored_dtype(self.folders.base)
+        stored = stored_dtype(self.folders.base)
         four_bit, base, method = self._in_four_bit(), self.folders.base, self.config.method
-        tuned = model.tuned_model(base, method, weights, self.dtype, place=torch.device("cpu") if four_bit else None)
+        tuned = loading.tuned_model(base, method, weights, self.dtype, place=torch.device("cpu") if four_bit else None)
         if self.lead:
             shutil.rmtree(local, ignore_errors=True)
             local.mkdir(parents=True)
             if self.config.output.adapter and self.config.method.adapter is not None:
                 tuned.save_pretrained(str(local / "adapter"))
         # rounded to what is stored before it is scored: the scores are those of the model that will be served
-        tuned = model.merge(tuned).to(stored)
+        tuned = loading.merge(tuned).to(stored)
         if self.lead and self.config.output.merged:
             tuned.save_pretrained(str(local / "merged"))
             tokens.raw.save_pretrained(str(local / "merged"))
         if four_bit:
-            return model.tuned_model(base, method, weights, self.dtype, four_bit=True)
+            return loading.tuned_model(base, method, weights, self.dtype, four_bit=True)
         return tuned.to(self.dtype)
 
     def _in_four_bit(self) -> bool:
         """Whether models are scored on a base in 4 bits: only where the whole one does not fit."""
-        return self.config.method.qlora is not None and not model.fits_whole(self.folders.base, self.dtype)
+        return self.config.method.qlora is not None and not fits_whole(self.folders.base, self.dtype)
 
     def _leave(self, data: Dataset, trained: Trained, base: Scores, tuned: Scores) -> None:
         """Hand everything over to whoever started the ranks, see `training.artefacts`."""
         self._say(Progress("save", message="writing the run's artefacts"))
         artefacts.write_predictions(self.folders.work / artefacts.FOLDER, base.predictions, tuned.predictions)
-        identity = model.BaseIdentity.read(self.folders.base)
+        identity = BaseIdentity.read(self.folders.base)
         outcome = artefacts.Outcome(
             base_id=identity.id,
             base_sha256=identity.sha256,

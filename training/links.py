@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 
 from training.errors import TrainingError
-from training.model import device
+from training.hardware import device
 
 SECONDS = 60
 LARGE_GPU, LARGE_CPU = 64 << 20, 2 << 20  # bytes; on a CPU the tests would wait for more

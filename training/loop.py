@@ -17,14 +17,14 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from training.batches import BatchPlan, learning_rate
-from training.checkpoints import Checkpoints
+from training.checkpoint.checkpoints import Checkpoints
 from training.config import TrainingConfig
-from training.encoded import TrainingSet
+from training.data.batches import BatchPlan, learning_rate
+from training.data.encoded import TrainingSet
+from training.data.packing import MicroBatch, micro_batch
 from training.errors import BadInputError, StoppedError
+from training.hardware import device
 from training.history import History, StepRecord
-from training.model import device
-from training.packing import MicroBatch, micro_batch
 from training.watch import Watch
 
 

@@ -19,11 +19,13 @@ from typing import Any
 
 import torch
 
-from training import attention, blocks, engine, hardware, model
+from training import engine, hardware
 from training.config import Base, Data, Method, Output, Run, Training, TrainingConfig
+from training.data.packing import Documents, MicroBatch
 from training.errors import OutOfMemoryError, TrainingError
 from training.loop import train_step
-from training.packing import Documents, MicroBatch
+from training.model import attention, blocks, loading
+from training.model.folder import check_folder
 from training.planner import Calibration, Machine, Point, Setting, Shape, fit, known_chip
 from training.planner.machine import GIB
 from training.rank import is_out_of_memory
@@ -70,20 +72,20 @@ class Probe:
             tokens=tokens,
             checkpointed=min(self.checkpointed, shape.layers),
             document=tokens,
-            width=2 if model.choose_dtype(self.training.dtype) == torch.bfloat16 else 4,
+            width=2 if hardware.choose_dtype(self.training.dtype) == torch.bfloat16 else 4,
             fused=torch.cuda.is_available() and self.compiled,
             scores=not torch.cuda.is_available() and self.training.attention in ("auto", "eager"),
         )
 
     def run(self, lengths: Sequence[int]) -> list[Point]:
         """Two micro-steps at each length, the shortest first. Raises TrainingError for a model that cannot be loaded."""
-        model.check_folder(self.base)
+        check_folder(self.base)
         config, setting = self.config, self.setting(max(lengths))
         engine.prepare_environment()
-        dtype = model.choose_dtype(self.training.dtype)
+        dtype = hardware.choose_dtype(self.training.dtype)
         name = attention.choose(self.training.attention, dtype)
-        loaded = model.load_model(self.base, dtype, attention=name, four_bit=self.method.qlora is not None)
-        trainable = model.prepare(loaded, self.method)
+        loaded = loading.load_model(self.base, dtype, attention=name, four_bit=self.method.qlora is not None)
+        trainable = loading.prepare(loaded, self.method)
         blocks.prepare(trainable, stage=setting.zero, checkpointed=setting.checkpointed, compiled=self.compiled)
         trainer = engine.start(trainable, config, setting.zero, 1)
         return [_measure(trainer, setting.shape.vocab, tokens) for tokens in sorted(lengths)]

@@ -31,12 +31,12 @@ def main(arguments: list[str]) -> int:
     """Run this rank's share of the job; returns the exit code."""
     config_path, rows, base, work, output = (Path(argument) for argument in arguments)
     quiet_libraries()
+    from training.checkpoint.owner import Owner
     from training.config import TrainingConfig
     from training.errors import BadInputError, OutOfMemoryError, TrainingError
     from training.files import Folders
     from training.job import Job
     from training.loop import StopFlag
-    from training.owner import Owner
 
     stop = StopFlag()
     stop.install()

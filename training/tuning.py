@@ -13,19 +13,20 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from training import attention, blocks, engine, hardware, model
-from training.batches import BatchPlan, plan_batches
-from training.checkpoints import Checkpoints
+from training import engine, hardware
+from training.checkpoint.checkpoints import Checkpoints
 from training.config import TrainingConfig
-from training.encoded import TrainingSet
+from training.data.batches import BatchPlan, plan_batches
+from training.data.encoded import TrainingSet
+from training.data.tokens import Tokens
 from training.errors import BadInputError
-from training.evaluate import HeldOut
 from training.files import Folders
 from training.history import EvalRecord, History, StepRecord
 from training.loop import Loop, StopFlag
+from training.model import attention, blocks, loading
 from training.planner import Rows
 from training.progress import Pace, Progress
-from training.tokens import Tokens
+from training.scoring.evaluate import HeldOut
 from training.watch import Watch
 
 
@@ -71,10 +72,10 @@ class Tuning:
         rows = Rows(len(lengths), data.mean_length, max(lengths))
         chosen = attention.choose(config.training.attention, self.dtype)
         with engine.spreading(config, self.choice.stage, plan.accumulation):
-            base = model.load_model(self.folders.base, self.dtype, attention=chosen, four_bit=config.method.qlora is not None)
+            base = loading.load_model(self.folders.base, self.dtype, attention=chosen, four_bit=config.method.qlora is not None)
             torch.manual_seed(config.training.seed)  # the same adapters on every rank, whatever was drawn while loading
-            trainable = model.prepare(base, config.method)
-        counts = model.parameter_counts(trainable)
+            trainable = loading.prepare(base, config.method)
+        counts = loading.parameter_counts(trainable)
         built = blocks.prepare(
             trainable,
             stage=self.choice.stage,

@@ -17,8 +17,10 @@ from typing import Any
 import torch
 from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
-from training.model import context_length, device, load_model
-from training.tokens import Tokens
+from training.data.tokens import Tokens
+from training.hardware import device
+from training.model.folder import context_length
+from training.model.loading import load_model
 
 BATCH_ROWS = 16
 

@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from container.serving.generator import Answer, BusyError, PromptError
 from container.serving.service import ModelService
-from training.prompts import Message
+from training.data.prompts import Message
 
 
 class ChatMessage(BaseModel):

@@ -7,9 +7,9 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 
 from container.serving.generator import Answer, Generator, Job, PromptError
 from container.serving.settings import ServerSettings
+from training.data.prompts import Message, Question, question
 from training.errors import BadInputError
-from training.model import choose_dtype
-from training.prompts import Message, Question, question
+from training.hardware import choose_dtype
 
 WAITING_BATCHES = 4  # rows that may wait: this many full SQL batches, then callers are told to come again
 WARM_UP = "Hello"

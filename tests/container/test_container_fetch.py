@@ -23,9 +23,9 @@ from training_tiny import CHATML, REPOSITORY, tiny_tokenizer
 from container.fetch import FetchConfig, fetch
 from container.gguf_model import LAYER_NAMES, TOP_NAMES
 from container.model_folder import verify
+from training.data.tokens import Tokens
 from training.errors import BadInputError, NeedsPersonError
-from training.model import load_model
-from training.tokens import Tokens
+from training.model.loading import load_model
 
 GGUF_FILE = "tiny_model/tiny.gguf"
 

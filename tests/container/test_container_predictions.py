@@ -13,11 +13,11 @@ from training_tiny import tiny_config
 
 from container import account, results
 from container.predictions import Predictions
-from training import artefacts
-from training.artefacts import Outcome
 from training.config import TrainingConfig
 from training.errors import BadInputError, TrainingError
 from training.history import History, StepRecord
+from training.results import artefacts
+from training.results.artefacts import Outcome
 
 ANSWERS = [
     ("r1", "q", "Oslo", "Rome", "Oslo"),

@@ -20,12 +20,13 @@ from container.fetch import FetchConfig, fetch
 from container.model_folder import verify
 from training import engine
 from training.config import TrainingConfig
-from training.evaluate import HeldOut, answer_loss, generate
+from training.data.tokens import Tokens
 from training.files import Folders
+from training.hardware import choose_dtype
 from training.loop import StopFlag
-from training.metrics import score
-from training.model import choose_dtype, load_model, merge, tuned_model
-from training.tokens import Tokens
+from training.model.loading import load_model, merge, tuned_model
+from training.scoring.evaluate import HeldOut, answer_loss, generate
+from training.scoring.metrics import score
 from training.tuning import Tuning
 
 CACHE = REPOSITORY / ".cache" / "models" / "smollm2"

@@ -11,9 +11,9 @@ from snowflake.connector import SnowflakeConnection as Connection
 
 from container.rows import query_rows
 from training.config import Data, Prompt
-from training.data import choose_rows, render
+from training.data.examples import choose_rows, render
+from training.data.rows import open_rows, write_rows
 from training.errors import BadInputError
-from training.rows import open_rows, write_rows
 
 
 @pytest.fixture

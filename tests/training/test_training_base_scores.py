@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from training.base_scores import FILE, BaseScores
 from training.config import TrainingConfig
-from training.evaluate import Scores
-from training.metrics import Prediction
-from training.model import BaseIdentity
+from training.model.folder import BaseIdentity
+from training.scoring.base_scores import FILE, BaseScores
+from training.scoring.evaluate import Scores
+from training.scoring.metrics import Prediction
 
 SCORES = Scores({"exact_match": 1 / 3, "loss": 0.1}, (Prediction("r1", "where?", "Oslo", "Ås", {"exact_match": 1 / 3}),))
 

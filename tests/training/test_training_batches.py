@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.batches import learning_rate, plan_batches
 from training.config import Training
+from training.data.batches import learning_rate, plan_batches
 
 LENGTHS = [30, 90, 50, 70, 20, 60, 80, 40, 25]
 

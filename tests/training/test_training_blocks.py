@@ -18,12 +18,12 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from training import attention, blocks, lora_fused
 from training.config import Lora, Method
-from training.forward import install
+from training.data.packing import micro_batch
 from training.loop import summed_loss
-from training.model import prepare
-from training.packing import micro_batch
+from training.model import attention, blocks, lora_fused
+from training.model.forward import install
+from training.model.loading import prepare
 
 FAMILIES = {
     "llama": (LlamaConfig, LlamaForCausalLM),

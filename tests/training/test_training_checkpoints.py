@@ -15,16 +15,16 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from training import checkpoints as module
-from training import state
-from training.checkpoints import Checkpoints
+from training.checkpoint import checkpoints as module
+from training.checkpoint import state
+from training.checkpoint.checkpoints import Checkpoints
+from training.checkpoint.owner import Owner
 from training.config import Run, TrainingConfig
 from training.engine import ZeroChoice
 from training.errors import BadInputError
 from training.files import FileEntry, Folders, read_entries, sha256
 from training.history import EvalRecord, History, StepRecord
 from training.loop import StopFlag
-from training.owner import Owner
 from training.tuning import Tuning
 
 

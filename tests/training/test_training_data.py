@@ -15,11 +15,11 @@ import pytest
 from training_tiny import select_rows, tiny_rows, tiny_table, tiny_tokenizer
 
 from training.config import Data, Prompt
-from training.data import Encoding, choose_rows, render
-from training.encoded import TrainingSet
+from training.data.encoded import TrainingSet
+from training.data.examples import Encoding, choose_rows, render
+from training.data.rows import KEY, as_text, open_rows, read_file, text_batch, write_rows
+from training.data.tokens import Tokens
 from training.errors import BadInputError
-from training.rows import KEY, as_text, open_rows, read_file, text_batch, write_rows
-from training.tokens import Tokens
 
 DATA = Data(table="T")
 

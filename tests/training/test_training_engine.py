@@ -11,7 +11,8 @@ import torch
 from training.config import Lora, Method, TrainingConfig
 from training.engine import choose_stage, deepspeed_config
 from training.errors import BadInputError
-from training.model import check_folder, load_model, prepare, stored_dtype
+from training.model.folder import check_folder, stored_dtype
+from training.model.loading import load_model, prepare
 from training.rank import is_out_of_memory, write_outcome
 
 

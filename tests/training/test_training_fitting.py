@@ -6,11 +6,11 @@ import pytest
 from training_tiny import select_rows, tiny_rows, tiny_tokenizer
 
 from training.config import Data, Prompt, TooLong
-from training.data import Encoding
-from training.encoded import Counts
+from training.data.encoded import Counts
+from training.data.examples import Encoding
+from training.data.fitting import fitted
+from training.data.tokens import Encoded, Tokens
 from training.errors import BadInputError
-from training.fitting import fitted
-from training.tokens import Encoded, Tokens
 
 
 def row(question: int, answer: int) -> Encoded:

@@ -12,10 +12,10 @@ import torch
 import torch.distributed as dist
 
 from training import hardware
-from training.blocks import layers_to_checkpoint
+from training.checkpoint.kept_choice import FILE, begun_with
 from training.config import TrainingConfig
 from training.engine import ZeroChoice, choose_stage
-from training.kept_choice import FILE, begun_with
+from training.model.blocks import layers_to_checkpoint
 from training.planner import Calibration, Machine, Point, Rows
 
 FIRST, LATER = ZeroChoice(1, "it fits", 2048), ZeroChoice(3, "a probe says that it does not", 512)

@@ -11,13 +11,13 @@ import torch
 import torch.distributed as dist
 from training_packs import pack
 
-from training import attention
-from training.batches import plan_batches
 from training.config import TrainingConfig
+from training.data.batches import plan_batches
 from training.errors import BadInputError, StoppedError
 from training.history import History, StepRecord
 from training.loop import Loop, StopFlag
-from training.model import load_model
+from training.model import attention
+from training.model.loading import load_model
 from training.watch import Watch
 
 STEPS = 6

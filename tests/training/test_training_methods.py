@@ -18,10 +18,10 @@ from transformers import (
     SmolLM3Config,
 )
 
-from training.adapters import linear_layers, targets
 from training.config import Lora, Method
 from training.errors import BadInputError
-from training.model import load_model, merge, parameter_counts, prepare, tuned_model
+from training.model.adapters import linear_layers, targets
+from training.model.loading import load_model, merge, parameter_counts, prepare, tuned_model
 
 SIZES: dict[str, Any] = {
     "hidden_size": 64,
@@ -180,6 +180,6 @@ def test_an_untied_head_can_be_a_target(folders: dict[str, Path]) -> None:
 
 
 def test_four_bits_without_the_library_say_what_to_do(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.model.find_spec", lambda name: None)
+    monkeypatch.setattr("training.model.loading.find_spec", lambda name: None)
     with pytest.raises(BadInputError, match="needs bitsandbytes"):
         load_model(folders["llama 2"], torch.float32, four_bit=True)

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from training.metrics import mean_scores, rouge_l, score
+from training.scoring.metrics import mean_scores, rouge_l, score
 
 WANTED = '{"toy_list": ["Kite", "Red Drum"], "location": "Oslo"}'
 

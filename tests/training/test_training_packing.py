@@ -15,13 +15,13 @@ from torch.nn import functional
 from training_packs import pack
 from transformers import MistralConfig, MistralForCausalLM
 
-from training import attention, head
 from training.config import Lora, Method
+from training.data.packing import Documents, best_fit, micro_batch
 from training.errors import BadInputError
-from training.forward import install
 from training.loop import summed_loss
-from training.model import load_model, prepare
-from training.packing import Documents, best_fit, micro_batch
+from training.model import attention, head
+from training.model.forward import install
+from training.model.loading import load_model, prepare
 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
 ON_A_CPU = ["eager", "sdpa"]

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from training.config import Columns, Prompt
+from training.data.prompts import Message, Question, example, plain_text, question
 from training.errors import BadInputError
-from training.prompts import Message, Question, example, plain_text, question
 
 ASK = "Give JSON."
 SYSTEM = Message("system", ASK)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from training_tiny import Ranks, tiny_config, tiny_rows, write_rows
 
-from training.artefacts import take
+from training.results.artefacts import take
 
 STEPS = 10
 

@@ -13,7 +13,7 @@ import torch
 from training_tiny import Ranks, read_json_lines, select_rows, tiny_config, tiny_rows, write_rows
 
 from training.files import problems, read_entries
-from training.model import load_model
+from training.model.loading import load_model
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from training_tiny import CHATML, tiny_tokenizer, write_tiny_model
 
-from training import tokens as tokens_module
 from training.config import Columns, Prompt
+from training.data import tokens as tokens_module
+from training.data.prompts import Example, Message, Question, example
+from training.data.tokens import Encoded, Tokens
 from training.errors import BadInputError
-from training.model import check_folder
-from training.prompts import Example, Message, Question, example
-from training.tokens import Encoded, Tokens
+from training.model.folder import check_folder
 
 LLAMA2 = (
     "{% for m in messages %}{% if m['role'] == 'user' %}{{ bos_token + '[INST] ' + m['content'] | trim + ' [/INST]' }}"

@@ -16,7 +16,7 @@ from training_tiny import tiny_config
 from training.config import TrainingConfig
 from training.errors import BadInputError, StoppedError
 from training.progress import Progress
-from training.tracker import tell_scores, tracking
+from training.results.tracker import tell_scores, tracking
 
 
 class Store:

@@ -11,12 +11,12 @@ from torch.nn import functional
 from training_tiny import encode_rows, select_rows, tiny_rows, tiny_tokenizer
 
 from training.config import Data, Lora, Method, Prompt
-from training.encoded import TrainingSet
-from training.evaluate import generate
+from training.data.encoded import TrainingSet
+from training.data.prompts import Example, Message, Question
+from training.data.tokens import Tokens
 from training.loop import micro_batch, summed_loss
-from training.model import load_model, merge, prepare
-from training.prompts import Example, Message, Question
-from training.tokens import Tokens
+from training.model.loading import load_model, merge, prepare
+from training.scoring.evaluate import generate
 
 PAIR = Example(Question((Message("user", "Hi"),)), "Yes")
 

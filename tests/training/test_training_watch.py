@@ -14,16 +14,17 @@ import torch
 import torch.distributed as dist
 from training_tiny import Ranks, tiny_config, tiny_rows, write_rows
 
-from training import engine, rows, tuning
+from training import engine, tuning
 from training.config import Data, EarlyStopping, Evaluation, Prompt, TrainingConfig
-from training.dataset import prepare
+from training.data import rows
+from training.data.dataset import prepare
 from training.errors import BadInputError
-from training.evaluate import answer_loss
 from training.files import Folders
 from training.history import EvalRecord, History, StepRecord
 from training.loop import StopFlag
-from training.model import load_model
+from training.model.loading import load_model
 from training.progress import Pace, Progress
+from training.scoring.evaluate import answer_loss
 from training.watch import Watch, waited
 
 

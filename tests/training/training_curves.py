@@ -22,13 +22,14 @@ def curve(stage: int, world: int) -> list[float]:
     import torch.distributed as dist
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from training import attention, blocks, engine
-    from training.batches import plan_batches
+    from training import engine
     from training.config import TrainingConfig
-    from training.forward import install
+    from training.data.batches import plan_batches
+    from training.data.packing import micro_batch
     from training.loop import train_step
-    from training.model import prepare
-    from training.packing import micro_batch
+    from training.model import attention, blocks
+    from training.model.forward import install
+    from training.model.loading import prepare
 
     data = pack()
     document: dict[str, Any] = {"run": {"id": "r", "job": "j"}, "base": {"path": "/b"}, "data": {"table": "T"}, "output": {"path": "/o"}}

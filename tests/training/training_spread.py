@@ -35,11 +35,12 @@ def curve(base: Path, method: dict[str, Any], stage: int) -> tuple[list[float], 
     import torch
     import torch.distributed as dist
 
-    from training import attention, blocks, engine
+    from training import engine
     from training.config import TrainingConfig
+    from training.data.packing import micro_batch
     from training.loop import train_step
-    from training.model import load_model, prepare
-    from training.packing import micro_batch
+    from training.model import attention, blocks
+    from training.model.loading import load_model, prepare
 
     document = {"run": {"id": "r", "job": "j"}, "base": {"path": "/b"}, "data": {"table": "T"}, "output": {"path": "/o"}}
     rate = 1e-3 if "full" in method else 2e-2

@@ -17,8 +17,10 @@ warm()
 
 import torch  # noqa: E402 - the environment is read while they are imported
 
-from training import engine, model, state  # noqa: E402
+from training import engine, hardware  # noqa: E402
+from training.checkpoint import state  # noqa: E402
 from training.config import TrainingConfig  # noqa: E402
+from training.model import loading  # noqa: E402
 
 BATCHES = [torch.arange(3 + i, 40 + i).unsqueeze(0) for i in range(6)]
 
@@ -29,7 +31,7 @@ def build(base: Path, case: dict[str, Any], stage: int) -> Any:
         {"run": {"id": "r", "job": "j"}, "base": {"path": str(base)}, "data": {"path": "/d"}, "output": {"path": "/o"}, **parts}
     )
     torch.manual_seed(0)
-    return engine.start(model.prepare(model.load_model(base, model.choose_dtype(case["dtype"])), config.method), config, stage, 1)
+    return engine.start(loading.prepare(loading.load_model(base, hardware.choose_dtype(case["dtype"])), config.method), config, stage, 1)
 
 
 def steps(trainer: Any, batches: list[torch.Tensor]) -> list[float]:

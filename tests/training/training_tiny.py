@@ -22,12 +22,12 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from container import results
 from training.config import Data, Prompt, TrainingConfig
-from training.data import Chosen, Encoding, Row, choose_rows, render
-from training.encoded import TrainingSet
+from training.data.encoded import TrainingSet
+from training.data.examples import Chosen, Encoding, Row, choose_rows, render
+from training.data.rows import as_text, open_rows, read_file, text_batch
+from training.data.rows import write_rows as write_arrow
+from training.data.tokens import Tokens
 from training.files import describe, write_json
-from training.rows import as_text, open_rows, read_file, text_batch
-from training.rows import write_rows as write_arrow
-from training.tokens import Tokens
 
 REPOSITORY = Path(__file__).parents[2]
 CHATML = (

@@ -19,9 +19,9 @@ from typing import Any
 from training.config import TrainingConfig
 from training.files import RUN_MANIFEST, copy_files, describe, write_json
 from training.history import History
-from training.metrics import Prediction
-from training.model_card import model_card
 from training.progress import elapsed
+from training.results.model_card import model_card
+from training.scoring.metrics import Prediction
 
 FOLDER = "artefacts"  # below the work folder
 OUTCOME = "result.json"  # beside it: not there means that the ranks did not finish

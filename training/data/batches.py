@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from training.config import Training
-from training.packing import best_fit
+from training.data.packing import best_fit
 
 AUTO_ROWS_PER_STEP = 4  # the measured recipe: with few rows, many small steps learn more than few large ones
 AUTO_MICRO_TOKENS_GPU = 8192

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
-from training.tokens import Encoded, Ids, Mask
+from training.data.tokens import Encoded, Ids, Mask
 
 SCHEMA = pa.schema([("key", pa.large_string()), ("ids", pa.large_list(pa.int32())), ("answer", pa.large_list(pa.uint8()))])
 BATCH_TOKENS = 1 << 17  # of a part of the file: what the writer holds at once

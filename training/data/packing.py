@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 
 if TYPE_CHECKING:
-    from training.encoded import TrainingSet
+    from training.data.encoded import TrainingSet
 
 ROUND_LENGTH = 32  # few distinct shapes: a CPU prepares its kernels once for each
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from training_workload import Clock, Document, Workload, memory_bytes
+from fine_tuning_workload import Clock, Document, Workload, memory_bytes
 
-from training import attention
-from training.packing import Documents
+from training.data.packing import Documents
+from training.model import attention
 
 
 @dataclass(frozen=True)

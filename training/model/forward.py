@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from training import attention
+from training.data.packing import Documents
 from training.errors import BadInputError
-from training.head import head_loss
-from training.packing import Documents
+from training.model import attention
+from training.model.head import head_loss
 
 SCALED_LOGITS = ("final_logit_softcapping", "logits_scaling", "logit_scale")  # heads that are more than a matrix
 

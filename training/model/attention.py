@@ -19,8 +19,8 @@ import torch
 from torch.nn import functional
 from transformers import AttentionInterface
 
+from training.data.packing import Documents
 from training.errors import BadInputError
-from training.packing import Documents
 
 varlen_attn: Any
 try:

@@ -12,19 +12,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path[:] = [str(Path(__file__).parents[1]), *sys.path[1:], str(Path(__file__).parent)]  # the package `training` before training.py
+sys.path.insert(0, str(Path(__file__).parents[1]))  # where a GPU is lent, nothing is installed
 
-import torch  # noqa: E402
-from torch.nn import functional  # noqa: E402
-from training_workload import Clock, Rows, Workload  # noqa: E402
+import torch
+from fine_tuning_workload import Clock, Rows, Workload
+from torch.nn import functional
 
-from training import attention  # noqa: E402
-from training.batches import learning_rate  # noqa: E402
-from training.errors import BadInputError  # noqa: E402
-from training.forward import install  # noqa: E402
-from training.head import head_loss  # noqa: E402
-from training.loop import summed_loss  # noqa: E402
-from training.packing import Documents, micro_batch  # noqa: E402
+from training.data.batches import learning_rate
+from training.data.packing import Documents, micro_batch
+from training.errors import BadInputError
+from training.loop import summed_loss
+from training.model import attention
+from training.model.forward import install
+from training.model.head import head_loss
 
 ON_GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if ON_GPU else "cpu")
@@ -156,7 +156,7 @@ def parity(workload: Workload) -> dict[str, Any]:
 
     Adapters of rank 64 and a high rate, so that the loss falls and a difference would grow.
     """
-    from training_ours import Plain, Setting, adapted, configuration, started
+    from fine_tuning_ours import Plain, Setting, adapted, configuration, started
 
     steps = 50 if ON_GPU else 12
     hard = Workload(**{**workload.document(), "rank": 64, "learning_rate": 1e-3, "warmup": 0, "steps": steps, "documents": 64})

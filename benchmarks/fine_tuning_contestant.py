@@ -1,4 +1,4 @@
-"""One contestant in a process of its own: `training_contestant.py NAME WORKLOAD-JSON`. The last line it prints is its result."""
+"""One contestant in a process of its own: `fine_tuning_contestant.py NAME WORKLOAD-JSON`. The last line it prints is its result."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path[:] = [str(Path(__file__).parents[1]), *sys.path[1:], str(Path(__file__).parent)]  # the package `training` before training.py
+sys.path.insert(0, str(Path(__file__).parents[1]))  # where a GPU is lent, nothing is installed
 
-import torch  # noqa: E402
-from training_workload import Workload  # noqa: E402
+import torch
+from fine_tuning_workload import Workload
 
 MARK = "RESULT "
 OTHERS = ("hf", "hf-keep", "lab", "trl", "trl-keep", "trl-our-attention")
 
 
 def _others(name: str) -> Callable[[Workload], dict[str, Any]]:
-    from training_others import Recipe, hf_trainer, trl
+    from fine_tuning_others import Recipe, hf_trainer, trl
 
     if name in ("hf", "hf-keep"):
         return lambda workload: hf_trainer(workload, Recipe(rows=8, checkpointing=name == "hf"))
@@ -34,7 +34,7 @@ def contestant(name: str) -> Callable[[Workload], dict[str, Any]]:
     """The function of a contestant. Raises KeyError for a name that is none."""
     if name in OTHERS:
         return _others(name)
-    from training_ours import Setting, run
+    from fine_tuning_ours import Setting, run
 
     settings = {
         "ours-checkpoint": Setting(layers="all"),

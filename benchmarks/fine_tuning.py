@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-sys.path[:] = [str(ROOT), *sys.path[1:], str(Path(__file__).parent)]  # the package `training` must come before this file
+sys.path.insert(0, str(ROOT))  # where a GPU is lent, nothing is installed
 
 import torch  # noqa: E402
-from training_workload import Workload  # noqa: E402
+from fine_tuning_workload import Workload  # noqa: E402
 
 from training.planner import Shape, flops_per_token, known_chip  # noqa: E402
 
@@ -68,7 +68,7 @@ def main() -> None:
         "workload": workload.document(),
     }
     if "checks" in options.parts:
-        results["checks"] = _process(sys.executable, "training_checks.py", workload, timeout=options.timeout)
+        results["checks"] = _process(sys.executable, "fine_tuning_checks.py", workload, timeout=options.timeout)
         _write(target, results)
     if "contest" in options.parts:
         names = options.only or (CONTEST_GPU if ON_GPU else CONTEST_CPU)
@@ -97,7 +97,7 @@ def compete(names: Any, workload: Workload, options: argparse.Namespace) -> Iter
             if any("skipped" in run for run in runs[name]):
                 continue
             python = str(OTHERS / "bin" / "python") if name.startswith("trl") and (OTHERS / "bin").exists() else sys.executable
-            runs[name].append(_process(python, "training_contestant.py", workload, name, timeout=options.timeout))
+            runs[name].append(_process(python, "fine_tuning_contestant.py", workload, name, timeout=options.timeout))
             print(f"  {name}: {_short(runs[name][-1])}", file=sys.stderr)
             yield {name: figures(workload, done) for name, done in runs.items() if done}
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 
 from training.config import TrainingConfig
-from training.evaluate import Scores
 from training.files import write_json
-from training.metrics import Prediction
-from training.model import BaseIdentity
+from training.model.folder import BaseIdentity
+from training.scoring.evaluate import Scores
+from training.scoring.metrics import Prediction
 
 FILE = "base_scores.json"
 

@@ -10,7 +10,7 @@ from training.config import LOWER_IS_BETTER, TrainingConfig
 from training.history import History
 
 if TYPE_CHECKING:
-    from training.artefacts import Outcome
+    from training.results.artefacts import Outcome
 
 
 def model_card(config: TrainingConfig, outcome: Outcome, history: History, versions: Mapping[str, str]) -> str:

@@ -22,8 +22,8 @@ from jinja2 import TemplateError
 from jinja2.exceptions import SecurityError
 from transformers import AutoTokenizer
 
+from training.data.prompts import Example, Message, Question
 from training.errors import BadInputError
-from training.prompts import Example, Message, Question
 
 Ids = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.uint8]

@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from training import hardware, lora_fused
+from training import hardware
 from training.config import DeepSpeed, TrainingConfig
+from training.model import lora_fused
 from training.planner import Rows, Shape, Task, UnknownShapeError, choose
 
 _ALL = 1 << 20

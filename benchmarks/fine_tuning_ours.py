@@ -10,14 +10,15 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from training_workload import Clock, Rows, Workload, memory_bytes
+from fine_tuning_workload import Clock, Rows, Workload, memory_bytes
 
-from training import attention, blocks, engine
-from training.batches import BatchPlan, learning_rate, plan_batches
+from training import engine
 from training.config import TrainingConfig
-from training.forward import install
+from training.data.batches import BatchPlan, learning_rate, plan_batches
+from training.data.packing import micro_batch
 from training.loop import train_step
-from training.packing import micro_batch
+from training.model import attention, blocks
+from training.model.forward import install
 from training.planner import Rows as RowSizes
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from training.config import TooLong
-from training.encoded import Counts
-from training.tokens import Encoded
+from training.data.encoded import Counts
+from training.data.tokens import Encoded
 
 
 def fitted(row: Encoded, rule: TooLong, loss: str, counts: Counts) -> Iterator[Encoded]:

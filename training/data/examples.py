@@ -16,12 +16,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from training.config import SPLIT_COLUMN, Data, Prompt, Shares, TooLong
-from training.encoded import Counts, TrainingSet, Writer
+from training.data.encoded import Counts, TrainingSet, Writer
+from training.data.fitting import fitted
+from training.data.prompts import Example, example
+from training.data.rows import BATCH_ROWS, KEY, source_name
+from training.data.tokens import Tokens
 from training.errors import BadInputError
-from training.fitting import fitted
-from training.prompts import Example, example
-from training.rows import BATCH_ROWS, KEY, source_name
-from training.tokens import Tokens
 
 Numbers = npt.NDArray[np.int64]
 

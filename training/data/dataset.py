@@ -8,15 +8,15 @@ from dataclasses import dataclass
 
 import torch.distributed as dist
 
-from training import model
 from training.config import TrainingConfig
-from training.data import Chosen, Encoding, Row, choose_rows, render
-from training.encoded import TrainingSet
+from training.data.encoded import TrainingSet
+from training.data.examples import Chosen, Encoding, Row, choose_rows, render
+from training.data.rows import open_rows
+from training.data.tokens import Tokens
 from training.errors import BadInputError
-from training.evaluate import HeldOut
 from training.files import Folders
-from training.rows import open_rows
-from training.tokens import Tokens
+from training.model.folder import context_length
+from training.scoring.evaluate import HeldOut
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Dataset:
 def prepare(config: TrainingConfig, folders: Folders) -> Dataset:
     """Choose, render and encode. All ranks must call this; when one of them finds the rows unusable, all raise BadInputError."""
     wanted = config.training.max_length
-    limit = model.context_length(folders.base) if wanted == "auto" else wanted
+    limit = context_length(folders.base) if wanted == "auto" else wanted
     tokens = Tokens.load(folders.base)
     encoding = Encoding(tokens, limit, config.prompt.loss, config.data.too_long)
     table = open_rows(folders.rows)

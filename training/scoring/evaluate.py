@@ -16,14 +16,14 @@ import torch
 import torch.distributed as dist
 
 from training.config import Evaluation, TrainingConfig
-from training.data import Row
-from training.encoded import TrainingSet
+from training.data.encoded import TrainingSet
+from training.data.examples import Row
+from training.data.packing import best_fit, micro_batch
+from training.data.prompts import Question
+from training.data.tokens import Tokens
+from training.hardware import device
 from training.loop import summed_loss
-from training.metrics import Prediction, mean_scores, score
-from training.model import device
-from training.packing import best_fit, micro_batch
-from training.prompts import Question
-from training.tokens import Tokens
+from training.scoring.metrics import Prediction, mean_scores, score
 
 
 @dataclass(frozen=True)

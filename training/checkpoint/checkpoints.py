@@ -17,12 +17,12 @@ from typing import Any
 
 import torch.distributed as dist
 
-from training import state
+from training.checkpoint import state
+from training.checkpoint.owner import Owner
 from training.config import TrainingConfig
 from training.errors import BadInputError
 from training.files import FileEntry, copy_files, describe, problems, read_entries, write_json
 from training.history import History
-from training.owner import Owner
 
 MARKER = "complete.json"
 HISTORY = "history.json"

@@ -1,0 +1,62 @@
+"""What is in the folder of a base model: where it comes from, how its numbers are stored, and whether it can be used at all.
+
+Only safetensors are read: a pickle can run code.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from training.errors import BadInputError
+from training.hardware import DTYPES
+
+
+@dataclass(frozen=True)
+class BaseIdentity:
+    """Where a base model comes from, as its `model.json` says; empty strings when the folder has none."""
+
+    id: str
+    sha256: str
+
+    @classmethod
+    def read(cls, folder: Path) -> BaseIdentity:
+        """Read `model.json` of a base model folder."""
+        path = folder / "model.json"
+        if not path.is_file():
+            return cls("", "")
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return cls(str(document.get("identity", "")), str(document.get("sha256", "")))
+
+
+def check_folder(folder: Path) -> None:
+    """Raise BadInputError unless the folder holds a model in safetensors form."""
+    if not (folder / "config.json").is_file():
+        raise BadInputError(f"no model in {folder}: config.json is missing")
+    if not any(folder.glob("*.safetensors")):
+        others = sorted(path.name for path in folder.glob("*.bin")) or sorted(path.name for path in folder.glob("*.pt"))
+        found = f"only {', '.join(others)} (pickles are refused, they can run code)" if others else "no weights"
+        raise BadInputError(f"{folder} has {found}; model.safetensors is needed")
+
+
+def stored_dtype(folder: Path) -> torch.dtype:
+    """The number format that the folder's config.json names; float32 when it names none."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return DTYPES.get(str(config.get("dtype") or config.get("torch_dtype")), torch.float32)
+
+
+def context_length(folder: Path) -> int:
+    """Tokens that the model in the folder was made for."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return int(config.get("max_position_embeddings") or 2048)
+
+
+def fits_whole(folder: Path, dtype: torch.dtype) -> bool:
+    """Whether all weights in `dtype` leave a fifth of this GPU's free memory; without a GPU there is nothing to ask."""
+    if not torch.cuda.is_available():
+        return True
+    stored = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    return stored * dtype.itemsize / stored_dtype(folder).itemsize < 0.8 * torch.cuda.mem_get_info()[0]
