@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from training.config import Metric
-from training.metrics import mean_scores, score
+from training.scoring.metrics import mean_scores, score
 
 METRICS: tuple[Metric, ...] = ("valid_json", "exact_match", "field_f1")
 TITLES = {"valid_json": "valid JSON", "exact_match": "location exact", "field_f1": "toy list F1"}
