@@ -19,7 +19,7 @@ NO_WAREHOUSE = 606
 
 
 def fetch(config: TrainingConfig, target: Path) -> int:
-    """Write the run's rows to `target`, see `training.rows`; returns their number. Raises BadInputError."""
+    """Write the run's rows to `target`, see `training.data.rows`; returns their number. Raises BadInputError."""
     data = config.data
     if data.path is not None:
         return write_rows(read_file(paths.real(data.path)), data, config.prompt, target)

@@ -144,7 +144,7 @@ class Job:
         return self.config.method.qlora is not None and not fits_whole(self.folders.base, self.dtype)
 
     def _leave(self, data: Dataset, trained: Trained, base: Scores, tuned: Scores) -> None:
-        """Hand everything over to whoever started the ranks, see `training.artefacts`."""
+        """Hand everything over to whoever started the ranks, see `training.results.artefacts`."""
         self._say(Progress("save", message="writing the run's artefacts"))
         artefacts.write_predictions(self.folders.work / artefacts.FOLDER, base.predictions, tuned.predictions)
         identity = BaseIdentity.read(self.folders.base)

@@ -43,7 +43,7 @@ class StopFlag:
 
 
 def summed_loss(model: Any, batch: MicroBatch) -> torch.Tensor:
-    """Cross-entropy summed over the learned tokens, in float32. The model must know `training.forward.install`."""
+    """Cross-entropy summed over the learned tokens, in float32. The model must know `training.model.forward.install`."""
     batch = batch.to(device())
     loss: torch.Tensor = model(input_ids=batch.ids, documents=batch.documents, keep=batch.keep, targets=batch.targets)
     return loss

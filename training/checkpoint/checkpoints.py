@@ -1,6 +1,6 @@
 """Checkpoints that survive what kills a job: saved on this node's disk, copied to the output folder while training goes on.
 
-A checkpoint is a folder `checkpoints/<step>/` with the state of `training.state`, the history so far, and `complete.json`,
+A checkpoint is a folder `checkpoints/<step>/` with the state of `training.checkpoint.state`, the history so far, and `complete.json`,
 which is written last and lists every file with its hash. Without that marker, or with a hash that differs, it is passed
 over for an older one. The output folder may be on a stage: whole files, from start to end, never renamed.
 """

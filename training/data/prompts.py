@@ -1,7 +1,7 @@
 """Rows to chat messages: the one place where the shape of a prompt is decided.
 
 Training, evaluation and the server all come through here, so a model is asked in exactly the form that it was trained
-in. Everything is text; tokens come later (`training.tokens`).
+in. Everything is text; tokens come later (`training.data.tokens`).
 """
 
 from __future__ import annotations
