@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
+import pydantic
 from pydantic import Field, model_validator
 
 from controller.api.base import Manifest, Model, Ref, Scope, Spec
+from controller.api.faults import DerivedFault, Faults, FieldFault, Path
 from controller.api.parts import Environment, ImageName, Priority, Resources
-from controller.api.sweep import Sweep, applied
+from controller.api.sweep import Sweep, applied, told
 from training.config import (
     Checkpoint,
     Columns,
@@ -130,8 +132,9 @@ class FineTuneJobSpec(Spec):
         if self.sweep is None:
             return self
         scores = ("loss", *self.evaluation.metrics, *(score.name for score in self.evaluation.sql))
-        if self.sweep.metric not in scores:
-            raise ValueError(f"sweep.metric {self.sweep.metric!r} is none of {', '.join(scores)}")
+        metric = self.sweep.metric
+        if metric not in scores:
+            raise Faults(FieldFault(("sweep", "metric"), f"{metric!r} is none of {', '.join(scores)}", metric, scores))
         self.variants()
         return self
 
@@ -139,12 +142,25 @@ class FineTuneJobSpec(Spec):
         """The runs of a sweep: what each sets, and its own spec without the sweep; without a sweep the one run.
 
         Raises:
-            ValueError: a value that the field does not take.
+            Faults: values that the fields do not take, of all runs.
         """
         if self.sweep is None:
             return [({}, self)]
         own = self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"sweep"})
-        return [(values, FineTuneJobSpec.model_validate(applied(own, values))) for values in self.sweep.values]
+        made: list[tuple[dict[str, Any], FineTuneJobSpec]] = []
+        wrong: list[FieldFault | DerivedFault] = []
+        for run in self.sweep.settings:
+            try:
+                document = applied(own, run)
+                made.append((run.values, FineTuneJobSpec.model_validate(document)))
+            except pydantic.ValidationError as error:
+                sources: dict[Path, Path] = {tuple(path.split(".")): ("sweep", *place) for path, place in run.places.items()}
+                wrong.append(DerivedFault(FineTuneJobSpec, document, error, sources, ("sweep", *run.whole), told(run.values)))
+            except Faults as error:
+                wrong += error.faults
+        if wrong:
+            raise Faults(*dict.fromkeys(wrong))
+        return made
 
 
 class FineTuneJob(Manifest):

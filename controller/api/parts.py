@@ -21,6 +21,11 @@ def _identifier(value: str) -> str:
     return value
 
 
+def is_name(mark: object) -> bool:
+    """Whether a part of an annotation says that a field is a `Name`."""
+    return isinstance(mark, AfterValidator) and mark.func is _identifier
+
+
 def duration(text: str) -> float:
     """Seconds.
 

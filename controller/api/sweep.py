@@ -5,14 +5,25 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from controller.api.base import Model
+from controller.api.faults import Faults, FieldFault, Path
 
 _SWEPT = ("training", "method", "deepspeed", "data")
 _MOST = 200  # runs; a grid grows fast by mistake
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What one run sets: path of a field to its value. `places` tells where in the sweep each value stands, `whole` where all do."""
+
+    values: dict[str, Any]
+    places: dict[str, Path]
+    whole: Path
 
 
 class Sweep(Model):
@@ -40,44 +51,66 @@ class Sweep(Model):
         return self
 
     @property
-    def values(self) -> list[dict[str, Any]]:
-        """What each run sets: path of a field to its value; runs that are named twice count once."""
+    def settings(self) -> list[Setting]:
+        """The runs; those that are named twice count once."""
         if self.runs is not None:
-            found = [dict(run) for run in self.runs]
+            found = [Setting(run, {path: ("list", n, path) for path in run}, ("list", n)) for n, run in enumerate(self.runs)]
         else:
             grid = self.grid or {}
-            found = [dict(zip(grid, chosen, strict=True)) for chosen in itertools.product(*grid.values())]
-        return [run for place, run in enumerate(found) if run not in found[:place]]
+            found = [
+                Setting(
+                    {path: value for path, (_, value) in zip(grid, chosen, strict=True)},
+                    {path: ("grid", path, n) for path, (n, _) in zip(grid, chosen, strict=True)},
+                    ("grid",),
+                )
+                for chosen in itertools.product(*(list(enumerate(values)) for values in grid.values()))
+            ]
+        values = [run.values for run in found]
+        return [run for place, run in enumerate(found) if run.values not in values[:place]]
+
+    @property
+    def values(self) -> list[dict[str, Any]]:
+        """What each run sets: path of a field to its value; runs that are named twice count once."""
+        return [run.values for run in self.settings]
 
     @property
     def smaller_is_better(self) -> bool:
         return self.goal == "min" or (self.goal == "auto" and self.metric in ("loss", "perplexity"))
 
 
-def applied(document: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+def applied(document: Mapping[str, Any], run: Setting) -> dict[str, Any]:
     """A manifest's spec with the values of one run set.
 
     Raises:
-        ValueError: a path that no run can set.
+        Faults: paths that no run can set.
     """
     result: dict[str, Any] = dict(document)
-    for path, value in values.items():
+    wrong = []
+    for path, value in run.values.items():
         first, *rest = path.split(".")
         if first not in _SWEPT or (first == "data" and rest not in (["maxRows"], ["seed"])):
             can = ", ".join(f"{part}.…" for part in _SWEPT[:-1])
-            raise ValueError(f"sweep: {path} cannot differ between runs; what can: {can}, data.maxRows, data.seed")
-        result = _set(result, [first, *rest], value, path)
+            message = f"{path} cannot differ between runs; what can: {can}, data.maxRows, data.seed"
+            name = run.places[path][: len(run.whole) + 1]  # where the field's name stands, whatever its values
+            wrong.append(FieldFault(("sweep", *name), message, first, _SWEPT if first not in _SWEPT else ()))
+            continue
+        try:
+            result = _set(result, [first, *rest], value)
+        except ValueError as error:
+            wrong.append(FieldFault(("sweep", *run.places[path]), str(error)))
+    if wrong:
+        raise Faults(*wrong)
     return result
 
 
-def _set(document: Mapping[str, Any], path: list[str], value: Any, whole: str) -> dict[str, Any]:
+def _set(document: Mapping[str, Any], path: list[str], value: Any) -> dict[str, Any]:
     first, *rest = path
     if not rest:
         return {**document, first: value}
     inner = document.get(first)
     if inner is not None and not isinstance(inner, Mapping):
-        raise ValueError(f"sweep: {whole}: {first} has no fields")
-    return {**document, first: _set(inner or {}, rest, value, whole)}
+        raise ValueError(f"{first} has no fields")
+    return {**document, first: _set(inner or {}, rest, value)}
 
 
 def told(values: Mapping[str, Any]) -> str:

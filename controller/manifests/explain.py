@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Union, get_args, get_origin
 
 import pydantic
 from pydantic_core import ErrorDetails
 
-from controller.manifests.nodes import Node, dotted
+from controller.api.base import Ref
+from controller.api.faults import DerivedFault, Faults, FieldFault
+from controller.api.names import NameProblem, QualifiedName
+from controller.api.parts import is_name
+from controller.manifests.nodes import Node, dotted, node_of
 from controller.manifests.problems import did_you_mean
 
 Segment = str | int
+Path = tuple[Segment, ...]
 
-_MISSING = "a value is missing"
-_EXPECTED = {
+EXPECTED = {
     "int_type": "a whole number",
     "int_parsing": "a whole number",
+    "int_parsing_size": "a whole number of fewer digits",
     "int_from_float": "a whole number",
     "float_type": "a number",
     "float_parsing": "a number",
+    "finite_number": "a finite number",
     "bool_type": "true or false",
     "bool_parsing": "true or false",
     "string_type": "text",
@@ -30,16 +36,38 @@ _EXPECTED = {
     "model_type": "a mapping",
     "model_attributes_type": "a mapping",
 }
+"""Error type of pydantic → the shape that would do."""
+
+LIMITS = {
+    "greater_than": "must be more than {gt}, got {given}",
+    "greater_than_equal": "must be at least {ge}, got {given}",
+    "less_than": "must be less than {lt}, got {given}",
+    "less_than_equal": "must be at most {le}, got {given}",
+    "too_short": "needs at least {min_length} {entries}, has {actual_length}",
+    "too_long": "takes at most {max_length} {entries}, has {actual_length}",
+    "string_too_short": "needs at least {min_length} {letters}, got {given}",
+    "string_too_long": "takes at most {max_length} {letters}, got {given}",
+}
+"""Error type → what is said about a value of the right shape that is too small or too large."""
+
+CHOICES = ("literal_error", "enum")
+OTHERS = ("missing", "extra_forbidden", "string_pattern_mismatch", "value_error")
+"""The rest of the error types that the models can raise. A test goes through all fields and sees that there are no others."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One sentence about one field. `line` is where the field, or what should hold it, stands."""
+    """One sentence about one field. `line` is where the field, or what should hold it, stands; `type` is pydantic's name of the error."""
 
-    field: str
+    path: Path
     line: int
+    type: str
     message: str
     hint: str = ""
+
+    @property
+    def field(self) -> str:
+        return dotted(self.path)
 
 
 def findings(error: pydantic.ValidationError, model: type[pydantic.BaseModel], node: Node) -> list[Finding]:
@@ -47,48 +75,124 @@ def findings(error: pydantic.ValidationError, model: type[pydantic.BaseModel], n
 
     Where a field takes several shapes, only what concerns the shape that was meant is told.
     """
-    told: dict[str, Finding] = {}
-    for detail in error.errors(include_url=False):
-        finding = _finding(detail, model, node)
-        known = told.get(finding.field)
-        if known is None or (known.message.startswith("expected ") and not finding.message.startswith("expected ")):
-            told[finding.field] = finding
-    meant = {
-        f.field.rpartition(".")[0] + "." + f.hint.split()[-1].rstrip("?") for f in told.values() if f.message.startswith("unknown field")
-    }
-    told = {field: f for field, f in told.items() if f.message != _MISSING or field not in meant}
-    deeper = [f for f in told.values() if not any(o.field.startswith((f.field + ".", f.field + "[")) for o in told.values() if f.field)]
+    told: dict[Path, Finding] = {}
+    wanted: dict[Path, list[str]] = {}
+    for detail in _of_meant_shapes(error.errors(include_url=False), node):
+        expected = _expected(detail)
+        for finding in [_mismatch(detail, expected, model, node)] if expected else _findings(detail, model, node):
+            known = told.setdefault(finding.path, finding)
+            if expected and known.type in (*EXPECTED, *CHOICES):
+                shapes = wanted.setdefault(finding.path, [])
+                shapes += [shape for shape in expected if shape not in shapes]
+                message = f"expected {_either(shapes)}, got {_shown(detail['input'])}"
+                told[finding.path] = replace(known, message=message, hint=known.hint or finding.hint)
+    meant = {(*f.path[:-1], f.hint.split()[-1].rstrip("?")) for f in told.values() if f.type == "extra_forbidden" and f.hint}
+    told = {path: f for path, f in told.items() if f.type != "missing" or path not in meant}
+    deeper = [f for path, f in told.items() if not path or not any(o[: len(path)] == path for o in told if o != path)]
     return sorted(deeper, key=lambda f: f.line)
 
 
+def _of_meant_shapes(details: list[ErrorDetails], node: Node) -> list[ErrorDetails]:
+    """The errors without those of shapes that cannot have been meant, where a field takes several.
+
+    pydantic tells the errors of every shape, with the shape's name as a part of the path. A shape whose fields are wrong was more likely
+    meant than one of which nothing fits, and of two such the one with fewer errors.
+    """
+    shapes: dict[Path, dict[Segment, list[ErrorDetails]]] = {}
+    for detail in details:
+        at = _shape_at(detail, node)
+        if at is not None:
+            path = detail["loc"]
+            shapes.setdefault(path[:at], {}).setdefault(path[at], []).append(detail)
+    dropped: set[int] = set()
+    for union, by_shape in shapes.items():
+        fits = {shape: not any(d["loc"] == (*union, shape) and _expected(d) for d in found) for shape, found in by_shape.items()}
+        fewest = min((len(found) for shape, found in by_shape.items() if fits[shape]), default=0)
+        for shape, found in by_shape.items():
+            if fewest and (not fits[shape] or len(found) > fewest):
+                dropped |= {id(detail) for detail in found}
+    return [detail for detail in details if id(detail) not in dropped]
+
+
+def _shape_at(detail: ErrorDetails, node: Node) -> int | None:
+    """Where in the path of an error the first name of a shape stands: a part that is not in the document."""
+    path = detail["loc"]
+    own = path[:-1] if detail["type"] == "missing" or path[-1:] == ("[key]",) else path
+    return next((at for at in range(len(own)) if len(node.find(own[: at + 1])[1]) <= at), None)
+
+
+def _findings(detail: ErrorDetails, model: type[pydantic.BaseModel], node: Node) -> Iterator[Finding]:
+    error = detail.get("ctx", {}).get("error")
+    if isinstance(error, Faults):
+        for fault in error.faults:
+            yield from _of_fault(fault, node.find(detail["loc"])[1], node)
+    else:
+        yield _finding(detail, model, node)
+
+
+def _of_fault(fault: FieldFault | DerivedFault, start: Path, node: Node) -> Iterator[Finding]:
+    """What a validator says about fields below `start`, the part that it checks."""
+    if isinstance(fault, FieldFault):
+        line, present = node.find((*start, *fault.path))
+        yield Finding(present, line, "value_error", fault.message, did_you_mean(fault.word, fault.known))
+        return
+    for found in findings(fault.error, fault.model, node_of(dict(fault.document), 0)):
+        own = next((path for path in fault.sources if found.path[: len(path)] == path), None)
+        place = fault.whole if own is None else (*fault.sources[own], *found.path[len(own) :])
+        if found.type == "extra_forbidden" and own == found.path:
+            place = place[:-1] if isinstance(place[-1], int) else place  # the field's name is wrong, whatever its value
+        line, present = node.find((*start, *place))
+        said = found.message if own is not None else f"with {fault.said}: {found.message}"
+        yield replace(found, path=present, line=line, message=said)
+
+
+def _expected(detail: ErrorDetails) -> list[str]:
+    """What would have done, where a value has the wrong shape or is none of the choices."""
+    if detail["type"] in EXPECTED:
+        return [EXPECTED[detail["type"]]]
+    if detail["type"] in CHOICES:
+        return str(detail.get("ctx", {}).get("expected", "")).replace("'", "").replace(" or ", ", ").split(", ")
+    return []
+
+
+def _either(shapes: list[str]) -> str:
+    if len(shapes) > 2:
+        return f"one of {', '.join(shapes)}"
+    return " or ".join(shapes)
+
+
+def _mismatch(detail: ErrorDetails, expected: list[str], model: type[pydantic.BaseModel], node: Node) -> Finding:
+    kind, given = detail["type"], detail["input"]
+    line, present = node.find(detail["loc"])
+    hint = ""
+    if kind in CHOICES and isinstance(given, str):
+        hint = did_you_mean(given, expected)
+    elif kind == "string_type" and isinstance(given, int | float):
+        hint = _name_in_place_of(given) if _is_name(model, present) else "put it in quotes"
+    return Finding(present, line, kind, f"expected {_either(expected)}, got {_shown(given)}", hint)
+
+
 def _finding(detail: ErrorDetails, model: type[pydantic.BaseModel], node: Node) -> Finding:
-    path: tuple[Segment, ...] = detail["loc"]
-    kind, given, context = detail["type"], detail["input"], detail.get("ctx", {})
+    path, kind, given, context = detail["loc"], detail["type"], detail["input"], detail.get("ctx", {})
     line, present = node.find(path)
     last = path[-1] if path else ""
     if kind == "missing":
-        field = dotted((*present, last))
-        return Finding(field, line, _MISSING, _meaning(model, path))
-    field = dotted(present)
+        return Finding((*present, last), line, kind, "a value is missing", _meaning(model, (*present, last)))
     if kind == "extra_forbidden":
-        known, renamed = _fields(model, path[:-1])
+        known, renamed = _fields(model, present[:-1])
         if last in renamed:
-            return Finding(field, line, f"unknown field {last!r}", f"today's name is {renamed[str(last)]}")
-        return Finding(field, line, f"unknown field {last!r}", did_you_mean(str(last), known) or f"known here: {', '.join(known)}")
-    if kind in _EXPECTED:
-        hint = "put it in quotes" if kind == "string_type" and isinstance(given, int | float) else ""
-        return Finding(field, line, f"expected {_EXPECTED[kind]}, got {_shown(given)}", hint)
-    if kind in ("literal_error", "enum"):
-        expected = str(context.get("expected", "")).replace("'", "").replace(" or ", ", ")
-        near = did_you_mean(str(given), expected.split(", ")) if isinstance(given, str) else ""
-        return Finding(field, line, f"expected one of {expected}, got {_shown(given)}", near)
+            return Finding(present, line, kind, f"unknown field {last!r}", f"today's name is {renamed[str(last)]}")
+        hint = did_you_mean(str(last), known) or f"known here: {', '.join(known)}"
+        return Finding(present, line, kind, f"unknown field {last!r}", hint)
     if kind == "string_pattern_mismatch":
-        return Finding(
-            field, line, f"{_shown(given)} does not look right", _meaning(model, path) or f"it must match {context.get('pattern')}"
-        )
-    if kind == "value_error":
-        return Finding(field, line, str(context.get("error", detail["msg"])))
-    return Finding(field, line, f"{detail['msg'].replace('Input should', 'it should')}, got {_shown(given)}")
+        hint = _meaning(model, present) or f"it must match {context.get('pattern')}"
+        return Finding(present, line, kind, f"{_shown(given)} does not look right", hint)
+    if kind in LIMITS:
+        limit = {name: int(value) if isinstance(value, float) and value.is_integer() else value for name, value in context.items()}
+        one = 1 in (limit.get("min_length"), limit.get("max_length"))
+        words = {"entries": "entry" if one else "entries", "letters": "character" if one else "characters"}
+        return Finding(present, line, kind, LIMITS[kind].format(given=_shown(given), **words, **limit), _meaning(model, present))
+    return Finding(present, line, kind, str(context.get("error", detail["msg"])))
 
 
 def _shown(value: Any) -> str:
@@ -105,7 +209,7 @@ def _shown(value: Any) -> str:
 # ---- the models behind a path --------------------------------------------------------------------------------------------------------
 
 
-def models_at(model: type[pydantic.BaseModel], path: tuple[Segment, ...]) -> list[type[pydantic.BaseModel]]:
+def models_at(model: type[pydantic.BaseModel], path: Path) -> list[type[pydantic.BaseModel]]:
     """The models that may stand at a path; several where a field takes several shapes."""
     current: list[Any] = [model]
     for segment in path:
@@ -140,7 +244,7 @@ def alternatives(annotation: Any) -> Iterator[Any]:
         yield annotation
 
 
-def _fields(model: type[pydantic.BaseModel], path: tuple[Segment, ...]) -> tuple[list[str], dict[str, str]]:
+def _fields(model: type[pydantic.BaseModel], path: Path) -> tuple[list[str], dict[str, str]]:
     """Names of the fields that may stand below a path, and today's names of those that were renamed."""
     found = models_at(model, path)
     names = [field.alias or name for kind in found for name, field in kind.model_fields.items()]
@@ -148,10 +252,43 @@ def _fields(model: type[pydantic.BaseModel], path: tuple[Segment, ...]) -> tuple
     return names, renamed
 
 
-def _meaning(model: type[pydantic.BaseModel], path: tuple[Segment, ...]) -> str:
+def _meaning(model: type[pydantic.BaseModel], path: Path) -> str:
     """The description of the field at a path, as a hint."""
     for kind in models_at(model, path[:-1]):
         for name, field in kind.model_fields.items():
             if path and path[-1] == (field.alias or name) and field.description:
                 return field.description.rstrip(".").replace("`", "")
+    return ""
+
+
+# ---- fields that hold names ------------------------------------------------------------------------------------------------------------
+
+
+def _is_name(model: type[pydantic.BaseModel], path: Path) -> bool:
+    """Whether the field at a path holds the name of an object."""
+    if path[:1] == ("metadata",):
+        return path[1:] in (("name",), ("schema",), ("database",))
+    field = path[:-1] if path and isinstance(path[-1], int) else path  # an entry of a list of names
+    return any(
+        field[-1:] == (info.alias or name,) and any(is_name(mark) or isinstance(mark, Ref) for mark in _marks(info))
+        for kind in models_at(model, field[:-1])
+        for name, info in kind.model_fields.items()
+    )
+
+
+def _marks(info: pydantic.fields.FieldInfo) -> Iterator[Any]:
+    """What stands beside the type of a field, or of the entries of a list, in its annotation."""
+    yield from info.metadata
+    stack = [info.annotation]
+    while stack:
+        annotation = stack.pop()
+        yield from getattr(annotation, "__metadata__", ())
+        stack += [part for part in get_args(annotation) if not isinstance(part, str)]
+
+
+def _name_in_place_of(number: float) -> str:
+    try:
+        QualifiedName.parse(str(number))
+    except NameProblem as error:
+        return f"a name begins with a letter or '_': {str(error).rpartition('; ')[2]}"
     return ""

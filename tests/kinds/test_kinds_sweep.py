@@ -234,7 +234,7 @@ def test_what_is_best(metric: str, goal: str, scores: dict[str, float], wanted: 
         ({"grid": {"prompt.loss": ["all"]}}, "prompt.loss cannot differ between runs"),
         ({"grid": {"data.columns.input": ["x"]}}, "data.columns.input cannot differ"),
         ({"grid": {"training.learningRate.x": [1]}}, "learningRate has no fields"),
-        ({"grid": {"training.seed": [1]}, "metric": "f9"}, "sweep.metric 'f9' is none of loss"),
+        ({"grid": {"training.seed": [1]}, "metric": "f9"}, "'f9' is none of loss"),
         ({}, "exactly one of grid, list"),
         ({"grid": {"training.seed": list(range(201))}}, "201 runs"),
         ({"grid": {f"training.x{i}": list(range(10)) for i in range(12)}}, "1,000,000,000,000 runs"),

@@ -251,7 +251,7 @@ ROWS = [
         STAGE.replace("{}", "{encryption: none}"),
         4,
         "spec.encryption",
-        "expected one of SNOWFLAKE_SSE, SNOWFLAKE_FULL, got 'none'",
+        "expected SNOWFLAKE_SSE or SNOWFLAKE_FULL, got 'none'",
     ),
     Row(
         "a field to ignore that does not exist",
@@ -260,6 +260,23 @@ ROWS = [
         "metadata.ignore[0]",
         "is no field",
         "did you mean maxNodes?",
+    ),
+    Row("a name that is a number", pool("123"), 3, "metadata.name", "expected text, got 123", "try '_123'"),
+    Row("a reference that is a number", STAGE.replace("db.s", "12"), 3, "metadata.schema", "expected text, got 12", "try '_12'"),
+    Row(
+        "one shape of several with a misspelt field",
+        "apiVersion: snowcat/v1\nkind: Role\nmetadata: {name: r}\nspec:\n  privileges: [{on: {kind: Stage, nme: s}, privileges: [READ]}]\n",
+        5,
+        "spec.privileges[0].on.nme",
+        "unknown field 'nme'",
+        "did you mean name?",
+    ),
+    Row(
+        "one shape of several with a field missing",
+        "apiVersion: snowcat/v1\nkind: Role\nmetadata: {name: r}\nspec:\n  privileges: [{on: {kind: Stage}, privileges: [READ]}]\n",
+        5,
+        "spec.privileges[0].on.name",
+        "a value is missing",
     ),
     Row(
         "GRANT ALL",
