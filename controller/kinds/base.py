@@ -136,6 +136,7 @@ class Project:
     warehouse: str | None = None  # QUERY_WAREHOUSE for jobs and services, and for the few statements that need one
     local: bool = False  # the embedded account: images may be built without an engine
     existing: frozenset[ObjectKey] = frozenset()  # of others, and may be referred to
+    role: str = ""  # that the sessions work as, as SHOW writes it
 
 
 @dataclass(frozen=True)

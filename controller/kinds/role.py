@@ -17,7 +17,7 @@ from controller.account.snapshot import Missing, Read, Row, Show, Snapshot
 from controller.api.names import Identifier, QualifiedName
 from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.api.role import Role
-from controller.kinds.base import FieldChange, Health, Observation, Sql, Stalled, Step, View
+from controller.kinds.base import FieldChange, Gatherer, Health, Observation, Sql, Stalled, Step, View
 from controller.kinds.comments import marked_comment
 from controller.kinds.exporting import name_text
 from controller.kinds.grants import FUTURE, Difference, difference, held_grants, statements_for, wanted_grants, written_grants
@@ -39,6 +39,12 @@ class RoleKind(TableKind):
     def reads(self, obj: DesiredObject, graph: Graph) -> Iterable[Show]:
         name = obj.key.name
         return (Show(self.plural), _held_by(name), _future_of(name), _holders_of(name))
+
+    def gather(self, obj: DesiredObject, graph: Graph, gatherer: Gatherer) -> None:
+        """Asks once a look what the session's own role holds, since that says whether it manages grants."""
+        role = gatherer.project.role
+        if role and role not in ADMINISTRATORS:
+            gatherer.show(_held_by(QualifiedName((Identifier(role),))))
 
     def attributes(self, obj: DesiredObject, view: View) -> dict[str, str]:
         """`adopted=yes` for a role that was there before; `given=` what may be taken back: its holders, and of an adopted role all."""

@@ -20,7 +20,7 @@ class Files:
     """The part of a Gatherer that the simple kinds use."""
 
     offline = False
-    project = None
+    project = Project("proj", Path("."))
 
     def recall(self, key: str) -> Any | None:
         return None

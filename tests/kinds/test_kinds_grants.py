@@ -191,6 +191,22 @@ def test_a_dropped_role_comes_back_with_its_grants(made: Trip) -> None:
     assert made.sent[1:] == ["GRANT USAGE ON WAREHOUSE WH TO ROLE THING", "GRANT ROLE THING TO ROLE OTHER"]
 
 
+def test_a_role_that_manages_grants_keeps_others_without_being_in_a_manifest(account: Connection, made: Trip) -> None:
+    made.by_hand(
+        "CREATE ROLE KEEPER",
+        "GRANT CREATE ROLE, MANAGE GRANTS ON ACCOUNT TO ROLE KEEPER",
+        "GRANT USAGE ON WAREHOUSE WH TO ROLE KEEPER",
+        "GRANT ROLE KEEPER TO USER ADMIN",
+    )
+    with trip(account, role="KEEPER", existing=EXISTING) as kept:
+        kept.write(role(one(on("Warehouse", "wh"), "USAGE")))
+        settled(kept)
+        made.by_hand("REVOKE USAGE ON WAREHOUSE WH FROM ROLE THING", "GRANT OPERATE ON WAREHOUSE WH TO ROLE THING")
+        settled(kept)
+        assert kept.sent == ["GRANT USAGE ON WAREHOUSE WH TO ROLE THING", "REVOKE OPERATE ON WAREHOUSE WH FROM ROLE THING"]
+    made.by_hand("DROP ROLE KEEPER")
+
+
 # ---- rows and statements without an account ------------------------------------------------------------------------------------------
 
 ROWS = [

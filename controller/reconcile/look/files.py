@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from controller.api.names import Identifier
 from controller.api.objects import Graph, ObjectKey
 from controller.api.project import ProjectSettings
 from controller.kinds.base import Project
@@ -86,7 +87,8 @@ def load_with_last_good(load: Loader, state: State, *, local: bool = False, keep
     if keep:
         state.keep_good({file: text for file, text in result.texts.items() if file not in broken}, complete=not broken)
     settings = result.settings
-    project = Project(settings.project, result.root, settings.warehouse, local, frozenset(existing_objects(settings)[0]))
+    existing = frozenset(existing_objects(settings)[0])
+    project = Project(settings.project, result.root, settings.warehouse, local, existing, Identifier.parse(settings.role).text)
     return Loaded(project, settings, result.graph, problems, result.files, frozenset(stale))
 
 
