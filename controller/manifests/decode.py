@@ -50,12 +50,13 @@ class Draft:
 
 @dataclass(frozen=True)
 class Broken:
-    """A document that is wrong. Kind and name are there when they could be told."""
+    """A document that is wrong. Kind, name and what it lives in (`schema` or `database`, as written) are there when they could be told."""
 
     problems: tuple[Problem, ...]
     kind: str = ""
     name: Identifier | None = None
     schema: str | None = None
+    database: str | None = None
 
 
 def decode(node: Node, file: Path, values: Values) -> Draft | Broken:
@@ -100,11 +101,13 @@ class _Envelope:
         fields = node.value if isinstance(node.value, dict) else {}
         self.kind = fields["kind"].value if "kind" in fields and isinstance(fields["kind"].value, str) else ""
         metadata = fields["metadata"].value if "metadata" in fields and isinstance(fields["metadata"].value, dict) else {}
-        self.schema = metadata["schema"].value if "schema" in metadata and isinstance(metadata["schema"].value, str) else None
+        texts = {field: node.value for field, node in metadata.items() if isinstance(node.value, str)}
+        self.schema = texts.get("schema")
+        self.database = texts.get("database")
         self.name: Identifier | None = None
-        if "name" in metadata and isinstance(metadata["name"].value, str):
+        if "name" in texts:
             try:
-                self.name = Identifier.parse(metadata["name"].value)
+                self.name = Identifier.parse(texts["name"])
             except NameProblem:
                 self.name = None
 
@@ -127,7 +130,7 @@ class _Envelope:
         return None
 
     def broken(self, *problems: Problem) -> Broken:
-        return Broken(problems, self.kind, self.name, self.schema)
+        return Broken(problems, self.kind, self.name, self.schema, self.database)
 
     def _at(self, path: tuple[str, ...], message: str, hint: str) -> Problem:
         line, present = self.node.find(path)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from controller.manifests.memory import Memory
 from controller.manifests.nodes import Node, YamlProblem, documents, dotted
 from controller.manifests.plain_secrets import HINT, plain_secrets
 from controller.manifests.problems import Problem, Severity
-from controller.manifests.resolve import Candidate, existing_objects, place, resolve
+from controller.manifests.resolve import Candidate, concerned, existing_objects, place, resolve
 from controller.manifests.values import Values
 
 LOCAL_ACCOUNT = "local"
@@ -120,8 +120,9 @@ def load_project(
         return LoadResult(root, settings, chosen, graph, tuple(problems), tuple(files), reader.seen)
     drafts, broken = _decode_all(found, reader, values, problems, memory)
     broken = _without_named_files(drafts, broken)
-    resolved = resolve(_placed(drafts, settings, broken), broken, settings, memory)
-    problems += [problem for part in broken for problem in part.problems]
+    schemas = _schemas(drafts, settings)
+    resolved = resolve(_placed(drafts, schemas, broken), broken, settings, memory)
+    problems += [replace(problem, key=concerned(part, schemas)) for part in broken for problem in part.problems]
     problems += resolved.problems
     if not files:
         problems.append(
@@ -295,10 +296,14 @@ def _without_named_files(drafts: list[Draft], broken: list[Broken]) -> list[Brok
     return [part for part in broken if part.kind or not all(os.path.normpath(p.location.file) in named for p in part.problems)]
 
 
-def _placed(drafts: list[Draft], settings: ProjectSettings, broken: list[Broken]) -> list[Candidate]:
-    """Drafts with their full names. A manifest whose schema cannot be told is added to `broken`."""
+def _schemas(drafts: list[Draft], settings: ProjectSettings) -> set[QualifiedName]:
+    """Full names of the schemas that the project has or knows."""
     schemas = {QualifiedName.parse(d.manifest.metadata.database or "").child(d.name) for d in drafts if d.manifest.kind == "Schema"}
-    schemas |= {key.name for key in existing_objects(settings)[0] if key.kind == "Schema" and len(key.name.parts) == 2}
+    return schemas | {key.name for key in existing_objects(settings)[0] if key.kind == "Schema" and len(key.name.parts) == 2}
+
+
+def _placed(drafts: list[Draft], schemas: set[QualifiedName], broken: list[Broken]) -> list[Candidate]:
+    """Drafts with their full names. A manifest whose schema cannot be told is added to `broken`."""
     candidates = []
     for draft in drafts:
         placed = place(draft, schemas)

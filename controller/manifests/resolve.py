@@ -149,6 +149,24 @@ def place(draft: Draft, schemas: Iterable[QualifiedName]) -> Candidate | Problem
     return Candidate(key, draft.manifest, draft.named_at, draft)
 
 
+def concerned(part: Broken, schemas: Iterable[QualifiedName]) -> ObjectKey | None:
+    """The object that a wrong document is about, where that can be told."""
+    if part.name is None or part.kind not in KINDS:
+        return None
+    scope = KINDS[part.kind].scope
+    if scope is Scope.ACCOUNT:
+        return ObjectKey(part.kind, QualifiedName((part.name,)))
+    depth, text = (1, part.database) if scope is Scope.DATABASE else (2, part.schema)
+    try:
+        parent = QualifiedName.parse(text or "")
+    except NameProblem:
+        return None
+    if depth == 2 and len(parent.parts) == 1:
+        found = [schema for schema in schemas if schema.name == parent.name]
+        parent = found[0] if len(found) == 1 else parent
+    return ObjectKey(part.kind, parent.child(part.name)) if len(parent.parts) == depth else None
+
+
 def resolve(candidates: list[Candidate], broken: list[Broken], settings: ProjectSettings, memory: Memory) -> Resolved:
     """Resolve the references of all candidates; what has a problem is left out of the graph."""
     unique, problems = _without_duplicates(candidates)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from reconcile_world import WAREHOUSE, World, key, mark, warehouse, write
+from reconcile_world import PROJECT, STAGE, WAREHOUSE, World, key, mark, warehouse, write
 
+from controller.kinds.base import Health
+from controller.reconcile.engine import invalid_objects
 from controller.reconcile.look.files import NoProject
 from controller.reconcile.planning.change import Action
 
@@ -97,3 +99,31 @@ def test_a_project_file_that_never_was_good_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "snowcat.yaml").write_text("kind: [")
     with pytest.raises(NoProject, match=r"snowcat\.yaml"):
         World(tmp_path).load()
+
+
+def test_a_file_that_a_manifest_names_and_that_has_gone_stalls_it_and_is_named(tmp_path: Path) -> None:
+    """What the account has of it is no leftover: a manifest still declares it."""
+    stage = "kind: Stage\nmetadata: {name: files, schema: db.s}\nspec:\n  files:\n    - {from: rows.jsonl}"
+    tmp_path.joinpath("snowcat.yaml").write_text(PROJECT + "existing: [Schema/db.s]\n")
+    (tmp_path / "rows.jsonl").write_text("{}\n")
+    world = World(write(tmp_path, a=stage, b=warehouse("gone")))
+    world.account.put("STAGES", "db.s.files", mark("Stage", "files", delete="yes"), **STAGE)
+    world.account.put("WAREHOUSES", "gone", mark("Warehouse", "gone", delete="yes"), **WAREHOUSE)
+    assert names(world) == ["Stage/files", "Warehouse/gone"]
+    (tmp_path / "rows.jsonl").unlink()
+    (tmp_path / "b.yaml").unlink()
+    loaded, plan = world.load(), world.plan()
+    assert [str(entry.key) for entry in plan] == ["Warehouse/gone"], "only what no manifest declares any more is a leftover"
+    assert "not dropped: 1 problem(s) in the files" in plan.objects[key("Warehouse", "gone")].change.reason
+    (status,) = invalid_objects(loaded, plan)
+    assert (str(status.key), status.health) == ("Stage/files", Health.DEGRADED)
+    assert status.message.startswith(f"{tmp_path / 'a.yaml'}:6: spec.files[0].from: no file matches 'rows.jsonl'")
+    assert {c.type: (c.status, c.reason) for c in status.conditions}["Stalled"] == ("True", "InvalidManifest")
+
+
+def test_a_wrong_manifest_declares_what_it_stands_for_too(tmp_path: Path) -> None:
+    world = World(write(tmp_path, a=warehouse("two", "autoSuspend: soon"), b=warehouse("three")))
+    part = mark("Warehouse", "part", delete="yes", parent="Warehouse/two")
+    world.account.put("WAREHOUSES", "part", part, **WAREHOUSE)
+    world.account.put("WAREHOUSES", "two", mark("Warehouse", "two", delete="yes"), **WAREHOUSE)
+    assert [str(entry.key) for entry in world.plan()] == ["Warehouse/three"]

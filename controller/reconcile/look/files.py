@@ -61,7 +61,10 @@ class Loaded:
 
     @property
     def invalid(self) -> dict[ObjectKey, str]:
-        return {key: str(problem) for key, problem in self.by_key.items()}
+        """Objects to which nothing may be done, and why. What stands as it was last good is not among them: that stays in force."""
+        return {
+            key: str(problem) for key, problem in self.by_key.items() if key not in self.graph or problem.location.file not in self.stale
+        }
 
     @property
     def prune_off(self) -> str:

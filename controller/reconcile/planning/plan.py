@@ -60,7 +60,7 @@ def plan(
         entry, old = planner.object(expansion.view.graph.objects[key], results), known.get(key)
         results[key] = old if old is not None and old == entry else entry
     results = arrange(expansion.view, kinds, results, frozenset(invalid or ()), failed or {})
-    for entry in leftovers(expansion, kinds, prune or Rules(), found):
+    for entry in leftovers(expansion, kinds, prune or Rules(), found, invalid or ()):
         results[entry.key] = planner.leftover(entry)
     return Plan(view.project.name, account, say_renamed(results, view.project.name), expansion.view.graph)
 

@@ -98,17 +98,23 @@ def _containers(key: ObjectKey) -> list[ObjectKey]:
     return [place for place in places[: len(key.name.parts) - 1] if place.kind == "Database" or place.name.name != Identifier("PUBLIC")]
 
 
-def leftovers(expansion: Expansion, kinds: Kinds, rules: Rules, found: Mapping[ObjectKey, Inventory]) -> Iterator[ObjectPlan]:
-    """What becomes of each leftover of the `inventory`: first those that stay, then the drops, in an order in which they can go."""
+def leftovers(
+    expansion: Expansion, kinds: Kinds, rules: Rules, found: Mapping[ObjectKey, Inventory], invalid: Collection[ObjectKey] = ()
+) -> Iterator[ObjectPlan]:
+    """What becomes of each leftover of the `inventory`: first those that stay, then the drops, in an order in which they can go.
+
+    The `invalid`, and what they stand for, are none: a manifest declares them, but is wrong at present.
+    """
     view = expansion.view
-    every = _undeclared(expansion, found)
+    declared = {str(key) for key in invalid}
+    every = {key: item for key, item in _undeclared(expansion, found).items() if not {str(key), parent_of(item.mark)} & declared}
     stray = astray(found, view)
     going = {key: item for key, item in every.items() if key not in stray and may_drop(item.mark, view.project.name)}
     for key in sorted(every.keys() - going.keys()):
         yield _orphan(key, every[key], stray.get(key, ""))
     many = rules.refusal(_manifests(going), _manifests(found))
     for key in drop_order(going, Graph({})):
-        change = _drop(key, going, {*every, *view.graph.objects} - going.keys(), view, kinds)
+        change = _drop(key, going, {*every, *invalid, *view.graph.objects} - going.keys(), view, kinds)
         if rules.off and change.pending:
             change = Change(key, Action.BLOCKED, reason=f"not dropped: {rules.off}", block=Block.HELD, block_reason="PruneOff")
         elif many and change.pending:
