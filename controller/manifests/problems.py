@@ -55,8 +55,10 @@ def place_of(location: Location) -> str:
     return f"{shown(location.file)}:{location.line}"
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`did you mean X?`, or an empty text when nothing is near. Case does not count."""
+def did_you_mean(word: str, known: Iterable[str], most: int = 1) -> str:
+    """`did you mean X?`, or with more near names `X, Y or Z?`; an empty text when nothing is near. Case does not count."""
     names = {name.lower(): name for name in known}
-    near = get_close_matches(word.lower(), names, n=1, cutoff=0.6)
-    return f"did you mean {names[near[0]]}?" if near else ""
+    near = [names[name] for name in get_close_matches(word.lower(), names, n=most, cutoff=0.6)]
+    if not near:
+        return ""
+    return f"did you mean {' or '.join([', '.join(near[:-1]), near[-1]] if near[1:] else near)}?"

@@ -10,22 +10,18 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-import pydantic
 
 from controller.api.base import LocalPath
 from controller.api.names import QualifiedName
 from controller.api.objects import Graph, Location
 from controller.api.project import PROJECT_FILE, ProjectSettings
 from controller.manifests.decode import Broken, Draft, decode
-from controller.manifests.explain import findings
 from controller.manifests.fields import marked_fields
 from controller.manifests.files import manifest_files, read_text
 from controller.manifests.memory import Memory
-from controller.manifests.nodes import Node, YamlProblem, documents, dotted
-from controller.manifests.plain_secrets import HINT, plain_secrets
+from controller.manifests.nodes import Node, YamlProblem, documents
 from controller.manifests.problems import Problem, Severity
+from controller.manifests.project_file import ProjectFile, read_project_file
 from controller.manifests.resolve import Candidate, concerned, existing_objects, place, resolve
 from controller.manifests.values import Values
 
@@ -103,12 +99,13 @@ def load_project(
         problem = Problem(Location(path.absolute(), 1), message, "name the folder that has one, or make one with 'snowcat init DIR'")
         return LoadResult(path.absolute(), None, problems=(problem,))
     reader = _Reader(texts or {})
-    settings, problems, told = _settings(root / PROJECT_FILE, reader)
+    said = read_project_file(root / PROJECT_FILE, reader.nodes(root / PROJECT_FILE, reader.text(root / PROJECT_FILE)))
+    settings, problems = said.settings, list(said.problems)
     if settings is None:
-        return LoadResult(root, None, problems=(*problems, *_other_problems(root, reader, told, only)), texts=reader.seen)
+        return LoadResult(root, None, problems=(*problems, *_other_problems(root, reader, said, only)), texts=reader.seen)
     chosen, trouble = _choose(settings, root, account, connection, local)
     if trouble:
-        return LoadResult(root, None, problems=(*problems, trouble, *_other_problems(root, reader, told, only)), texts=reader.seen)
+        return LoadResult(root, None, problems=(*problems, trouble, *_other_problems(root, reader, said, only)), texts=reader.seen)
     given = {**settings.values, **(settings.accounts[chosen].values if chosen else {})}
     memory = memory or Memory()
     memory.begin(settings, given)
@@ -166,64 +163,42 @@ class _Reader:
             return Problem(Location(file, error.line), error.message, error.hint, error.field)
 
 
-# ---- the project file ------------------------------------------------------------------------------------------------------------------
+# ---- what the project file decides -------------------------------------------------------------------------------------------------------
 
 
-def _settings(file: Path, reader: _Reader) -> tuple[ProjectSettings | None, list[Problem], Mapping[str, Any]]:
-    """The settings, if they can be used; what is wrong; and all values of all accounts that can be made out in any case."""
-    nodes = reader.nodes(file, reader.text(file))
-    if isinstance(nodes, Problem):
-        return None, [nodes], {}
-    if len(nodes) != 1 or not isinstance(nodes[0].value, dict):
-        hint = "apiVersion, kind: Project, project, role …; 'snowcat init DIR' writes an example"
-        return None, [Problem(Location(file, 1), f"{PROJECT_FILE} must hold one mapping", hint)], {}
-    node = nodes[0]
-    secrets = [_problem(file, node, path, "a secret stands here in plain text", HINT) for path in plain_secrets(node)]
-    if secrets:
-        return None, secrets, {}  # a message about another file must not show one
-    try:
-        settings = ProjectSettings.model_validate(node.plain, by_alias=True, by_name=False)
-    except pydantic.ValidationError as error:
-        found = [Problem(Location(file, f.line), f.message, f.hint, f.field) for f in findings(error, ProjectSettings, node)]
-        return None, found, _told_values(node.plain)
-    _, wrong = existing_objects(settings)
-    found = [_problem(file, node, ("existing",), message) for message in wrong]
-    return (None if wrong else settings), found, _told_values(node.plain)
+def _other_problems(root: Path, reader: _Reader, project: ProjectFile, only: Iterable[Path] | None) -> list[Problem]:
+    """What is wrong in manifests while the project file cannot be used: all is shown at once, not one file after the other.
 
-
-def _told_values(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """Whatever the file defines anywhere: which account is meant cannot be told, and any value shows what is wrong beside it."""
-    accounts = plain.get("accounts")
-    places = [*accounts.values(), plain] if isinstance(accounts, dict) else [plain]
-    told = [place_["values"] for place_ in places if isinstance(place_, dict) and isinstance(place_.get("values"), dict)]
-    return {str(name): value for values in told for name, value in values.items()}
-
-
-def _other_problems(root: Path, reader: _Reader, told: Mapping[str, Any], only: Iterable[Path] | None) -> list[Problem]:
-    """What is wrong in manifests by themselves while the project file cannot be used: all is shown at once, not one file after the other.
-
-    References cannot be looked up then, and of a document with a value that nothing defines nothing is said.
+    Of a document with a value that nothing defines nothing is said, and what it declares is taken to be there.
     """
     drafts: list[Draft] = []
     broken: list[Broken] = []
+    unsure: list[Broken] = []
     for file in manifest_files(root):
         nodes = reader.nodes(file, reader.text(file))
         if isinstance(nodes, Problem):
             broken.append(Broken((nodes,)))
             continue
         for node in nodes:
-            values = Values(told)
+            values = Values(project.told)
             found = decode(node, file, values)
             if isinstance(found, Draft):
                 drafts.append(found)
-            elif not values.undefined:
-                broken.append(found)
-    return _sorted((problem for part in _without_named_files(drafts, broken) for problem in part.problems), only)
+            else:
+                (unsure if values.undefined else broken).append(found)
+    broken = _without_named_files(drafts, broken)
+    references = _wrong_references(drafts, broken, unsure, project.known) if project.known else ()
+    return _sorted([*(problem for part in broken for problem in part.problems), *references], only)
 
 
-def _problem(file: Path, node: Node, path: tuple[Any, ...], message: str, hint: str = "") -> Problem:
-    line, present = node.find(path)
-    return Problem(Location(file, line), message, hint, dotted(present))
+def _wrong_references(drafts: list[Draft], broken: list[Broken], unsure: list[Broken], known: ProjectSettings) -> tuple[Problem, ...]:
+    schemas = _schemas(drafts, known)
+    there = [concerned(part, schemas) for part in unsure]
+    names = [f"{key.kind}/{key.name.sql}" for key in there if key is not None]
+    if len(names) < len(there):
+        return ()  # any name may be one of theirs
+    settings = known.model_copy(update={"existing": [*known.existing, *names]})
+    return resolve(_placed(drafts, schemas, broken), broken, settings, Memory()).problems
 
 
 def _choose(

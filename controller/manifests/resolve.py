@@ -21,6 +21,7 @@ from controller.manifests.problems import Problem, did_you_mean, shown
 
 SYSTEM_ROLES = ("ACCOUNTADMIN", "SECURITYADMIN", "SYSADMIN", "USERADMIN", "PUBLIC", "ORGADMIN")
 _PUBLIC = Identifier("PUBLIC")
+_NEAR = 3  # names that are offered in place of one that is nowhere
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,9 @@ class _Lookup:
         place = self.troubled.get((kind, name.name))
         if place:
             return LookupError(f"the {kind} {text!r} has a problem of its own", f"see {shown(place.file)}:{place.line}")
-        names = [str(k).split("/", 1)[1] for k in self.keys if k.kind == kind]
+        names = sorted(str(k).split("/", 1)[1] for k in self.keys | self.existing if k.kind == kind)
         other = sorted({k.kind for k in self.keys if k.name.name == name.name})
-        hint = did_you_mean(text, names) or (f"there is a {other[0]} of that name" if other else self.elsewhere(kind, text))
+        hint = did_you_mean(text, names, _NEAR) or (f"there is a {other[0]} of that name" if other else self.elsewhere(kind, text))
         return LookupError(f"there is no {kind} {text!r} among the manifests", hint)
 
     def elsewhere(self, kind: str, text: str) -> str:
@@ -300,7 +301,7 @@ def _container_message(key: ObjectKey, kind: str, lookup: _Lookup) -> tuple[str,
     place = lookup.troubled.get((kind, parent.name)) if parent else None
     if place:
         return f"the {kind} {text} has a problem of its own", f"see {shown(place.file)}:{place.line}"
-    near = did_you_mean(text, [str(k.name).lower() for k in lookup.keys if k.kind == kind])
+    near = did_you_mean(text, sorted(str(k.name).lower() for k in lookup.keys | lookup.existing if k.kind == kind), _NEAR)
     return f"there is no {kind} {text} among the manifests", near or lookup.elsewhere(kind, text)
 
 

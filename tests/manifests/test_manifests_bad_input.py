@@ -408,6 +408,38 @@ def test_a_fault_of_the_project_file_hides_no_others(reason: str, text: str, tmp
     assert only.location.file.name == "broken.yaml"
 
 
+@pytest.mark.parametrize(
+    ("reason", "project", "told"),
+    [
+        ("a field of it is wrong", PROJECT + "resync: 3 fortnights\n", True),
+        ("a field is missing", PROJECT.replace("role: worker\n", ""), True),
+        ("a field that references need is wrong", PROJECT + "home: control\n", True),
+        ("a secret among its values", PROJECT.replace("nodes: 2", "hf_token: hf_abcdefghijklmnopqrstuvwxyz1234"), True),
+        ("the account is unknown", PROJECT + "accounts: {other: {}}\n", True),
+        ("what exists is wrong", PROJECT.replace("Schema/db.s", "Shema/db.s"), False),
+        ("what exists is misspelt", PROJECT.replace("existing", "exsting"), False),
+        ("it is no YAML", PROJECT + "users: [\n", False),
+    ],
+)
+def test_a_fault_of_the_project_file_hides_no_wrong_reference(reason: str, project: str, told: bool, tmp_path: Path) -> None:
+    """Unless what exists besides the manifests cannot be told: then any name may be right."""
+    (tmp_path / "unsure.yaml").write_text(pool("d", "  minNodes: ${somewhere}\n"))
+    after = [pool("a").replace("a}", f"a, dependsOn: [ComputePool/{name}]}}") for name in ("nowhere", "d")]
+    load(tmp_path, "---\n".join([STAGE, after[0], after[1].replace("name: a", "name: b")]), project)
+    result = load_project(tmp_path, "elsewhere" if "account" in reason else None)
+    found = [problem for problem in result.errors if problem.location.file.name != "snowcat.yaml"]
+    assert result.settings is None
+    assert [(p.location.file.name, p.location.line) for p in found] == ([("objects.yaml", 8)] if told else []), reason
+    assert all("there is no ComputePool 'nowhere'" in str(problem) for problem in found)
+
+
+def test_a_name_that_is_nowhere_gets_all_that_are_near(tmp_path: Path) -> None:
+    project = PROJECT.replace("Schema/db.s", "Schema/db.s, ComputePool/trainer_pool_eu")
+    text = "---\n".join([pool("train_pool"), pool("trainer_pool"), pool("x").replace("x}", "x, dependsOn: [ComputePool/trainers_pool]}")])
+    (problem,) = load(tmp_path, text, project).errors
+    assert problem.hint == "did you mean trainer_pool, train_pool or trainer_pool_eu?"
+
+
 def test_an_unknown_account_names_the_known_ones(tmp_path: Path) -> None:
     (tmp_path / "snowcat.yaml").write_text(PROJECT + "accounts: {production: {}, local: {}}\n")
     result = load_project(tmp_path, "prod")

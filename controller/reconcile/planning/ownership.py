@@ -95,7 +95,7 @@ def say_renamed(entries: dict[ObjectKey, ObjectPlan], project: str) -> dict[Obje
     (before,) = marks
     text = (
         f"belongs to project {before!r}, as does all else that exists of this project: it seems to have been renamed to {project!r}; "
-        f"put 'project: {before}' back in snowcat.yaml"
+        f"put 'project: {before}' back in snowcat.yaml, or, if this is a copy that is to stand beside it, give its objects other names"
     )
     renamed = {
         key: replace(entry, change=replace(entry.change, reason=f"{key} {text}", block_reason="ProjectRenamed"))
