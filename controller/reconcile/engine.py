@@ -178,8 +178,10 @@ class Engine:
         """Keep when the objects were made that carry our mark, so that they stay ours when somebody writes over their comments."""
         if now is self._remembered:
             return
-        self._remembered = now
-        own = [e for e in now if e.mark is not None and e.mark.project == now.project and written_for(e.mark, e.key)]
+        before, self._remembered = self._remembered, now
+        seen = before.objects if before is not None and before.project == now.project else {}
+        new = [e for e in now if seen.get(e.key) is not e]
+        own = [e for e in new if e.mark is not None and e.mark.project == now.project and written_for(e.mark, e.key)]
         ours = {entry.key: entry.observation.born for entry in own if entry.observation is not None and entry.observation.born}
         known = self._births or {}
         moved = {key: born for key, born in ours.items() if known.get(key) != born}

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import structlog
 
 from controller.account.errors import AccountError, LoginFailed
 from controller.account.redact import redact
-from controller.api.objects import ObjectKey
+from controller.api.objects import DesiredObject, ObjectKey
 from controller.kinds.base import Health
 from controller.reconcile import history
 from controller.reconcile.clock import Timing
-from controller.reconcile.engine import invalid_objects, spec_hash, spec_hashes
+from controller.reconcile.engine import invalid_objects, spec_hash
 from controller.reconcile.events import Reason
 from controller.reconcile.lead.leadership import Standing
 from controller.reconcile.look.files import Loaded
@@ -22,7 +22,7 @@ from controller.reconcile.report import ObjectStatus, Report
 from controller.reconcile.rest import Rest
 from controller.reconcile.settled import settled
 from controller.reconcile.state import State
-from controller.reconcile.status import Context, statuses
+from controller.reconcile.status import Context, Made, made_again
 from controller.reconcile.work.backoff import Failure
 from controller.reconcile.work.failures import Failures
 
@@ -33,7 +33,8 @@ _LATER_TRIES = 8
 
 @dataclass
 class Reporter:
-    """Remembers the statuses of the last look. For one thread."""
+    """Remembers the statuses of the last look, and what they were made from: of thousands of objects a look mostly moves a few, and a save
+    waits for this thread. For one thread."""
 
     state: State
     timing: Timing
@@ -41,6 +42,8 @@ class Reporter:
     rest: Rest
     before: dict[ObjectKey, ObjectStatus] = field(default_factory=dict)
     generations: dict[ObjectKey, int] = field(default_factory=dict)
+    _counted: Mapping[ObjectKey, DesiredObject] = field(default_factory=dict)  # whose generations these are
+    _made: dict[ObjectKey, Made] = field(default_factory=dict)  # the statuses of `before` that still stand as they were made
     _statuses: tuple[ObjectStatus, ...] = ()  # the same tuple for as long as nothing moves, so that its identity stands for it
     _degraded: set[ObjectKey] = field(default_factory=set)
     _degraded_since: dict[ObjectKey, float] = field(default_factory=dict)
@@ -53,18 +56,22 @@ class Reporter:
     def take_plan(self, plan: Plan) -> None:
         """The generations that results and statuses of this plan belong to."""
         if plan is not self._plan:
-            self.generations = self.state.generations(spec_hashes(plan))
-            self._plan = plan
+            objects = plan.graph.objects
+            moved = {key: spec_hash(obj) for key, obj in objects.items() if self._counted.get(key) is not obj}
+            known = {key: generation for key, generation in self.generations.items() if key in objects}
+            self.generations = {**known, **self.state.generations(moved)}
+            self._counted, self._plan = objects, plan
 
     def hastened(self, entries: Sequence[ObjectPlan]) -> None:
         """Work on objects whose manifests were just saved begins before the look that would report the difference."""
-        wanted = {entry.key: spec_hash(entry.desired) for entry in entries if entry.desired is not None}
-        self.generations = {**self.generations, **self.state.generations(wanted)}
-        self._plan = None
+        wanted = {entry.key: entry.desired for entry in entries if entry.desired is not None}
+        self.generations = {**self.generations, **self.state.generations({key: spec_hash(obj) for key, obj in wanted.items()})}
+        self._counted, self._plan = {**self._counted, **wanted}, None
         for entry in entries:
             history.hastened(self.state, entry.change, self.generations.get(entry.key, 0))
             if entry.key in self.before:
                 self.before[entry.key] = self.before[entry.key].out_of_sync()
+                self._made.pop(entry.key, None)
         self._statuses = tuple(self.before.values())
 
     def looked(self, loaded: Loaded, plan: Plan, busy: Mapping[ObjectKey, str], now: float, *, full: bool, unread: int) -> Report:
@@ -87,18 +94,23 @@ class Reporter:
         )
 
     def _compare(self, loaded: Loaded, plan: Plan, busy: Mapping[ObjectKey, str]) -> tuple[ObjectStatus, ...]:
-        """The statuses of a look, and what follows from their difference to the last ones."""
-        found = [*statuses(plan, Context(self.failures.known, busy, self.generations)), *invalid_objects(loaded, plan)]
+        """The statuses of a look, and what follows from their difference to the last ones. Only those that moved are looked at."""
+        made = made_again(plan, Context(self.failures.known, busy, self.generations), self._made)
+        moved = [key for key, status in made.items() if status is not self._made.get(key)]
+        found = [*(made[key].status for key in moved), *invalid_objects(loaded, plan)]
         history.compare(self.state, plan, found, self.before)
         found = self.state.transitions(found)
-        self.rest.moved(_seen(found) != _seen(self.before.values()))
-        if any(status.ready and not (old and old.ready) for status in found for old in [self.before.get(status.key)]):
+        made.update((key, replace(made[key], status=status)) for key, status in zip(moved, found, strict=False))
+        self._statuses = (*(status.status for status in made.values()), *found[len(moved) :])
+        before, self.before = self.before, {status.key: status for status in self._statuses}
+        gone = before.keys() - self.before.keys()
+        self.rest.moved(bool(gone) or any(_face(status) != _face(before.get(status.key)) for status in found))
+        if any(status.ready and not (old and old.ready) for status in found for old in [before.get(status.key)]):
             self.failures.wake_waiting()
-        for key in self.before.keys() - {status.key for status in found}:
+        for key in gone:
             self.state.forget(key)
-        self.before = {status.key: status for status in found}
-        self._statuses = tuple(found)
-        self._degraded = {status.key for status in found if status.health is Health.DEGRADED}
+        self._made = made
+        self._degraded = {status.key for status in self._statuses if status.health is Health.DEGRADED}
         return self._statuses
 
     def _settled(self, plan: Plan, found: Sequence[ObjectStatus], now: float, *, full: bool, idle: bool) -> bool:
@@ -162,5 +174,6 @@ def problems(loaded: Loaded) -> tuple[str, ...]:
     return tuple(str(problem) for problem in loaded.errors)
 
 
-def _seen(found: Iterable[ObjectStatus]) -> dict[ObjectKey, tuple[object, ...]]:
-    return {s.key: (s.sync, s.health, s.action) for s in found}
+def _face(status: ObjectStatus | None) -> tuple[object, ...]:
+    """What of a status counts as a move."""
+    return () if status is None else (status.sync, status.health, status.action)

@@ -62,6 +62,7 @@ class State:
         self._wall = wall
         self._lock = threading.RLock()
         self._fresh: list[Event] = []
+        self._good: tuple[int, dict[Path, str]] | None = None  # the last good texts, and the state of the file in which they were read
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o600)
@@ -107,6 +108,7 @@ class State:
                 yield self._db
                 self._db.execute("COMMIT")
             except sqlite3.Error as error:
+                self._good = None
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 log.warning("state file could not be written", file=str(self.path), error=str(error))
@@ -114,6 +116,11 @@ class State:
     def _rows(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
         with self._lock:
             return self._db.execute(sql, parameters).fetchall()
+
+    def _rows_of(self, table: str, columns: str, keys: Iterable[ObjectKey]) -> list[tuple[Any, ...]]:
+        """The rows of some objects: a look that moved a few of thousands need not read those of all."""
+        names = json.dumps([identity(key) for key in keys])
+        return self._rows(f"SELECT {columns} FROM {table} WHERE object IN (SELECT value FROM json_each(?))", names)  # noqa: S608 - constants
 
     def close(self) -> None:
         with self._lock:
@@ -168,7 +175,7 @@ class State:
 
     def generations(self, hashes: Mapping[ObjectKey, str], *, keep: bool = True) -> dict[ObjectKey, int]:
         """The generation of each object: counts the changes of its specification's hash. `keep` false only looks."""
-        known = {r[0]: (r[1], r[2]) for r in self._rows("SELECT object, generation, hash FROM generations")}
+        known = {r[0]: (r[1], r[2]) for r in self._rows_of("generations", "object, generation, hash", hashes)}
         result: dict[ObjectKey, int] = {}
         moved: list[tuple[str, int, str]] = []
         for key, digest in hashes.items():
@@ -185,11 +192,11 @@ class State:
     def transitions(self, statuses: Iterable[ObjectStatus], *, keep: bool = True) -> list[ObjectStatus]:
         """The statuses with the time at which each condition last changed its status; `keep` remembers them."""
         now = self._wall()
-        known = {
-            (r[0], r[1]): r[2:] for r in self._rows("SELECT object, type, status, transition, reason, message, generation FROM conditions")
-        }
+        found = list(statuses)
+        columns = "object, type, status, transition, reason, message, generation"
+        known = {(r[0], r[1]): r[2:] for r in self._rows_of("conditions", columns, (status.key for status in found))}
         result, changed = [], []
-        for status in statuses:
+        for status in found:
             conditions: list[Condition] = []
             for condition in status.conditions:
                 old = known.get((identity(status.key), condition.type))
@@ -242,19 +249,25 @@ class State:
 
     # ---- manifests, cache, pokes ---------------------------------------------------------------------------------------------------------
 
-    def last_good(self) -> dict[Path, str]:
-        """The text of each file when it last loaded without a problem."""
-        return {Path(r[0]): r[1] for r in self._rows("SELECT file, text FROM manifests")}
+    def last_good(self) -> Mapping[Path, str]:
+        """The text of each file when it last loaded without a problem. Read again only when another process has written."""
+        with self._lock:
+            now = self._rows("PRAGMA data_version")[0][0]
+            if self._good is None or self._good[0] != now:
+                self._good = now, {Path(r[0]): r[1] for r in self._rows("SELECT file, text FROM manifests")}
+            return self._good[1]
 
     def keep_good(self, texts: Mapping[Path, str], *, complete: bool) -> None:
         """Remember the texts that just loaded; after a complete load all others are forgotten."""
         known = self.last_good()
-        changed = [(str(file), text) for file, text in texts.items() if known.get(file) != text]
-        gone = [(str(file),) for file in known if file not in texts] if complete else []
+        changed = {file: text for file, text in texts.items() if known.get(file) != text}
+        gone = known.keys() - texts.keys() if complete else set()
         if changed or gone:
             with self._write() as db:
-                db.executemany("INSERT OR REPLACE INTO manifests VALUES (?,?)", changed)
-                db.executemany("DELETE FROM manifests WHERE file=?", gone)
+                db.executemany("INSERT OR REPLACE INTO manifests VALUES (?,?)", [(str(file), text) for file, text in changed.items()])
+                db.executemany("DELETE FROM manifests WHERE file=?", [(str(file),) for file in gone])
+                if self._good is not None:
+                    self._good = self._good[0], {file: text for file, text in {**known, **changed}.items() if file not in gone}
 
     def remember(self, key: str, value: Any) -> None:
         with self._write() as db:

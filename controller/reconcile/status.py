@@ -29,12 +29,43 @@ class Context:
     generations: Mapping[ObjectKey, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What an object's status follows from, beside the statuses of its children."""
+
+    entry: ObjectPlan
+    failure: Failure | None
+    working: str | None
+    generation: int
+    children: int  # of those, how many are in the plan
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A status, and what it was made from."""
+
+    status: ObjectStatus
+    source: Source
+
+
 def statuses(plan: Plan, context: Context) -> list[ObjectStatus]:
     """The status of each object of a plan, children before their composites, in the plan's order."""
-    done: dict[ObjectKey, ObjectStatus] = {}
+    return [made.status for made in made_again(plan, context, {}).values()]
+
+
+def made_again(plan: Plan, context: Context, before: Mapping[ObjectKey, Made]) -> dict[ObjectKey, Made]:
+    """As `statuses`, with those of `before` (the look before) where nothing has moved that they follow from: the very same values."""
+    done: dict[ObjectKey, Made] = {}
     for entry in plan:
-        done[entry.key] = status_of(entry, context, [done[key] for key in entry.children if key in done])
-    return list(done.values())
+        key = entry.key
+        children = [done[child] for child in entry.children if child in done]
+        failure, working = context.failures.get(key), context.working.get(key)
+        source = Source(entry, failure, working, context.generations.get(key, 0), len(children))
+        known = before.get(key)
+        if known is None or known.source != source or any(child is not before.get(child.status.key) for child in children):
+            known = Made(status_of(entry, context, [child.status for child in children]), source)
+        done[key] = known
+    return done
 
 
 def status_of(entry: ObjectPlan, context: Context, children: Sequence[ObjectStatus] = ()) -> ObjectStatus:

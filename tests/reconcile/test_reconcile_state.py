@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -151,3 +151,36 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "state.db").mkdir()
     with pytest.raises(OSError, match=r"cannot be kept here.*state\.db"):
         State(tmp_path / "state.db")
+
+
+def test_good_texts_are_read_once_and_again_when_another_process_has_written(tmp_path: Path) -> None:
+    file, a, b = tmp_path / "state.db", Path("a.yaml"), Path("b.yaml")
+    State(file).keep_good({a: "1", b: "1"}, complete=True)
+    state, other, read = State(file), State(file), []
+    state._db.set_trace_callback(lambda sql: read.append(sql) if "FROM manifests" in sql and "SELECT" in sql else None)
+    assert state.last_good() == {a: "1", b: "1"}
+    state.keep_good({a: "2"}, complete=False)
+    assert state.last_good() == {a: "2", b: "1"}
+    state.keep_good({a: "2"}, complete=True)
+    assert state.last_good() == {a: "2"} and len(read) == 1
+    other.keep_good({a: "3", b: "3"}, complete=True)
+    assert state.last_good() == {a: "3", b: "3"} == State(file).last_good() and len(read) == 2
+
+
+def test_good_texts_that_could_not_be_written_are_not_taken_for_kept(tmp_path: Path) -> None:
+    state = State(tmp_path / "state.db")
+    state.keep_good({Path("a.yaml"): "1"}, complete=True)
+    state._db.execute("CREATE TRIGGER full BEFORE INSERT ON manifests BEGIN SELECT RAISE(ABORT, 'no room'); END")
+    state.keep_good({Path("a.yaml"): "2"}, complete=True)
+    assert state.last_good() == {Path("a.yaml"): "1"}
+
+
+def test_what_is_asked_of_some_objects_reads_no_others() -> None:
+    state, other, read = State(None), key("ComputePool", "other"), []
+    state.transitions([ready("True"), replace(ready("True"), key=other)])
+    assert state.generations({POOL: "a", other: "a"}) == {POOL: 1, other: 1}
+    real = state._rows
+    state._rows = lambda *asked: read.extend(found := real(*asked)) or found  # type: ignore[method-assign,func-returns-value]
+    state.transitions([ready("False")])
+    assert state.generations({POOL: "b"}) == {POOL: 2}
+    assert {row[0] for row in read} == {"ComputePool/POOL"}
