@@ -19,9 +19,13 @@ from typing import Any
 
 from account import CONNECTION, ROOT, Account
 
+from controller.account.connections import local_connection
+from controller.account.session import open_session
+
 TOOLS = {"snowcap": "1.0.33", "snowddl": "0.70.1"}
 CACHE = ROOT / ".cache"
 TIMEOUT = 600.0  # seconds for one plan
+_ROLE = "cmp_worker"
 _LAST_WORDS = 400  # characters
 _LOGIN = """\
 import os, functools, snowflake.connector.connection as c
@@ -62,6 +66,7 @@ def install() -> None:
 def compare(account: Account, home: Path, latency: float, sizes: Sequence[int]) -> dict[str, Any]:
     """Seconds and statements of each tool's plan at each size; an account that has nothing of it."""
     install()
+    _make_role(account)
     account.latency(latency)
     home.mkdir(parents=True, exist_ok=True)
     (home / "sitecustomize.py").write_text(_LOGIN)
@@ -77,6 +82,14 @@ def compare(account: Account, home: Path, latency: float, sizes: Sequence[int]) 
             print(f"  {size} objects, {name}: {figures}", file=sys.stderr)
         results["sizes"][str(size)] = found
     return results
+
+
+def _make_role(account: Account) -> None:
+    """The role that our project works as: what an administrator does once."""
+    session = open_session(local_connection(account.details), role="ACCOUNTADMIN")
+    for statement in (f"CREATE ROLE IF NOT EXISTS {_ROLE}", f"GRANT ROLE {_ROLE} TO USER {account.details['user']}"):
+        session.execute(statement)
+    session.close()
 
 
 def _timed(account: Account, command: list[str], home: Path, *, snowcat: bool = False) -> dict[str, Any]:
@@ -113,7 +126,7 @@ def _snowcat(small: Small, folder: Path) -> list[str]:
     target = folder / "snowcat"
     target.mkdir(parents=True)
     head = {"apiVersion": "snowcat/v1"}
-    (target / "snowcat.yaml").write_text(json.dumps({**head, "kind": "Project", "project": "cmp", "role": "sysadmin"}))
+    (target / "snowcat.yaml").write_text(json.dumps({**head, "kind": "Project", "project": "cmp", "role": _ROLE}))
     documents = [{**head, "kind": "Database", "metadata": {"name": name}} for name in small.databases]
     documents += [{**head, "kind": "Schema", "metadata": {"name": name, "database": db}} for db, name in small.schemas]
     documents += [{**head, "kind": "Warehouse", "metadata": {"name": name}, "spec": {"autoSuspend": 60}} for name in small.warehouses]

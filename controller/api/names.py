@@ -160,3 +160,7 @@ def _split(written: str) -> list[str]:
         else:
             current += char
     return [*parts, current]
+
+
+SYSTEM_ROLES = ("ACCOUNTADMIN", "SECURITYADMIN", "SYSADMIN", "USERADMIN", "PUBLIC", "ORGADMIN", "GLOBALORGADMIN")
+"""Roles that every account has. Source: docs.snowflake.com, user-guide/security-access-control-overview."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from controller.api.base import Model
-from controller.api.names import QualifiedName
+from controller.api.names import SYSTEM_ROLES, Identifier, QualifiedName
 from controller.api.parts import Name, Seconds
 
 PROJECT_FILE = "snowcat.yaml"
@@ -18,6 +18,16 @@ ValueName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 def _two_parts(value: str) -> str:
     if len(QualifiedName.parse(value).parts) != 2:
         raise ValueError(f"{value!r} must be database.schema")
+    return value
+
+
+def _own_role(value: str) -> str:
+    name = Identifier.parse(value).text
+    if name in SYSTEM_ROLES:
+        raise ValueError(
+            f"{name} is a role of Snowflake's own, which bootstrap can neither make nor limit: name a role of the project's, such as "
+            "'snowcat_role'; it need not exist yet, 'snowcat bootstrap' makes it and puts it below SYSADMIN"
+        )
     return value
 
 
@@ -58,7 +68,9 @@ class ProjectSettings(Model):
     project: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")] = Field(
         description="Name in the ownership marks: lower-case letters, digits, '-' and '_'. Never change it while objects exist."
     )
-    role: Name = Field(description="Role that Snowcat works as; not ACCOUNTADMIN.")
+    role: Annotated[Name, AfterValidator(_own_role)] = Field(
+        description="Role that Snowcat works as: one of the project's own, made by bootstrap; none of Snowflake's, such as SYSADMIN."
+    )
     home: Annotated[str, AfterValidator(_two_parts)] | None = Field(
         default="snowcat.control",
         description="A schema that exists before the project's own database, for the lease; made by bootstrap. null: none, and no lease.",

@@ -16,7 +16,7 @@ import pydantic
 from controller.account.redact import redact
 from controller.account.snapshot import Missing, Row, Show, Snapshot
 from controller.api.base import API_VERSION, SIBLING, Manifest, Ref, Scope
-from controller.api.names import NameProblem, QualifiedName
+from controller.api.names import SYSTEM_ROLES, NameProblem, QualifiedName
 from controller.api.objects import ObjectKey
 from controller.api.registry import KINDS as MANIFESTS
 from controller.kinds.exporting import identifier_text, written_name
@@ -24,7 +24,6 @@ from controller.kinds.mark import Mark, split_comment
 from controller.manifests.fields import marked_fields
 from controller.manifests.nodes import node_of
 from controller.manifests.plain_secrets import plain_secrets
-from controller.manifests.resolve import SYSTEM_ROLES
 from controller.reconcile.look.deep import Ask
 from controller.reconcile.planning.expand import Kinds
 from controller.reconcile.planning.ownership import parent_of

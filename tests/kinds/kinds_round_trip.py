@@ -57,15 +57,16 @@ def round_trip(account: Connection, documents: Sequence[Document], **settings: A
 def trip(account: Connection, **settings: Any) -> Iterator[Trip]:
     """A project of its own in the account, whose objects go at the end. `settings` are fields of snowcat.yaml over the usual ones.
 
-    What `STANDING` makes is there and belongs to somebody else; another `role` than the usual one has to be given what it needs.
+    What `STANDING` makes is there and belongs to somebody else. Without a `role`, which has to be given what it needs, an administrator
+    works, whom no project file may name.
     """
-    role = settings.pop("role", "ACCOUNTADMIN")
-    pool = SessionPool(account, 2, role=role)
+    role = settings.pop("role", None)
+    pool = SessionPool(account, 2, role=role or "ACCOUNTADMIN")
     state = State(None)
     try:
         with tempfile.TemporaryDirectory(prefix="trip-") as folder:
-            made = Trip(pool, Path(folder), state, {"project": "proj", "role": role, "existing": list(EXISTING), **settings})
-            if role == "ACCOUNTADMIN":
+            made = Trip(pool, Path(folder), state, {"project": "proj", "role": role or "worker", "existing": list(EXISTING), **settings})
+            if role is None:
                 made.by_hand(*STANDING)
             try:
                 yield made

@@ -194,7 +194,7 @@ def test_health_is_that_of_the_services_behind(made: Trip) -> None:
         ("targets: [{service: one, endpoint: api, weight: 90}]", "add up to 90"),
         ("targets: []", "exactly one of targets and primary"),
         ("primary: {service: one, endpoint: api}", "primary and shadow go together"),
-        ("targets: [{service: one, endpoint: api, weight: 101}]", "less than or equal to 100"),
+        ("targets: [{service: one, endpoint: api, weight: 101}]", "must be at most 100"),
     ],
 )
 def test_a_manifest_that_cannot_be(tmp_path: Path, spec: str, said: str) -> None:

@@ -365,6 +365,8 @@ def test_a_folder_without_a_project_file(tmp_path: Path) -> None:
     ("reason", "text", "line", "says"),
     [
         ("no role", PROJECT.replace("role: worker\n", ""), 1, "role: a value is missing"),
+        ("an administrator's role", PROJECT.replace("worker", "sysadmin"), 4, "SYSADMIN is a role of Snowflake's own"),
+        ("everybody's role", PROJECT.replace("worker", "'\"PUBLIC\"'"), 4, "name a role of the project's"),
         ("an unknown field", PROJECT + "wharehouse: x\n", 7, "did you mean warehouse?"),
         ("a home without its database", PROJECT + "home: control\n", 7, "must be database.schema"),
         ("an existing object of no kind", PROJECT.replace("Schema/db.s", "Shema/db.s"), 5, "is not Kind/name"),
