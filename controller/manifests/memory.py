@@ -63,6 +63,20 @@ class Memory:
             return None
         return Graph({key: self._graph.objects[key] for key, draft in drafts.items() if self._drafts[key] is draft})
 
+    def edited(self, drafts: Sequence[Draft]) -> tuple[Graph, dict[ObjectKey, Draft]] | None:
+        """The graph of the last load, and what of `drafts` is not as it was then; None unless all names are the same, in that order."""
+        if self._graph is None or len(drafts) != len(self._drafts):
+            return None
+        changed = {key: new for (key, old), new in zip(self._drafts.items(), drafts, strict=True) if old is not new}
+        return (self._graph, changed) if all(new.key == key for key, new in changed.items()) else None
+
+    def patched(self, changed: Mapping[ObjectKey, Draft], objects: Mapping[ObjectKey, DesiredObject]) -> Graph:
+        """The graph of the last load with some objects in the place of those of before: the last load from now on."""
+        before = self._graph.objects if self._graph is not None else {}
+        self._drafts = {**self._drafts, **changed}
+        self._graph = Graph({**before, **objects})
+        return self._graph
+
     def waits_alike(self, objects: Mapping[ObjectKey, DesiredObject]) -> bool:
         """Whether each object waits for just what it waited for in the last load: then there is no cycle, as there was none."""
         before = self._graph

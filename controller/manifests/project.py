@@ -22,7 +22,7 @@ from controller.manifests.memory import Memory
 from controller.manifests.nodes import Node, YamlProblem, documents
 from controller.manifests.problems import Problem, Severity
 from controller.manifests.project_file import ProjectFile, read_project_file
-from controller.manifests.resolve import Candidate, concerned, existing_objects, place, resolve
+from controller.manifests.resolve import Candidate, concerned, existing_objects, place, resolve, resolve_edited
 from controller.manifests.values import Values
 
 LOCAL_ACCOUNT = "local"
@@ -117,10 +117,13 @@ def load_project(
         return LoadResult(root, settings, chosen, graph, tuple(problems), tuple(files), reader.seen)
     drafts, broken = _decode_all(found, reader, values, problems, memory)
     broken = _without_named_files(drafts, broken)
-    schemas = _schemas(drafts, settings)
-    resolved = resolve(_placed(drafts, schemas, broken), broken, settings, memory)
-    problems += [replace(problem, key=concerned(part, schemas)) for part in broken for problem in part.problems]
-    problems += resolved.problems
+    graph = resolve_edited(drafts, settings, memory) if not broken else None
+    if graph is None:
+        schemas = _schemas(drafts, settings)
+        resolved = resolve(_placed(drafts, schemas, broken), broken, settings, memory)
+        problems += [replace(problem, key=concerned(part, schemas)) for part in broken for problem in part.problems]
+        problems += resolved.problems
+        graph = resolved.graph
     if not files:
         problems.append(
             Problem(Location(root, 1), "there are no manifests in this folder", "files are named *.yaml, one or more objects in each")
@@ -128,7 +131,7 @@ def load_project(
     problems = _sorted(problems, only)
     if chosen is None:
         problems += _account_needed(settings, root, values.undefined)
-    return LoadResult(root, settings, chosen, resolved.graph, tuple(problems), tuple(files), reader.seen)
+    return LoadResult(root, settings, chosen, graph, tuple(problems), tuple(files), reader.seen)
 
 
 def _sorted(problems: Iterable[Problem], only: Iterable[Path] | None) -> list[Problem]:

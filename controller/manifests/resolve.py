@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
@@ -191,6 +191,23 @@ def resolve(candidates: list[Candidate], broken: list[Broken], settings: Project
         lookup.keys = set(unique)
 
 
+def resolve_edited(drafts: Sequence[Draft], settings: ProjectSettings, memory: Memory) -> Graph | None:
+    """The graph of the last load with the manifests that were edited since, of all that is right by itself; others are not looked at.
+
+    None where more has moved than what single manifests say, or something is wrong: then `resolve` tells.
+    """
+    edited = memory.edited(drafts)
+    if edited is None:
+        return None
+    graph, changed = edited
+    candidates = {key: Candidate(key, draft.manifest, draft.named_at, draft) for key, draft in changed.items()}
+    lookup = _Lookup(graph.objects, existing_objects(settings)[0], {}, ())
+    objects, problems = _references(candidates, lookup, settings, None)
+    if problems or any(obj.depends_on != graph.objects[key].depends_on for key, obj in objects.items()):
+        return None
+    return memory.patched(changed, objects)
+
+
 def _without_duplicates(candidates: list[Candidate]) -> tuple[dict[ObjectKey, Candidate], list[Problem]]:
     """Objects by key. What is declared twice is left out: nobody can tell which one is meant."""
     by_key: dict[ObjectKey, list[Candidate]] = {}
@@ -267,7 +284,7 @@ def _references(
             needs.add(ObjectKey("Warehouse", QualifiedName.parse(settings.warehouse)))
         needs |= set(found.values())
         problems += wrong
-        ours = frozenset(k for k in needs if k in unique and k != key)
+        ours = frozenset(k for k in needs if k in lookup.keys and k != key)
         objects[key] = DesiredObject(key, candidate.manifest, candidate.location, found, ours)
     return objects, problems
 

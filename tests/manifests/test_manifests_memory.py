@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from controller.manifests import project as project_module
+from controller.manifests import resolve as resolve_module
 from controller.manifests.memory import Memory
 from controller.manifests.project import LoadResult, load_project
 from controller.manifests.resolve import resolve
@@ -50,6 +52,8 @@ def remove(file: str) -> Callable[[Path], None]:
 
 STEPS: list[tuple[Callable[[Path], object], str]] = [
     (lambda folder: None, "nothing"),
+    (edit("b.yaml", "name: access", "name: access2"), "a name that nobody refers to"),
+    (edit("b.yaml", "name: access2", "name: access"), "and back"),
     (edit("b.yaml", "61", "62"), "a field, with size and time of the file as before"),
     (edit("a.yaml", "name: rule", "name: role"), "a name that others refer to"),
     (edit("a.yaml", "name: role", "name: rule"), "and back"),
@@ -129,27 +133,63 @@ def test_references_are_looked_up_again_only_when_a_file_has_changed(folder: Pat
         resolved.clear()
         remembered, fresh = load_project(folder, memory=memory), load_project(folder)
         same(remembered, fresh)
+        assert list(remembered.graph.objects) == list(fresh.graph.objects)
         return len(resolved) == 2
 
     assert load()
     assert not load(), "the same files"
+    for change, all_again, reason in [
+        (edit("b.yaml", "61", "62"), False, "a field"),
+        (edit("b.yaml", "name: wh", "name: wh2"), True, "a name"),
+        (edit("b.yaml", "[rule]", "[rule, db.s.rule]"), False, "the same is referred to twice"),
+        (edit("b.yaml", "name: access", "name: access, dependsOn: [Warehouse/wh2]"), True, "what is waited for"),
+        (edit("a.yaml", "metadata: {name: db}", "metadata: {name: db}\nspec: {comment: x}"), False, "a container, and lines further down"),
+        (edit("snowcat.yaml", "XSMALL", "MEDIUM"), True, "a value"),
+        (write("d.yaml", C.replace("files: [{from: data.txt}]", "comment: x")), True, "one more file"),
+        (edit("d.yaml", "name: other", "name: swap"), True, "the last one has another name"),
+        (
+            write("d.yaml", "---\n".join(reversed(C.replace("files: [{from: data.txt}]", "comment: x").split("---\n")))),
+            True,
+            "turned round",
+        ),
+        (remove("d.yaml"), True, "one file less"),
+    ]:
+        change(folder)
+        assert load() is all_again, reason
+        assert not load(), reason
     for change, reason in [
-        (edit("b.yaml", "61", "62"), "a field"),
-        (edit("snowcat.yaml", "XSMALL", "MEDIUM"), "a value"),
-        (write("d.yaml", C.replace("files: [{from: data.txt}]", "comment: x")), "one more file"),
-        (remove("d.yaml"), "one file less"),
+        (write("d.yaml", "x: [\n"), "no YAML"),
+        (remove("d.yaml"), "gone"),
+        (write("d.yaml", B), "declared twice"),
+        (remove("d.yaml"), "gone again"),
+        (edit("b.yaml", "[rule, db.s.rule]", "[no_rule]"), "nothing of that name"),
+        (edit("b.yaml", "[no_rule]", "[rule]"), "mended"),
     ]:
         change(folder)
         assert load(), reason
-        assert not load(), reason
-    for change, reason in [(write("d.yaml", "x: [\n"), "no YAML"), (remove("d.yaml"), "gone"), (write("d.yaml", B), "declared twice")]:
-        change(folder)
-        assert load(), reason
-    remove("d.yaml")(folder)
-    assert load(), "nothing was kept of a load in which something was wrong"
+    assert not load()
     remove("b.yaml")(folder)
     assert load(), "a file is gone"
     assert not load()
+
+
+def test_only_what_was_edited_is_looked_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_up: list[list[str]] = []
+    real = resolve_module._references
+
+    def spy(unique: Any, *more: Any) -> Any:
+        looked_up.append([str(key) for key in unique])
+        return real(unique, *more)
+
+    monkeypatch.setattr(resolve_module, "_references", spy)
+    remove("c.yaml")(folder)
+    memory = Memory()
+    before = load_project(folder, memory=memory)
+    looked_up.clear()
+    edit("a.yaml", "a.example.com", "b.example.com")(folder)
+    now = load_project(folder, memory=memory)
+    assert [set(keys) for keys in looked_up] == [{"Database/db", "Schema/s", "NetworkRule/rule"}], "those of the file"
+    assert all(now.graph.objects[key] is obj for key, obj in before.graph.objects.items() if obj.location.file.name == "b.yaml")
 
 
 def test_a_cycle_that_an_edit_makes_is_found(folder: Path) -> None:
