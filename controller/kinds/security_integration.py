@@ -61,7 +61,8 @@ class SecurityIntegrationKind(TableKind):
     def observe(self, obj: DesiredObject, view: View) -> Observation:
         seen = super().observe(obj, view)
         others = [row for row in view.snapshot.rows(self.show(obj.key.name)) if "SNOWSERVICES_INGRESS" in (as_upper(row.get("type")) or "")]
-        if seen.exists and seen.mark is not None:
+        unmarked_by_hand = bool(seen.born) and view.births.get(obj.key) == seen.born
+        if seen.exists and (seen.mark is not None or unmarked_by_hand):
             return seen
         if seen.exists or others:
             name = obj.key.name.sql if seen.exists else others[0].get("name")
@@ -84,7 +85,7 @@ class SecurityIntegrationKind(TableKind):
         return (Sql(str(step), tolerate=ONE_ALREADY), NoteUnseen(obj.key))
 
     def update(self, obj: DesiredObject, seen: Observation, view: View) -> Sequence[Step]:
-        return self.alterations(obj, seen, view) if seen.mark is not None else ()
+        return self.alterations(obj, seen, view) if seen.markable else ()
 
     def delete(self, key: ObjectKey, view: View) -> Sequence[Step]:
         return (Sql(sql.drop("INTEGRATION", key.name), tolerate=frozenset({2003, 2043})),)

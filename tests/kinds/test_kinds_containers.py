@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -79,6 +80,18 @@ def test_any_ingress_integration_will_do(reason: str, row: dict[str, str], marka
     obj, graph = one(tmp_path, "SecurityIntegration")
     _, seen = seen_as(obj, graph, row)
     assert (seen.exists, seen.health, seen.drift, seen.markable) == (True, Health.HEALTHY, (), markable), reason
+
+
+def test_our_integration_is_kept_when_somebody_writes_over_its_mark(tmp_path: Path) -> None:
+    obj, graph = one(tmp_path, "SecurityIntegration")
+    row = row_for(obj, type="OAUTH - SNOWSERVICES_INGRESS", enabled="false", created_on="today") | {"comment": "theirs"}
+    view, seen = seen_as(obj, graph, row)
+    assert (seen.markable, KINDS["SecurityIntegration"].update(obj, seen, view)) == (False, ()), "it may be anybody's"
+    known = replace(view, births={obj.key: "today"})
+    seen = KINDS["SecurityIntegration"].observe(obj, known)
+    assert (seen.markable, {change.path for change in seen.drift}) == (True, {"enabled", "comment"})
+    (sent,) = sql_of(KINDS["SecurityIntegration"].update(obj, seen, known))
+    assert sent == f"ALTER SECURITY INTEGRATION THING SET ENABLED = TRUE COMMENT = '{comment_of(obj)}'"
 
 
 def test_one_ingress_integration_more_is_tolerated(tmp_path: Path) -> None:

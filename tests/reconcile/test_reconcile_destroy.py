@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reconcile_live import Live
+from reconcile_live import FastClock, Live
 from reconcile_world import World, key, write
 
+from controller.api.names import QualifiedName
+from controller.api.objects import ObjectKey
 from controller.kinds.registry import KINDS
 from controller.reconcile.bootstrap import as_script, bootstrap_statements, run_bootstrap
 from controller.reconcile.destroy import Destroyed, Destroyer, removal
@@ -89,11 +91,38 @@ def test_foreign_content_that_our_role_alone_does_not_see(live: Live) -> None:
 
 def test_what_others_made_is_never_dropped(live: Live) -> None:
     live.sql("CREATE WAREHOUSE wh_@ COMMENT = 'theirs'")
-    live.sql("GRANT USAGE ON WAREHOUSE wh_@ TO ROLE worker@")
+    live.sql("GRANT MANAGE GRANTS ON ACCOUNT TO ROLE worker@")
     live.write(a="kind: Warehouse\nmetadata: {name: wh_@}")
     result = destroy(live)
     assert result.dropped == [] and len(result.kept) == 1
     assert live.row("WAREHOUSES", "wh_@")
+
+
+TWO = "kind: Warehouse\nmetadata: {name: wh_@}\n---\nkind: Warehouse\nmetadata: {name: other_@}"
+
+
+def test_what_another_role_owns_now_is_not_called_dropped(live: Live) -> None:
+    """Without a right to it the account says that it does not exist, as it would if it were gone; MANAGE GRANTS lets it be listed still."""
+    live.write(a=TWO)
+    assert live.apply().ready
+    live.sql("GRANT OWNERSHIP ON WAREHOUSE wh_@ TO ROLE SYSADMIN")
+    live.sql("GRANT MANAGE GRANTS ON ACCOUNT TO ROLE worker@")
+    result = Destroyer(live.engine(), clock=FastClock()).run()
+    assert [str(key).replace(str(live.n), "@") for key in result.dropped] == ["Warehouse/other_@"]
+    assert ["another role may own it" in why for why in result.failed.values()] == [True]
+    assert live.row("WAREHOUSES", "wh_@")
+
+
+def test_a_leftover_that_another_role_owns_now_is_tried_again_later_and_later(live: Live) -> None:
+    live.write(a=TWO)
+    assert live.apply().ready
+    live.sql("GRANT OWNERSHIP ON WAREHOUSE wh_@ TO ROLE SYSADMIN")
+    live.sql("GRANT MANAGE GRANTS ON ACCOUNT TO ROLE worker@")
+    live.write(a="kind: Warehouse\nmetadata: {name: other_@}")
+    report = live.apply(timeout=300)
+    (failure,) = live.state.failures([ObjectKey("Warehouse", QualifiedName.parse(live.text("wh_@")))]).values()
+    assert failure.count < 12, "of the 300 seconds a try takes twice as many as the one before"
+    assert not report.ready and live.row("WAREHOUSES", "wh_@")
 
 
 def test_one_object_alone(live: Live) -> None:

@@ -132,12 +132,12 @@ class Executor:
                     del self._sessions[change.key]
                     lent.alive, statement_id = session.alive, session.last_id
         except Exception as caught:  # noqa: BLE001 - it is handed to the loop, which knows what to do about each class
-            gone = isinstance(caught, NotFound) and change.action is Action.DELETE
-            error = None if gone else caught
+            error = caught
         return Done(change, error, time.monotonic() - started, statement_id)
 
     def _steps(self, change: Change, context: WorkContext) -> None:
         refused: AccountError | None = None
+        dropped = change.action is not Action.DELETE or not change.steps
         for step in change.steps:
             if self.stopping.is_set():
                 raise Interrupted("stopped between two steps; the rest follows on the next start")
@@ -147,15 +147,18 @@ class Executor:
             context.progress(str(step).partition("\n")[0])
             try:
                 if isinstance(step, Sql):
-                    context.session.execute(step)
+                    dropped |= context.session.execute(step).tolerated is None
                 else:
                     self._effect(change, step, context)
+                    dropped = True
             except (Denied, NotFound, Rejected) as error:
                 if not apart:
                     raise
                 refused = refused or error
         if refused is not None:
             raise refused
+        if not dropped:  # the account says the same of what is not there and of what this role may not drop: the next look tells
+            raise NotFound(f"{change.key} is listed, and the account has nothing to drop: another role may own it now, which must drop it")
 
     def _effect(self, change: Change, effect: Effect, context: WorkContext) -> None:
         started = time.monotonic()
