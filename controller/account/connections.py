@@ -66,6 +66,7 @@ class Connection:
     source: str
     parameters: Mapping[str, Any] = field(repr=False)
     warnings: tuple[str, ...] = ()
+    mend: str = ""  # what to do when nobody answers, where more can be said than of any account
 
     @property
     def account(self) -> str:
@@ -125,8 +126,13 @@ class Connection:
             yield wait * (1 - _JITTER * random.random())  # noqa: S311 - no secret
             begun = begun if begun is not None else time.monotonic()
             wait = min(2 * wait, _LONGEST_WAIT)
-        message = f"the account at {self.address} did not answer for {PATIENCE} seconds: check the network, and whether it is up"
+        message = f"the account at {self.address} did not answer for {PATIENCE} seconds: {self.if_silent}"
         raise OperationalError(msg=message, errno=_NO_ANSWER)
+
+    @property
+    def if_silent(self) -> str:
+        """What a person may do when the account does not answer."""
+        return self.mend or f"check the network, a proxy, and the `account` of {self._where()}"
 
     def _read_token(self, path: Path) -> str:
         try:
@@ -174,8 +180,9 @@ class Connection:
             isinstance(error, OSError) and not isinstance(error, FileNotFoundError | PermissionError)
         )
         if unreachable and not refused:
+            cause = "" if self.mend else f" ({text})"
             return Transient(
-                f"the account at {self.address} did not answer ({text}): check the network, a proxy, and the `account` of {self._where()}",
+                f"the account at {self.address} did not answer{cause}: {self.if_silent}",
                 errno=found.errno, sqlstate=found.sqlstate,
             )  # fmt: skip
         checks = {"account": self.account, "user": self.user, "role": role or self.role}
@@ -227,7 +234,8 @@ def find_connection(name: str | None = None, *, environ: Mapping[str, str] | Non
 def local_connection(account: Mapping[str, Any]) -> Connection:
     """The connection to an embedded account, from its `account.json`."""
     keys = ("account", "user", "password", "host", "port", "protocol")
-    return Connection("local", "the embedded account", {key: account[key] for key in keys})
+    mend = "it is the embedded account, and seems to be down: 'snowcat local start' starts it"
+    return Connection("local", "the embedded account", {key: account[key] for key in keys}, mend=mend)
 
 
 def inside_a_service(environ: Mapping[str, str], token_file: Path = SESSION_TOKEN) -> Connection:

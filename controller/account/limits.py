@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from controller.account.answering import Answering
 from controller.account.counters import StatementClass
 
 _READS = frozenset({StatementClass.SHOW, StatementClass.DESCRIBE, StatementClass.SESSION})
@@ -59,7 +60,8 @@ class TokenBucket:
 
 @dataclass(frozen=True)
 class Limits:
-    """Of all sessions of a pool together."""
+    """Of all sessions of a pool together. `answering` is told what comes of each statement."""
 
     timeouts: Timeouts = field(default_factory=Timeouts)
     bucket: TokenBucket | None = None
+    answering: Answering = field(default_factory=Answering)

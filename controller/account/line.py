@@ -32,8 +32,11 @@ class Line:
     def broken(self) -> bool:
         return self._broken.is_set()
 
-    def call(self, what: Callable[[], T], seconds: float, told: str) -> T:
-        """The answer of `what`, called in the line's thread. `told` says in an error what was waited for.
+    def call(
+        self, what: Callable[[], T], seconds: float, told: str, *, slow: float | None = None, notice: Callable[[], None] = lambda: None
+    ) -> T:
+        """The answer of `what`, called in the line's thread. `told` says in an error what was waited for; `notice` is called once when
+        there is none after `slow` seconds.
 
         Raises:
             TimedOut: no answer in time; the line is broken.
@@ -47,7 +50,10 @@ class Line:
             self._thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
             self._thread.start()
         self._calls.put((what, answer))
-        if not wait([answer], seconds).done:
+        early = 0.0 if slow is None or slow >= seconds else slow
+        if early and not wait([answer], early).done:
+            notice()
+        if not wait([answer], seconds - early).done:
             self.break_off(TimedOut(f"{told}: no answer in {seconds:g} seconds"))
         self._current = None
         return answer.result()

@@ -15,12 +15,14 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
 
 from controller.account import statements
+from controller.account.answering import SLOW
 from controller.account.connections import DRIVER_RETRIES, Connection
 from controller.account.counters import Counters, class_of_statement
 from controller.account.driver import DriverError, connector
@@ -46,6 +48,8 @@ _SLOW_DOWN = frozenset({290429, 290503, 251011})  # HTTP 429, 503, no answer: th
 _SLOWER = 5.0  # seconds for which all sessions hold back then
 _CANCELLED = 604
 _CANCEL = 5.0  # seconds that a cancelled statement has to come back
+_SHORT = 60.0  # seconds: what may take no longer is expected to be answered soon
+_TOLD = 100  # characters of a statement in the message of an error
 DRIVER_CANCELS = DRIVER_RETRIES
 """Whether the driver cancels a statement itself (`timeout=` of `execute`): the 4.x line does. The 5.x line ignores it; there the session is
 broken off, and aborted by the next one."""
@@ -121,13 +125,25 @@ class Session:
         if bucket is not None and (wait := bucket.take()):
             self.line.pause(wait)
         self.cleared()
-        started, told = time.monotonic(), shown.partition("\n")[0]
+        told = shown.partition("\n")[0]
+        told = told if len(told) <= _TOLD else f"{told[:_TOLD]}…"
+        started, answering = time.monotonic(), self.limits.answering
+        slow = SLOW if seconds <= _SHORT else None
         try:
-            return self.line.call(lambda: self._ask_driver(text, parameters, seconds), seconds + _CANCEL, told)
+            result = self.line.call(
+                lambda: self._ask_driver(text, parameters, seconds),
+                seconds + _CANCEL,
+                told,
+                slow=slow,
+                notice=lambda: answering.missed(started),
+            )
+            answering.answered()
+            return result
         except DriverError as error:
+            classed = self._classed(error, shown)
+            answering.failed(classed)
             if error.errno in tolerate:
                 return Result(tolerated=error.errno)
-            classed = self._classed(error, shown)
             if bucket is not None and classed.errno in _SLOW_DOWN:
                 bucket.pause(_SLOWER)
             if classed.errno == _CANCELLED and time.monotonic() - started >= seconds:
@@ -293,15 +309,27 @@ def open_session(
         arguments["role"] = _as_login_name(role)
     redact.learn(connection.secrets())
     limits, line = limits or Limits(), Line()
+    answering, started = limits.answering, time.monotonic()
+    if "backoff_policy" in arguments:
+        arguments["backoff_policy"] = partial(answering.waits, arguments["backoff_policy"])
     parameters = {**SESSION_PARAMETERS, "QUERY_TAG": tag}
     told = f"login to {connection.address}"
     try:
-        driver = line.call(lambda: connector.connect(**arguments, session_parameters=parameters), limits.timeouts.login, told)
+        driver = line.call(
+            lambda: connector.connect(**arguments, session_parameters=parameters),
+            limits.timeouts.login,
+            told,
+            slow=SLOW,
+            notice=lambda: answering.missed(started),
+        )
+        answering.answered()
     except AccountError:
         raise
     except (DriverError, OSError, ValueError, TypeError) as error:  # key files, certificates, sockets: raised as they are by the driver
         line.break_off()
-        raise connection.explain(error, role=role) from None
+        explained = connection.explain(error, role=role)
+        answering.failed(explained)
+        raise explained from None
     session = Session(driver, counters or Counters(), line, limits)
     with contextlib.suppress(AccountError):  # accounts whose policy forbids the command have none active either
         session.execute("USE SECONDARY ROLES NONE")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -17,12 +18,14 @@ from controller.cli.leading import leading, sharing
 from controller.cli.live import PlainView, view
 from controller.cli.options import LogFormat
 from controller.cli.serving import observable
+from controller.cli.silence import note_silence
 from controller.cli.stopping import Stopping, end_at_once
 from controller.cli.target import Opened, Target, opened
 from controller.manifests.problems import place_of
 from controller.manifests.project import LoadResult
 from controller.manifests.watch import Watcher
 from controller.reconcile.clock import Timing
+from controller.reconcile.events import Reason
 from controller.reconcile.lead.leadership import Leadership
 from controller.reconcile.lead.lease import Lease
 from controller.reconcile.lead.mark import Mode
@@ -109,6 +112,7 @@ def _run(target: Target, listen: str | None, stopping: Stopping) -> bool:
     with opened(target) as project, observable(project, listen) as (meter, listeners), sharing(project, Mode.RUN) as leadership:
         stopping.give_back = leadership.release
         say_always(project=project.settings.project)
+        project.pool.limits.answering.tell = partial(note_silence, project.state, project.pool.connection, meter)
         project.pool.open_all()
         reconciler = _reconciler(project, leadership, _Narrator(), *listeners, at_rest(), meter=meter)
         files = project.engine.load_files({})  # as the loop will: what is loaded here it need not load again
@@ -164,6 +168,8 @@ class _Narrator:
 
     def __call__(self, report: Report) -> None:
         for event in report.events:
+            if event.reason in (Reason.UNREACHABLE, Reason.REACHABLE):
+                continue  # said at once, by `note_silence`
             write = log.warning if event.type == "Warning" else log.info
             write(event.reason, object=event.key or event.object, message=event.message, generation=event.generation)
         if report.problems != self._problems:

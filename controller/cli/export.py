@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
 import typer
 import yaml
 
@@ -17,14 +19,16 @@ from controller.account.errors import Rejected
 from controller.account.pool import SessionPool
 from controller.account.reader import current_role, read
 from controller.account.snapshot import Missing, Read, Row
-from controller.api.names import Identifier, NameProblem, QualifiedName
+from controller.api.names import SYSTEM_ROLES, Identifier, NameProblem, QualifiedName
 from controller.api.project import PROJECT_FILE, ProjectSettings
 from controller.cli.errors import INVALID, Failure
+from controller.cli.silence import heard
 from controller.cli.target import connect
 from controller.cli.words import Wanted
 from controller.kinds.exporting import identifier_text
 from controller.kinds.registry import KINDS
 from controller.reconcile.export import Export, Exported, Exporter
+from controller.reconcile.log import configure
 from controller.reconcile.look.deep import Answers
 from controller.reconcile.look.files import NoProject
 
@@ -52,6 +56,8 @@ def export(wanted: Wanted, manner: Manner) -> None:
         Failure: the folder holds manifests already, or a name is none.
         AccountError: the account could not be read.
     """
+    if not structlog.is_configured():
+        configure(as_json=False, level=logging.WARNING)
     scope = _schema(manner.schema)
     settings = _settings(wanted)
     if manner.folder is not None:
@@ -101,7 +107,8 @@ def _opened(wanted: Wanted, settings: ProjectSettings | None, role: str | None) 
         connection = local_connection(target.local_account.start())
     else:
         connection = find_connection(target.connection)
-    pool = SessionPool(connection, _SESSIONS, role=role or (settings.role if settings is not None else None))
+    role = role or (settings.role if settings is not None else None)
+    pool = SessionPool(connection, _SESSIONS, role=role, limits=heard(connection))
     try:
         yield pool
     finally:
@@ -150,13 +157,11 @@ def _below(folder: Path, wanted: Wanted, settings: ProjectSettings | None) -> bo
 
 
 def _project_file(manner: Manner, role: str, found: Export) -> str:
-    document: dict[str, Any] = {
-        "apiVersion": "snowcat/v1",
-        "kind": "Project",
-        "project": manner.project,
-        "role": identifier_text(Identifier(role)) if role else "public",
-    }
-    mine = f"Role/{document['role']}"
+    own = identifier_text(Identifier(role)) if role and role not in SYSTEM_ROLES else f"{manner.project.replace('-', '_')}_role"
+    if role in SYSTEM_ROLES:
+        typer.echo(f"{role} has looked, which no project may work as: 'role: {own}' in {PROJECT_FILE} is to be the owner's role", err=True)
+    document: dict[str, Any] = {"apiVersion": "snowcat/v1", "kind": "Project", "project": manner.project, "role": own}
+    mine = f"Role/{own}"
     existing = [entry for entry in found.existing if entry != mine]
     if existing:
         document["existing"] = existing

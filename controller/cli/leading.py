@@ -70,7 +70,7 @@ def _lease(project: Opened, home: QualifiedName, mode: Mode, holder: Holder) -> 
     """The lease of an open project. Its sessions are its own, and held to its period: what takes longer comes too late."""
     settings, pool = project.settings, project.pool
     longest = max(_LEAST, settings.lease.seconds)
-    limits = Limits(Timeouts(longest, longest, longest, longest))
+    limits = Limits(Timeouts(longest, longest, longest, longest), answering=pool.limits.answering)
     opener = partial(open_session, pool.connection, role=pool.role, counters=pool.counters.child(), tag=pool.tag, limits=limits)
     stage = LeaseStage(home, settings.project, opener)
     seconds = settings.lease.seconds

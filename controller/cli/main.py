@@ -12,6 +12,9 @@ def main() -> int:
     """The exit code of the command in `sys.argv`."""
     if sys.argv[1:2] == ["run"]:
         _end_cleanly_from_now_on()
+    from controller.cli.foreign import hush
+
+    hush()
     import typer
 
     from controller.account import lean

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from controller.account import statements as sql
 from controller.account.connections import Connection
 from controller.account.errors import Transient
 from controller.account.session import open_session
 from controller.api.names import Identifier
+from controller.cli.silence import heard
 from controller.kinds.base import Project, Sql
 from controller.manifests.project import LoadResult
 from controller.reconcile.bootstrap import bootstrap_statements, run_bootstrap
@@ -25,7 +27,10 @@ def prepare_local(connection: Connection, result: LoadResult) -> None:
         AccountError: the account could not be reached, or refused.
     """
     loaded = as_loaded(result, True)
-    work = _Bootstrap(connection, Identifier.parse(loaded.settings.role), bootstrap_statements(loaded))
+    role, user = Identifier.parse(loaded.settings.role), Identifier.parse(connection.user)
+    statements = bootstrap_statements(loaded)
+    last = Sql(sql.grant_role(role, to_user=user))  # whoever the project file names: it tells the next command that all is done
+    work = _Bootstrap(connection, role, user, [*(step for step in statements if step.text != last.text), last])
     failures = 0
     while True:
         before = len(work.todo)
@@ -45,15 +50,15 @@ class _Bootstrap:
 
     connection: Connection
     role: Identifier
+    user: Identifier
     todo: list[Sql]
     _using: Sql | None = None  # the USE ROLE that the next statement relies on
 
     def go_on(self) -> None:
         """Raises AccountError; what was done stands."""
-        session = open_session(self.connection, role=ADMINISTRATOR)
+        session = open_session(self.connection, role=ADMINISTRATOR, limits=heard(self.connection))
         try:
-            user = Identifier.parse(self.connection.user)
-            granted = session.execute(f"SHOW GRANTS TO USER {user.sql}").rows
+            granted = session.execute(f"SHOW GRANTS TO USER {self.user.sql}").rows
             if any(row.get("role") == self.role.text for row in granted):
                 return
             run_bootstrap(session, [self._using] if self._using is not None else [])

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -19,6 +20,7 @@ from controller.api.project import ProjectSettings
 from controller.cli.errors import INVALID, Failure
 from controller.cli.local_account import LocalAccount, state_folder
 from controller.cli.prepare import prepare_local
+from controller.cli.silence import say_silence
 from controller.kinds.registry import KINDS
 from controller.manifests.memory import Memory
 from controller.manifests.project import LoadResult, load_project
@@ -109,7 +111,9 @@ def opened(target: Target, *, offline: bool = False) -> Iterator[Opened]:
     label = "local" if target.local else connection.account
     state = State(state_file(label, settings.project, target.local_account.controller_state if target.local else None))
     holder = this_process()
-    pool = SessionPool(connection, SESSIONS, role=settings.role, tag=f"snowcat {settings.project} {holder}", limits=limits_of(settings))
+    limits = limits_of(settings)
+    limits.answering.tell = partial(say_silence, connection)
+    pool = SessionPool(connection, SESSIONS, role=settings.role, tag=f"snowcat {settings.project} {holder}", limits=limits)
     try:
         yield Opened(target, settings, Engine(load, KINDS, state, pool, label, target.local), connection, holder)
     finally:

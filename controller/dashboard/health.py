@@ -20,6 +20,7 @@ class Health:
     pause: float
     clock: Callable[[], float] = time.monotonic
     leader: bool = False
+    answers: bool = True  # whether anything comes from the account at all
     _turned: float = field(init=False)
     _seen: tuple[bool, str] = field(default=(False, ""), init=False)  # whether the account was ever looked at; what is wrong with it now
 
@@ -42,6 +43,7 @@ class Health:
     def ready(self) -> dict[str, str]:
         """Check → 'ok', or what is wrong. A daemon that stands by for another is ready: it can take over."""
         looked, error = self._seen
+        error = error or ("" if self.answers else "it does not answer")
         return {
             **self.alive(),
             "account": f"not reached: {error}" if error else "ok",

@@ -98,7 +98,8 @@ class Metrics(Meter):
     def _make_own(self) -> None:
         self._cycle_time = Histogram("snowcat_cycle_seconds", "How long a cycle of the loop took.", registry=self.registry, buckets=_CYCLE)
         self._cycle_end = self._made("snowcat_last_cycle_timestamp_seconds", "When the last cycle ended, in Unix time.")
-        self._up = self._made("snowcat_account_up", "1 when the last look at the account was answered.")
+        self._up = self._made("snowcat_account_up", "1 when the account answers, and the last look at it was answered.")
+        self._silences = Counter("snowcat_account_silences_total", "Times that the account fell silent.", registry=self.registry)
         self._leader = self._made("snowcat_leader", "1 when this daemon may change the account, 0 when it stands by.")
         self._settled = self._made("snowcat_settled", "1 when nothing is left to do.")
         self._problems = self._made("snowcat_file_problems", "Problems in the manifests.")
@@ -171,6 +172,12 @@ class Metrics(Meter):
         self._cycle_end.set_to_current_time()
         self.health.turned()
 
+    def account_answers(self, answers: bool) -> None:
+        self.health.answers = answers
+        self._up.set(answers)
+        if not answers:
+            self._silences.inc()
+
     def leads(self, leader: bool) -> None:
         self._leader.set(leader)
         self.health.leader = leader
@@ -178,7 +185,7 @@ class Metrics(Meter):
     def __call__(self, report: Report) -> None:
         """A report of the loop: counts of objects, cost, events."""
         self.health.looked(report.error)
-        self._up.set(not report.error)
+        self._up.set(self.health.answers and not report.error)
         self._problems.set(len(report.problems))
         self._settled.set(report.settled)
         if report.plan is not None and report.plan is not self._priced:

@@ -54,5 +54,8 @@ class Meter:
     def cycled(self, seconds: float) -> None:
         """A cycle ended, whatever came of it: the loop turns."""
 
+    def account_answers(self, answers: bool) -> None:
+        """Whether anything comes from the account at all; told when that changes."""
+
     def leads(self, leader: bool) -> None:
         """Whether this daemon may change the account, or stands by while another one does."""

@@ -75,6 +75,7 @@ class Lease:
     _standing: Standing = field(default=Standing(False, "has not looked at the lease yet"), init=False)
     _doubt: bool = field(default=False, init=False)
     _failing_since: float | None = field(default=None, init=False)
+    _failing_with: type[Exception] | None = field(default=None, init=False)
     _homeless_since: float | None = field(default=None, init=False)
     _unseen_since: float | None = field(default=None, init=False)
     _stop: threading.Event = field(default_factory=threading.Event, init=False)
@@ -213,7 +214,7 @@ class Lease:
                     return 0.0
                 else:
                     seconds = self._hold(self._term)
-                self._failing_since = None
+                self._failing_since = self._failing_with = None
                 return seconds
             except Lost:
                 self._lose("somebody else leads")
@@ -394,18 +395,21 @@ class Lease:
         hopeless = isinstance(error, LoginFailed) or now - self._failing_since >= _PATIENCE
         what = "the lease could not be renewed" if self._term else "the lease cannot be read"
         message = f"{what}: {redact(str(error) or type(error).__name__)}"
-        self._stand(Standing(False, message, hopeless=hopeless, error=error if isinstance(error, AccountError) else None))
+        kind, said = Transient if isinstance(error, Transient) else type(error), self._failing_with
+        self._failing_with = kind
+        standing = Standing(False, message, hopeless=hopeless, error=error if isinstance(error, AccountError) else None)
+        self._stand(standing, told=said is kind)  # an account that is away is said to be so once, in whatever words
 
     def _lose(self, why: str) -> None:
         term, self._term, self._doubt = self._term, None, False
         log.warning("not leading any more", term=term.mark.term if term else 0, reason=why)
-        self._stand(Standing(False, why))
+        self._stand(Standing(False, why), told=True)
         self.lost()
 
-    def _stand(self, standing: Standing) -> None:
+    def _stand(self, standing: Standing, *, told: bool = False) -> None:
         if standing != self._standing:
             said, self._standing = self._standing.message, standing
-            if not standing.leads and standing.message != said:
+            if not standing.leads and standing.message != said and not told:
                 log.info("standby", message=standing.message)
             self.changed()
 
