@@ -82,7 +82,7 @@ def main() -> int:
         lab.snowcat("local", "stop")
     shutil.rmtree(lab.state, ignore_errors=True)
     lab.state.mkdir(parents=True)
-    console.print("An embedded account with nothing in it, and the lab's manifests:")
+    console.print("An embedded account with nothing in it, and the lab's manifests. What is made, and what takes its time, as it happens:")
     try:
         if code := lab.snowcat("apply", str(lab.manifests), "--local"):
             return code

@@ -72,13 +72,15 @@ class PlainView:
         for event in report.events:
             if event.reason in _MADE:
                 self._line(f"{_MADE[event.reason]:<8} {event.key or event.object}  {event.message}".rstrip())
+        to_make = {status.key for status in report.statuses if status.action}
         for status in report.statuses:
             tenth = None if status.progress is None else int(status.progress * 10)
             stable = status.message if status.progress is None else ""
-            state = (status.sync, status.health, status.action, stable, tenth)
+            begun = not status.children or any(child not in to_make for child in status.children)
+            state = (status.sync, status.health, status.action, stable, tenth, begun)
             if self._seen.get(status.key) != state:
                 self._seen[status.key] = state
-                if self._verbose or self._matters(status):
+                if self._verbose or (begun and self._matters(status)):
                     self._told[status.key] = status.ready
                     self._line(status_line(status))
         for key in self._seen.keys() - {status.key for status in report.statuses}:

@@ -63,6 +63,24 @@ def test_the_message_of_a_running_job_is_never_cut(width: int) -> None:
         assert word in said
 
 
+def test_a_line_of_what_stands_for_several_comes_when_one_of_them_is_there() -> None:
+    lines: list[str] = []
+    show = PlainView(lines.append)
+
+    def both(made: Health, action: str, message: str) -> Report:
+        parent = status("ModelDeployment", "db.s.llama", made, children=(SERVICE,), message=message)
+        return Report("p", (status("Service", "db.s.web", made, parent=parent.key, action=action), parent))
+
+    show(both(Health.MISSING, "create", "will serve 1"))
+    assert lines == []
+    show(both(Health.PROGRESSING, "", "will serve 1"))
+    show(both(Health.HEALTHY, "", "serves 1"))
+    assert [line.split("] ")[1] for line in lines if "llama" in line] == [
+        "ModelDeployment/llama Synced Progressing will serve 1",
+        "ModelDeployment/llama Synced Healthy serves 1",
+    ]
+
+
 def test_plain_lines_of_a_job_come_in_tenths() -> None:
     lines: list[str] = []
     show = PlainView(lines.append)
