@@ -16,9 +16,9 @@ from controller.account.errors import Rejected, TimedOut
 from controller.account.pool import SessionPool
 from controller.account.reader import current_role, read
 from controller.account.redact import redact
-from controller.account.snapshot import Read, Snapshot
+from controller.account.snapshot import Read, Show, Snapshot
 from controller.account.tracing import span
-from controller.api.objects import DesiredObject, ObjectKey
+from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.kinds.base import Kind, View
 from controller.reconcile.look.deep import Answers, DeepReads
 from controller.reconcile.look.facts import FactGatherer, FileHashes, gather_all
@@ -82,6 +82,11 @@ class Engine:
         """The last plan and what it was made from, if that was seen at most so many seconds ago."""
         planned = self._planned
         return (planned.view, planned.plan) if planned is not None and time.monotonic() - self._seen_at <= within else None
+
+    def questions(self, key: ObjectKey) -> tuple[Show, ...]:
+        """The SHOWs that list an object of the last plan."""
+        graph = self._planned.plan.graph if self._planned is not None else Graph({})
+        return tuple(self.kinds[key.kind].reads(graph.objects[key], graph)) if key in graph else ()
 
     def load(self, *, keep: bool = True) -> Loaded:
         """Read the files; `keep` remembers what is good.

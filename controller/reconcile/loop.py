@@ -70,7 +70,7 @@ class Reconciler:
     def __post_init__(self) -> None:
         if self.engine.pool is None:
             raise ValueError("the loop needs an account; offline there is only a plan")
-        self._executor = Executor(self.engine.pool, self._stop, self.leadership, self.engine.state.remember)
+        self._executor = Executor(self.engine.pool, self._stop, self.leadership, self.engine.state.remember, self.engine.questions)
         workers = max(1, min(self.size, self.engine.pool.size - _FOR_READING))
         self._queue = WorkQueue(self.meter, self.clock.now)
         self._workers = Workers(

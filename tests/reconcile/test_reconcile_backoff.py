@@ -62,7 +62,7 @@ def test_what_exists_and_is_never_listed_is_somebody_else_s() -> None:
     failures = tries(Backoff(random=lambda: 0.0), AlreadyExists("exists"), ["a"] * 7)
     assert {f.kind for f in failures[:6]} == {FailureClass.TRANSIENT}, "a listing may be late"
     assert (failures[6].kind, failures[6].reason) == (FailureClass.STALLED, "ExistsUnseen")
-    assert "belongs to somebody else" in failures[6].message
+    assert "another role owns it" in failures[6].message
 
 
 def test_a_refused_drop_is_tried_again() -> None:

@@ -9,10 +9,12 @@ from enum import StrEnum
 
 from controller.account.errors import AccountError, AlreadyExists, LoginFailed, TimedOut, Transient
 from controller.kinds.base import KindError, Stalled, Waiting
+from controller.reconcile.work.unseen import ExistsUnseen
 
 TIMEOUT = "Timeout"
 STUCK = "Stuck"
 INTERNAL = "InternalError"
+UNSEEN = "ExistsUnseen"
 
 
 class FailureClass(StrEnum):
@@ -33,11 +35,6 @@ class Failure:
     not_before: float = 0.0
 
 
-_UNSEEN = (
-    "This role cannot see it, so it belongs to somebody else: choose another name, or have its owner grant this role a privilege on it."
-)
-
-
 @dataclass(frozen=True)
 class Backoff:
     """Delays in seconds. `jitter` is the share by which a delay may be shorter, so that many objects do not come back at once."""
@@ -47,7 +44,7 @@ class Backoff:
     most: float = 120.0
     jitter: float = 0.3
     waiting: float = 5.0
-    unseen: int = 6  # times that CREATE may say 'exists' of what no SHOW lists: a late listing, and after that somebody else's
+    unseen: int = 6  # times that CREATE may say 'exists' of what no SHOW lists, where it cannot be told whether the listing is late
     cold: float = 600.0  # a statement that the account refused may be accepted after a grant that no SHOW tells of
     random: Callable[[], float] = random.random
 
@@ -66,8 +63,10 @@ class Backoff:
             kind = FailureClass.TRANSIENT
         count = previous.count + 1 if previous and previous.fingerprint == fingerprint else 1
         text = str(error) or type(error).__name__
-        if isinstance(error, AlreadyExists) and count > self.unseen:
-            kind, reason, text = FailureClass.STALLED, "ExistsUnseen", f"{text} {_UNSEEN}"
+        if isinstance(error, ExistsUnseen) and (error.owner or count > 1):
+            kind, reason = FailureClass.STALLED, UNSEEN
+        elif isinstance(error, AlreadyExists) and not isinstance(error, ExistsUnseen) and count > self.unseen:
+            kind, reason, text = FailureClass.STALLED, UNSEEN, str(ExistsUnseen(error, ""))
         if kind is FailureClass.TRANSIENT:
             wait = self.delay(count)
         elif kind is FailureClass.WAITING:

@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from controller.account.errors import AccountError, Denied, NotFound, Rejected, TimedOut, Transient
+from controller.account.errors import AccountError, AlreadyExists, Denied, NotFound, Rejected, TimedOut, Transient
 from controller.account.pool import SessionPool
 from controller.account.redact import redact
 from controller.account.session import Result, Session, Statement
@@ -24,6 +24,7 @@ from controller.api.objects import ObjectKey
 from controller.kinds.base import Effect, Sql
 from controller.reconcile.lead.leadership import Alone, Interrupted, Leadership, NotLeading
 from controller.reconcile.planning.change import Action, Change
+from controller.reconcile.work.unseen import Questions, judged
 
 log = structlog.get_logger("snowcat.reconcile")
 
@@ -100,6 +101,7 @@ class Executor:
     stopping: threading.Event = field(default_factory=threading.Event)
     leadership: Leadership = field(default_factory=Alone)
     remember: Callable[[str, Any], None] = lambda key, value: None
+    questions: Questions = lambda key: ()
     cycle: Span | None = None  # the last one, which spans of changes belong to
     _sessions: dict[ObjectKey, Session] = field(default_factory=dict)  # of the changes under way
 
@@ -128,6 +130,8 @@ class Executor:
                 self._sessions[change.key] = session
                 try:
                     self._steps(change, WorkContext(session, Path(folder), say, self.remember))
+                except AlreadyExists as unseen:
+                    raise judged(unseen, change.key, session, self.pool.wide(), self.questions) from None
                 finally:
                     del self._sessions[change.key]
                     lent.alive, statement_id = session.alive, session.last_id
