@@ -20,7 +20,7 @@ def blocks(document: Path, language: str) -> list[str]:
 
 def test_the_walk_through_of_a_new_kind_runs(tmp_path: Path) -> None:
     parts = blocks(ROOT / "docs" / "add-a-kind.md", "python")
-    assert len(parts) == 3
+    assert len(parts) == 4
     future = "from __future__ import annotations\n"
     (tmp_path / "test_kinds_sequence.py").write_text(future + "\n".join(part.replace(future, "") for part in parts), encoding="utf-8")
     done = subprocess.run(
@@ -30,7 +30,7 @@ def test_the_walk_through_of_a_new_kind_runs(tmp_path: Path) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 passed" in done.stdout
+    assert "3 passed" in done.stdout
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
