@@ -6,6 +6,7 @@ is lost the others fail too, and the next attempt goes on from the last checkpoi
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -16,10 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from container import nodes, settings
+from container import memory, nodes, settings
 from container.nodes import Nodes
 from training.errors import StoppedError, TrainingError
 from training.rank import die_with_parent
+
+_OOM_SCORE = Path("/proc/self/oom_score_adj")  # 1000: of all processes the kernel takes this one first
 
 
 class RanksError(TrainingError):
@@ -39,13 +42,17 @@ class Ranks:
 
     def run(self, where: Nodes, processes: int, arguments: Sequence[str], work: Path) -> None:
         """Run `training.rank` with these arguments to its end. Raises TrainingError with the exit code."""
-        self.process = subprocess.Popen(command(where, processes, arguments), env=environment(where, processes), preexec_fn=die_with_parent)
+        group = memory.Group.own()
+        before = group.kills()
+        self.process = subprocess.Popen(command(where, processes, arguments), env=environment(where, processes), preexec_fn=_expendable)
         if self.stopping:
             self.process.send_signal(signal.SIGTERM)
         code = self.process.wait()
         outcome = _outcome(work)
         if outcome is not None:
             raise outcome
+        if code != 0 and group.kills() > before:
+            raise memory.error(group, where.index, processes)
         if code != 0 and self.stopping:
             raise StoppedError("stopped before there was anything to save")
         if code != 0:
@@ -55,6 +62,13 @@ class Ranks:
         self.stopping = True
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
+
+
+def _expendable() -> None:
+    """In a process that was just started: it and its children end before this one, also where memory runs out."""
+    die_with_parent()
+    with contextlib.suppress(OSError):
+        _OOM_SCORE.write_text("1000", encoding="ascii")
 
 
 def command(where: Nodes, processes: int, arguments: Sequence[str]) -> list[str]:
