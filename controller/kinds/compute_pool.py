@@ -16,19 +16,8 @@ from controller.kinds.instance_families import SHOWN, family
 from controller.kinds.mark import split_comment
 from controller.kinds.pool_room import begins_suspended, queue_attribute, room_of
 from controller.kinds.pool_use import runs_here
-from controller.kinds.properties import (
-    Property,
-    TableKind,
-    Verdict,
-    as_bool,
-    as_int,
-    as_name,
-    as_upper,
-    as_upper_list,
-    name_sql,
-    set_before,
-    stored_name,
-)
+from controller.kinds.properties import TableKind, Verdict, as_bool, as_int, as_name, as_upper, as_upper_list, name_sql, stored_name
+from controller.kinds.property import Property, set_before
 from controller.kinds.tenants import SERVICES, strangers
 
 SYSTEM_POOLS = "SYSTEM_COMPUTE_POOL_"

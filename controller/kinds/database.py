@@ -13,7 +13,8 @@ from controller.api.objects import DesiredObject, ObjectKey
 from controller.api.schema import Schema
 from controller.kinds.base import View
 from controller.kinds.mark import split_comment
-from controller.kinds.properties import Property, TableKind, as_int, as_upper
+from controller.kinds.properties import TableKind, as_int, as_upper
+from controller.kinds.property import Property
 
 INSIDE: Mapping[str, str] = {
     "OBJECTS": "table or view",

@@ -7,15 +7,13 @@ for a value (`${…}`) is escaped by whoever writes the file.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from controller.account.snapshot import Row
 from controller.api.base import Manifest
 from controller.api.names import Identifier, NameProblem, QualifiedName
 from controller.kinds.mark import split_comment
-
-if TYPE_CHECKING:
-    from controller.kinds.properties import Property
+from controller.kinds.property import Property
 
 
 def table_spec(properties: Iterable[Property], manifest: type[Manifest], row: Row, told: Row) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.kinds.base import FieldChange, Health, Inventory, Kind, Observation, Sql, Step, View
 from controller.kinds.comments import comment_drift, marked_comment, remarked, renewed_comment
 from controller.kinds.mark import Mark, split_comment
-from controller.kinds.properties import Property, as_int, as_upper
+from controller.kinds.properties import as_int, as_upper
+from controller.kinds.property import Property
 from controller.kinds.references import schema_scope
 from controller.kinds.services.roles import service_role_grant
 from controller.kinds.usage import Grant, Usage

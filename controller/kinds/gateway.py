@@ -33,7 +33,8 @@ from controller.kinds.base import FieldChange, Gatherer, Health, Observation, Sq
 from controller.kinds.comments import mark_for, renewed_comment
 from controller.kinds.exporting import name_text
 from controller.kinds.mark import split_comment
-from controller.kinds.properties import Property, TableKind, Verdict, as_bool, as_upper
+from controller.kinds.properties import TableKind, Verdict, as_bool, as_upper
+from controller.kinds.property import Property
 from controller.kinds.references import name_of, names_of
 from controller.kinds.service_health import find, services_in
 from controller.kinds.usage import Grant, Usage

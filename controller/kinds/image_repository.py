@@ -10,7 +10,8 @@ from controller.account.snapshot import Row
 from controller.api.image import ImageRepository
 from controller.api.objects import DesiredObject
 from controller.kinds.base import Health, View
-from controller.kinds.properties import Property, TableKind, Verdict, as_upper
+from controller.kinds.properties import TableKind, Verdict, as_upper
+from controller.kinds.property import Property
 
 
 def encryption(value: str) -> str:

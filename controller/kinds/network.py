@@ -11,7 +11,8 @@ from controller.api.names import NameProblem, QualifiedName
 from controller.api.network import ExternalAccessIntegration, NetworkRule
 from controller.api.objects import DesiredObject
 from controller.kinds.base import FieldChange, View
-from controller.kinds.properties import Property, TableKind, as_bool, as_int, as_list, as_upper
+from controller.kinds.properties import TableKind, as_bool, as_int, as_list, as_upper
+from controller.kinds.property import Property
 
 _FIXED = "a rule keeps its {0}: put the old value back in the manifest, give the new rule another name, or set metadata.replace: allowed"
 _NONE, _ALL = "NONE", "ALL"

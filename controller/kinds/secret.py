@@ -17,7 +17,8 @@ from controller.api.objects import DesiredObject, Graph
 from controller.api.secret import Secret
 from controller.kinds.base import FieldChange, Gatherer, Observation, Sql, Stalled, Step, View
 from controller.kinds.mark import split_comment
-from controller.kinds.properties import Property, TableKind, as_list, as_name, as_upper, name_sql, stored_name
+from controller.kinds.properties import TableKind, as_list, as_name, as_upper, name_sql, stored_name
+from controller.kinds.property import Property
 from controller.kinds.secret_values import SecretValue, read_value, source_of, tag
 
 _TYPES = {"genericString": "GENERIC_STRING", "password": "PASSWORD", "oauth2": "OAUTH2"}

@@ -13,7 +13,8 @@ from controller.api.names import QualifiedName
 from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.api.security_integration import SecurityIntegration
 from controller.kinds.base import Effect, EffectContext, Gatherer, Health, Observation, Sql, Step, View
-from controller.kinds.properties import Property, TableKind, Verdict, as_bool, as_upper
+from controller.kinds.properties import TableKind, Verdict, as_bool, as_upper
+from controller.kinds.property import Property
 
 BELIEVED = 24 * 3600.0  # seconds until CREATE is tried again where one was found that cannot be seen
 ONE_ALREADY = frozenset({390950, 2002})

@@ -25,7 +25,8 @@ from controller.kinds.base import FieldChange, Gatherer, Load, Observation, Sql,
 from controller.kinds.image import image_path
 from controller.kinds.instance_families import Family, family
 from controller.kinds.mark import Mark, split_comment
-from controller.kinds.properties import Property, TableKind, Verdict, as_bool, as_int, as_upper, as_upper_list
+from controller.kinds.properties import TableKind, Verdict, as_bool, as_int, as_upper, as_upper_list
+from controller.kinds.property import Property
 from controller.kinds.references import name_of, names_of, schema_of, warehouse_of
 from controller.kinds.service_health import look_closer, verdict
 from controller.kinds.services import comparison, exported, images, room, source, specification, volumes

@@ -14,7 +14,8 @@ from controller.kinds.base import FieldChange, Gatherer, Observation, Sql, Step,
 from controller.kinds.comments import renewed_comment
 from controller.kinds.image_repository import encryption
 from controller.kinds.mark import split_comment
-from controller.kinds.properties import Property, TableKind, as_bool, as_upper
+from controller.kinds.properties import TableKind, as_bool, as_upper
+from controller.kinds.property import Property
 from controller.kinds.stage_files import UploadFiles, UploadSet, find_uploads, fingerprint
 
 

@@ -11,7 +11,8 @@ from controller.api.names import QualifiedName
 from controller.api.objects import DesiredObject
 from controller.api.warehouse import Warehouse, size_word
 from controller.kinds.base import Health, Observation, Sql, Step, View
-from controller.kinds.properties import Property, TableKind, Verdict, as_bool, as_int, as_name, as_upper, name_sql, stored_name
+from controller.kinds.properties import TableKind, Verdict, as_bool, as_int, as_name, as_upper, name_sql, stored_name
+from controller.kinds.property import Property
 
 _AT_REST = frozenset({"SUSPENDED", "SUSPENDING"})
 _SIZES = ("XSMALL", "SMALL", "MEDIUM", "LARGE", "XLARGE", "XXLARGE", "XXXLARGE", "X4LARGE", "X5LARGE", "X6LARGE")

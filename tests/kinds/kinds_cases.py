@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from controller.kinds.properties import Property, TableKind
+from controller.kinds.properties import TableKind
+from controller.kinds.property import Property
 from controller.kinds.registry import KINDS
 
 WORD = {"command": ["echo", "-n", "a word"]}
