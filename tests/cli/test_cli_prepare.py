@@ -33,13 +33,13 @@ class Session:
         """Nothing to do."""
 
 
-def ready(monkeypatch: pytest.MonkeyPatch, failures: dict[str, int]) -> list[str]:
+def ready(monkeypatch: pytest.MonkeyPatch, failures: dict[str, int], user: str = "u") -> list[str]:
     sent: list[str] = []
     monkeypatch.setattr(prepare, "open_session", lambda *_, **__: Session(sent, failures))
     monkeypatch.setattr(prepare, "_PAUSE", 0.0)
     monkeypatch.setattr(prepare, "bootstrap_statements", lambda _: [Sql(step) for step in STEPS])
     monkeypatch.setattr(prepare, "as_loaded", lambda *_: SimpleNamespace(settings=SimpleNamespace(role="r")))
-    connection: Any = SimpleNamespace(user="u")
+    connection: Any = SimpleNamespace(user=user)
     result: Any = None
     prepare.prepare_local(connection, result)
     return sent
@@ -53,3 +53,10 @@ def test_any_number_of_statements_may_fail_but_none_for_ever(monkeypatch: pytest
     assert ready(monkeypatch, {"CREATE ROLE R": 3, "CREATE DATABASE D": 4, STEPS[-1]: 3})[-1] == STEPS[-1]
     with pytest.raises(Transient):
         ready(monkeypatch, {"CREATE ROLE R": 99})
+
+
+def test_whoever_logs_in_gets_the_role_last_so_that_the_next_command_finds_all_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ready(monkeypatch, {}, user="somebody_else") == [*STEPS, "GRANT ROLE R TO USER SOMEBODY_ELSE"]
+    granted = SimpleNamespace(rows=({"role": "R"},), query_id="")
+    monkeypatch.setattr(Session, "execute", lambda _session, statement: granted if str(statement).startswith("SHOW GRANTS") else None)
+    assert ready(monkeypatch, {}, user="somebody_else") == []

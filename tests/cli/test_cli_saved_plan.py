@@ -85,16 +85,23 @@ def test_what_plan_out_refuses(snowcat: Snowcat) -> None:
 
 def test_export_begins_a_project_whose_plan_is_empty(local: Snowcat, tmp_path: Path) -> None:
     assert local("apply", "--local").code == 0
+    again = local("export", "--local", "Stage")
+    assert again.code == 0 and "bootstrap" not in again.text, "nothing is said of what was there already"
     by_hand(local, "CREATE STAGE DB.S.BY_HAND", "CREATE COMPUTE POOL OTHER MIN_NODES=1 MAX_NODES=1 INSTANCE_FAMILY=CPU_X64_S")
     elsewhere = Snowcat(tmp_path, local.environment)
     done = elsewhere("export", "--local", "-d", "seen")
     assert done.code == 0, done.text
     documents = {path.stem: list(yaml.safe_load_all(path.read_text())) for path in (tmp_path / "seen").glob("*.yaml")}
-    assert documents["snowcat"][0]["project"] == "exported"
+    assert (documents["snowcat"][0]["project"], documents["snowcat"][0]["role"]) == ("exported", "worker")
     stages = {one["metadata"]["name"]: one["metadata"] for one in documents["stage"]}
     assert stages["by_hand"] == {"name": "by_hand", "schema": "db.s", "managementPolicy": "observe"}
     seen = elsewhere("plan", "--local", "--exit-code", "seen")
     assert seen.code == 0 and "as they should be" in seen.out, seen.text
+
+    # a role that no project can have is not written into one
+    asked = elsewhere("export", "--local", "--role", "accountadmin", "--project", "of-admin", "-d", "of_admin", "Stage")
+    assert asked.code == 0 and "ACCOUNTADMIN has looked" in asked.err, asked.text
+    assert yaml.safe_load((tmp_path / "of_admin" / "snowcat.yaml").read_text())["role"] == "of_admin_role"
 
     # the same folder twice is refused, one schema and one object can be asked for, and without -d all is printed
     assert elsewhere("export", "--local", "-d", "seen").code == 2
