@@ -23,8 +23,9 @@ from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.kinds.base import Effect, EffectContext, Gatherer, Health, Inventory, Kind, Load, Observation, Stalled, Step, View, Waiting
 from controller.kinds.comments import marked_comment
 from controller.kinds.image import image_path
+from controller.kinds.jobs.endings import HOPELESS, last_progress
 from controller.kinds.jobs.room import job_load
-from controller.kinds.jobs.service import HOPELESS, JobFact, JobRequest, Mount, finished, gather_job, job_name, last_progress
+from controller.kinds.jobs.service import JobFact, JobRequest, Mount, finished, gather_job, job_name
 from controller.kinds.jobs.status import drop_jobs, job_inventory, jobs_of, observe_jobs
 from controller.kinds.references import name_of, names_of, warehouse_of
 from controller.kinds.service_health import services_in

@@ -15,7 +15,8 @@ from controller.api.names import QualifiedName
 from controller.api.objects import Graph
 from controller.kinds.base import Health, Observation, Stalled, View
 from controller.kinds.fine_tune_job import RunFact
-from controller.kinds.jobs.service import Attempt, last_progress
+from controller.kinds.jobs.endings import last_progress
+from controller.kinds.jobs.service import Attempt
 from controller.kinds.jobs.status import duration, sentence, share
 from controller.kinds.registry import KINDS
 from controller.kinds.service_health import containers_of, services_in
@@ -357,6 +358,45 @@ def test_of_several_nodes_the_one_that_explains_the_end_is_told(tmp_path: Path, 
     made.world.reads.clear()
     assert made.fact.job.endings[1].code == codes[told], reason
     assert f"log of {name.sql}, instance {told}" in made.world.reads
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "log", "wanted", "reason"),
+    [
+        (137, "Container was OOMKilled due to resource usage", "step 3", "out of host memory on node 0", "as SPCS words it"),
+        (137, "Container exited with exit code 137", "step 3", 2, "a lost node, or a stop that took too long"),
+        (
+            137,
+            "Container was OOMKilled due to resource usage",
+            'SNOWCAT_PROGRESS {"phase": "train", "memoryBytes": 3221225472}',
+            "the 4Gi of resources.limits.memory (the last that it told of itself: 3.0 GiB)",
+            "how much it was",
+        ),
+        (
+            11,
+            "Container was OOMKilled due to resource usage",
+            'SNOWCAT_PROGRESS {"phase": "failed", "message": "the kernel ended it"}',
+            "the kernel ended it",
+            "the trainer lived on and knows more",
+        ),
+    ],
+)
+def test_a_container_that_was_killed_for_want_of_memory_is_not_tried_again(
+    tmp_path: Path, code: int, message: str, log: str, wanted: int | str, reason: str
+) -> None:
+    made = Lab(tmp_path, ("retry: {limit: 1}", "retry: {limit: 1}\n  resources: {limits: {memory: 4Gi}}"))
+    made.jobs("FAILED", log=log)
+    name = made.job.key.name.parent.child(made.job.key.name.name.__class__(f"WISHES_{made.fact.run.upper()}_1"))
+    made.world.see(containers_of(name), {"instance_id": "0", "container_name": "main", "last_exit_code": code, "message": message})
+    made.world.memory.clear()
+    seen = made.look()
+    if isinstance(wanted, int):
+        (step,) = TUNE.update(made.job, seen, made.view)
+        assert f"attempt={wanted}" in str(step), reason
+    else:
+        with pytest.raises(Stalled, match=re.escape(wanted)) as error:
+            TUNE.update(made.job, seen, made.view)
+        assert error.value.reason == "DoesNotFit" and "snowcat reconcile" in str(error.value), reason
 
 
 def test_a_gpu_family_gets_gpus_shared_memory_and_ports_for_its_ranks(tmp_path: Path) -> None:

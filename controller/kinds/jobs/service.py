@@ -20,26 +20,20 @@ from controller.api.objects import DesiredObject
 from controller.api.parts import Resources
 from controller.kinds.base import Gatherer, Sql
 from controller.kinds.instance_families import Family
-from controller.kinds.properties import as_int, as_upper
+from controller.kinds.jobs.endings import CONTAINER, HOPELESS, LOG_LINES, Ending, ending_of, last_progress
+from controller.kinds.properties import as_upper
 from controller.kinds.references import schema_of, schema_scope
-from controller.kinds.service_health import containers_of, services_in
+from controller.kinds.service_health import services_in
 from controller.kinds.services.comparison import Document
 from controller.kinds.services.specification import render
 
-CONTAINER = "main"
 # what the nodes of one job open to each other (container/nodes.py); nobody else reaches these endpoints
 _NODE_PORTS = {"rendezvous": 29500, "preflight": 29501}
 _RANK_PORTS = "32768-60999"  # NCCL and Gloo take any port that Linux gives to who names none
-_LOG_LINES = 200
 _PATIENCE = 10  # looks at the stage before a result that did not arrive counts as missing
 _TOLD_APART = 20.0  # seconds; what is remembered of a running job is not written at every look
 _USER = 1000  # the user `snowcat` of our images
-_PROGRESS = "SNOWCAT_PROGRESS "
 _SHM_SHARE = 0.3  # of a node's memory, for the shared memory of data loaders and NCCL
-
-# exit codes of the trainer and the fetcher that a repetition cannot mend; 12 (saved after SIGTERM) and others are tried again
-_STOPPED = 12
-HOPELESS: Mapping[int, str] = {10: "BadInput", 11: "DoesNotFit", 13: "NeedsPerson"}
 
 
 @dataclass(frozen=True)
@@ -58,14 +52,6 @@ class Attempt:
     @property
     def failed(self) -> bool:
         return self.finished and self.status != "DONE"
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How a failed attempt ended. `message` is its own last word."""
-
-    code: int | None
-    message: str
 
 
 @dataclass(frozen=True)
@@ -111,9 +97,13 @@ def gather_job(obj: DesiredObject, identity: str, stage: QualifiedName, document
     found = attempts(gatherer.show(services_in(obj.key.name)), prefix, schema_of(obj.key.name))
     progress = None
     if found and not found[-1].finished and found[-1].status == "RUNNING" and result is None:
-        progress = last_progress(gatherer.service_logs(found[-1].name.sql, 0, CONTAINER, _LOG_LINES))
+        progress = last_progress(gatherer.service_logs(found[-1].name.sql, 0, CONTAINER, LOG_LINES))
     seconds = sum(_ran(attempt, progress if attempt is found[-1] else None, result, gatherer) for attempt in found)
-    endings = {attempt.number: _ending(attempt, gatherer) for attempt in found if attempt.failed} if result is None else {}
+    endings = (
+        {attempt.number: ending_of(attempt.name, attempt.row, obj, gatherer) for attempt in found if attempt.failed}
+        if result is None
+        else {}
+    )
     looks = 0
     if result is None and found and found[-1].status == "DONE":
         looks = int(gatherer.recall(f"looks:{found[-1].name}") or 0) + 1
@@ -154,32 +144,6 @@ def _ran(attempt: Attempt, progress: Mapping[str, Any] | None, result: Mapping[s
     return float(said)
 
 
-def _ending(attempt: Attempt, gatherer: Gatherer) -> Ending:
-    key = f"ending:{attempt.name}:{attempt.row.get('created_on')}"
-    known = gatherer.recall(key)
-    if known is None:
-        rows = sorted(gatherer.show(containers_of(attempt.name)), key=_tells_most)
-        first = rows[0] if rows else {}
-        code = as_int(first.get("last_exit_code"))
-        log = gatherer.service_logs(attempt.name.sql, as_int(first.get("instance_id")) or 0, CONTAINER, _LOG_LINES)
-        known = {"code": code, "message": _last_word(log) or str(first.get("message") or attempt.status.lower())}
-        gatherer.remember(key, known)
-    return Ending(known["code"], known["message"])
-
-
-def _tells_most(container: Row) -> tuple[int, int]:
-    """Of several nodes the one whose end explains the others': what a repetition cannot mend, then a node that broke, then what
-    was asked to stop or ended because of another."""
-    code = as_int(container.get("last_exit_code"))
-    if code in HOPELESS:
-        weight = 0
-    elif code is not None and code not in (0, 1, _STOPPED):
-        weight = 1
-    else:
-        weight = 2 if code == 1 else 3 if code == _STOPPED else 4
-    return weight, as_int(container.get("instance_id")) or 0
-
-
 def _forgiven(obj: DesiredObject, identity: str, found: Sequence[Attempt], gatherer: Gatherer) -> int:
     """Attempts up to here were failures before a person asked for another try by `snowcat reconcile`."""
     asked = gatherer.recall(f"reconcile:{obj.key}")
@@ -189,28 +153,6 @@ def _forgiven(obj: DesiredObject, identity: str, found: Sequence[Attempt], gathe
         known = {"asked": asked, "upTo": found[-1].number if found and found[-1].finished else known["upTo"]}
         gatherer.remember(key, known)
     return int(known["upTo"])
-
-
-def last_progress(log: str | None) -> Mapping[str, Any] | None:
-    """The last progress document of a log; a line that was cut off is passed over."""
-    for line in reversed((log or "").splitlines()):
-        if line.startswith(_PROGRESS):
-            try:
-                document = json.loads(line.removeprefix(_PROGRESS))
-            except ValueError:
-                continue
-            if isinstance(document, dict):
-                return document
-    return None
-
-
-def _last_word(log: str | None) -> str:
-    """Why a job failed: the message of its `failed` progress, else its last line that is not empty."""
-    progress = last_progress(log)
-    if progress is not None and progress.get("phase") == "failed" and progress.get("message"):
-        return str(progress["message"])
-    lines = [line.strip() for line in (log or "").splitlines() if line.strip() and not line.startswith(_PROGRESS)]
-    return lines[-1][:500] if lines else ""
 
 
 # ---- what to do next -----------------------------------------------------------------------------------------------------------------
