@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from controller.api.base import SIBLING, Manifest, Ref, Scope
-from controller.api.names import Identifier, NameProblem, QualifiedName
+from controller.api.names import SYSTEM_ROLES, Identifier, NameProblem, QualifiedName
 from controller.api.objects import DesiredObject, Graph, Location, ObjectKey
 from controller.api.project import ProjectSettings
 from controller.api.registry import KINDS
@@ -19,7 +19,6 @@ from controller.manifests.memory import Memory
 from controller.manifests.nodes import dotted
 from controller.manifests.problems import Problem, did_you_mean, shown
 
-SYSTEM_ROLES = ("ACCOUNTADMIN", "SECURITYADMIN", "SYSADMIN", "USERADMIN", "PUBLIC", "ORGADMIN")
 _PUBLIC = Identifier("PUBLIC")
 _NEAR = 3  # names that are offered in place of one that is nowhere
 
