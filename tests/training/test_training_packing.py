@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 from training_packs import pack
-from transformers import MistralConfig, MistralForCausalLM
+from transformers import Lfm2Config, Lfm2ForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from training.config import Lora, Method
 from training.data.packing import Documents, best_fit, micro_batch
@@ -121,6 +122,31 @@ def test_a_model_that_looks_back_a_few_tokens_only(data: Any, name: str) -> None
     model.config._attn_implementation = attention.PREFIX + name
     found = gradients(model, [summed_loss(model, micro_batch(data, [0, 5], 2, "answer"))])
     assert apart(found, expected) < 1e-4
+
+
+@pytest.mark.parametrize("context", [64, 200], ids=["rows longer than the context", "padding longer than the context"])
+@pytest.mark.parametrize("kind", ["dynamic", "longrope"])
+def test_a_model_that_turns_by_other_angles_in_long_texts(data: Any, kind: str, context: int) -> None:
+    """Rows have 41 to 130 tokens: what is beside a row, or came before it, must not choose its angles."""
+    torch.manual_seed(3)
+    angles: dict[str, Any] = {"rope_type": kind, "rope_theta": 1e4, "factor": 2.0}
+    if kind == "longrope":
+        angles |= {"short_factor": [1.0] * 4, "long_factor": [3.0] * 4, "original_max_position_embeddings": context}
+    config = LlamaConfig(**SHAPE, max_position_embeddings=context, rope_parameters=angles, initializer_range=0.2)
+    model, rows, parts = LlamaForCausalLM(config).train(), [2, 1, 5, 7], []
+    for row in rows:
+        model.model.rotary_emb = LlamaRotaryEmbedding(config)  # one that has seen no other row
+        parts.append(document_by_document(model, data, [row], "answer"))
+    model.config._attn_implementation = attention.choose("sdpa", torch.float32)
+    found = gradients(install(model), [summed_loss(model, micro_batch(data, rows, 2, "answer", width=1024))])
+    assert apart(found, torch.stack(parts).sum(0)) < 1e-4
+
+
+def test_a_model_that_carries_a_state_from_row_to_row_is_refused() -> None:
+    torch.manual_seed(3)
+    model = Lfm2ForCausalLM(Lfm2Config(**SHAPE, layer_types=["conv", "full_attention"], initializer_range=0.2)).eval()
+    with pytest.raises(BadInputError, match="lfm2 cannot be trained here: rows that are packed together would see each other"):
+        install(model)
 
 
 def test_a_model_in_training_answers_as_always(tiny_base: Path) -> None:

@@ -36,11 +36,15 @@ class Documents:
     longest: int
 
     @classmethod
-    def of(cls, lengths: Sequence[int]) -> Documents:
-        """Documents of these lengths, one after the other."""
+    def of(cls, lengths: Sequence[int], padding: int = 0) -> Documents:
+        """Documents of these lengths, one after the other; the last `padding` tokens of the last one are padding.
+
+        Their position is 0, or a model that turns by other angles in long texts would take the last document for one.
+        """
         ends = torch.tensor([0, *lengths], dtype=torch.int32).cumsum(0, dtype=torch.int32)
         more = _power_of_two(len(lengths), least=16) - len(lengths)
         positions = torch.cat([torch.arange(length) for length in lengths]).unsqueeze(0)
+        positions[0, positions.shape[1] - padding :] = 0
         return cls(tuple(lengths), positions, torch.cat([ends, ends[-1:].expand(more)]), _power_of_two(max(lengths), least=256))
 
     def to(self, device: torch.device) -> Documents:
@@ -84,7 +88,7 @@ def micro_batch(data: TrainingSet, rows: Sequence[int], pad: int, loss: str, *, 
     lengths[-1] += padding
     return MicroBatch(
         ids=_tensor([*ids, np.full(padding, pad)]).unsqueeze(0),
-        documents=Documents.of(lengths),
+        documents=Documents.of(lengths, padding),
         keep=_tensor([start + positions - 1 for start, positions in zip(starts, learned, strict=False)]),
         targets=_tensor([one[positions] for one, positions in zip(ids, learned, strict=True)]),
         tokens=tokens,

@@ -13,7 +13,7 @@ import torch
 
 from training.data.packing import Documents
 from training.errors import BadInputError
-from training.model import attention
+from training.model import attention, rotary, trial
 from training.model.head import head_loss
 
 SCALED_LOGITS = ("final_logit_softcapping", "logits_scaling", "logit_scale")  # heads that are more than a matrix
@@ -28,6 +28,7 @@ def install(model: Any) -> Any:
     if scaled:
         raise BadInputError(f"models of type {model.config.model_type} scale their logits ({scaled[0]}), which training does not do")
     plain, head = model.forward, model.get_output_embeddings()
+    by_document = rotary.install(model.get_decoder())
     plain_head = head.forward
 
     @wraps(plain_head)
@@ -36,19 +37,30 @@ def install(model: Any) -> Any:
         logits_or_loss: torch.Tensor = plain_head(hidden) if targets is None else head_loss(head, hidden, targets)
         return logits_or_loss
 
+    def states(documents: Documents, *args: Any, **kwargs: Any) -> torch.Tensor:
+        known = attention.arguments(model.config._attn_implementation, documents)
+        with rotary.one_by_one(by_document, documents.lengths):
+            # no cache: it is waste here, and with one transformers' own attention lets packed documents see each other
+            found = model.get_decoder()(*args, position_ids=documents.positions, use_cache=False, **known, **kwargs)
+        hidden: torch.Tensor = found.last_hidden_state
+        return hidden
+
+    def plain_states(ids: torch.Tensor) -> torch.Tensor:
+        with attention.plain(model.config):
+            hidden: torch.Tensor = model.get_decoder()(ids, use_cache=False).last_hidden_state
+            return hidden
+
     @wraps(plain)
     def forward(*args: Any, documents: Documents | None = None, keep: Any = None, targets: Any = None, **kwargs: Any) -> Any:
         if documents is None:
             with attention.plain(model.config):
                 return plain(*args, **kwargs)
-        known = attention.arguments(model.config._attn_implementation, documents)
-        # no cache: it is waste here, and with one transformers' own attention lets packed documents see each other
-        layers = model.get_decoder()
-        hidden = layers(*args, position_ids=documents.positions, use_cache=False, **known, **kwargs).last_hidden_state
+        hidden = states(documents, *args, **kwargs)
         current = model.get_output_embeddings()
         if current is head:
             return current(hidden[0, keep], targets=targets)
         return head_loss(current, hidden[0, keep], targets)  # PEFT has put an adapter around the head
 
+    trial.check(model, states, plain_states)
     model.forward, head.forward, model._snowcat_forward = forward, head_forward, True
     return model
