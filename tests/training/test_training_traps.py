@@ -15,6 +15,7 @@ from training.data.encoded import TrainingSet
 from training.data.prompts import Example, Message, Question
 from training.data.tokens import Tokens
 from training.loop import micro_batch, summed_loss
+from training.model.folder import stored_dtype
 from training.model.loading import load_model, merge, prepare
 from training.scoring.evaluate import generate
 
@@ -29,6 +30,12 @@ def tokens() -> Tokens:
 @pytest.fixture
 def data(tokens: Tokens) -> TrainingSet:
     return encode_rows(select_rows(tiny_rows(), Data(table="T"), Prompt(), 4).train, tokens, 512)
+
+
+def test_a_merged_model_is_written_in_the_half_precision_of_its_base(tmp_path: Path) -> None:
+    """Llama 2 is stored so: twice its size would be written if only formats were known that something is computed in."""
+    (tmp_path / "config.json").write_text('{"torch_dtype": "float16"}', encoding="utf-8")
+    assert stored_dtype(tmp_path) == torch.float16
 
 
 def test_the_end_token_is_learned_although_it_is_the_padding_token(tokens: Tokens, data: TrainingSet) -> None:

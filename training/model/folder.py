@@ -14,6 +14,8 @@ import torch
 from training.errors import BadInputError
 from training.hardware import DTYPES
 
+STORED = {**DTYPES, "float16": torch.float16}  # Llama 2 is: nothing is computed in it, but a merged model is written as its base was
+
 
 @dataclass(frozen=True)
 class BaseIdentity:
@@ -45,7 +47,7 @@ def check_folder(folder: Path) -> None:
 def stored_dtype(folder: Path) -> torch.dtype:
     """The number format that the folder's config.json names; float32 when it names none."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return DTYPES.get(str(config.get("dtype") or config.get("torch_dtype")), torch.float32)
+    return STORED.get(str(config.get("dtype") or config.get("torch_dtype")), torch.float32)
 
 
 def context_length(folder: Path) -> int:
