@@ -28,6 +28,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # where a GPU is lent, nothing is installed
 
 import torch  # noqa: E402
+from fine_tuning_turns import PAIRS, turns  # noqa: E402
+from fine_tuning_turns import figures as figures_of_turns  # noqa: E402
 from fine_tuning_workload import Workload  # noqa: E402
 
 from training.planner import Shape, flops_per_token, known_chip  # noqa: E402
@@ -48,7 +50,6 @@ CONTEST_GPU = (
     "ours-compiled",
 )
 CONTEST_CPU = ("hf", "lab", "trl", "trl-our-attention", "ours", "ours-plain-adapters", "ours-single")
-ENGINES = ("loop", "zero0", "zero1", "zero2", "zero3")
 ON_GPU = torch.cuda.is_available()
 
 
@@ -79,8 +80,10 @@ def main() -> None:
             results["ratios"] = ratios(results["contest"])
             _write(target, results)
     if "deepspeed" in options.parts:
-        for found in compete(ENGINES, workload, options):
-            results |= {"deepspeed": found, "deepspeedCost": _costs(found)}
+        results.pop("deepspeedCost", None)  # of an earlier version: figures of runs one after the other
+        for name in options.only or PAIRS:
+            results["deepspeed"] = results.get("deepspeed", {}) | {name: beside_the_loop(name, workload, options.pairs)}
+            print(f"  {name}: {_cost(results['deepspeed'][name])}", file=sys.stderr)
             _write(target, results)
     print(table(results))
     print(f"\nwritten to {target}")
@@ -146,17 +149,30 @@ def ratios(contest: dict[str, Any]) -> dict[str, float]:
     return found
 
 
-def _costs(engines: dict[str, Any]) -> dict[str, float]:
-    """Median step with DeepSpeed over the median step of the same loop without it, less one."""
-    steps = {name: found["stepMilliseconds"]["p50"] for name, found in engines.items() if "skipped" not in found}
-    return {name: round(step / steps["loop"] - 1, 4) for name, step in steps.items() if name != "loop"} if "loop" in steps else {}
+def beside_the_loop(name: str, workload: Workload, pairs: int) -> dict[str, Any]:
+    """What a stage of DeepSpeed costs, or why it could not be run."""
+    try:
+        found, ready = turns(name, replace(workload, steps=pairs), _environment())
+    except EOFError as error:
+        return {"skipped": str(error)}
+    return figures_of_turns(name, found, ready)
+
+
+def _cost(found: dict[str, Any]) -> str:
+    if "skipped" in found:
+        return f"skipped: {found['skipped']}"
+    middle, (low, high), (first, last) = (found[name] for name in ("cost", "interval", "quartiles"))
+    return (
+        f"{100 * middle:+.1f} % of a step ({found['verdict']}; 95 %: {100 * low:+.1f} to {100 * high:+.1f}; half of {found['pairs']} "
+        f"pairs: {100 * first:+.1f} to {100 * last:+.1f}; against {found['against']}: {found['stepMilliseconds'][0]:.0f} ms)"
+    )
 
 
 def table(results: dict[str, Any]) -> str:
     """For people."""
     lines = [f"{results['device']}, {results['workload']['size']}, {results['workload']['lengths']} documents, {results['date']}", ""]
     lines += [f"{'':22}{'tokens/s':>10}{'trained/s':>11}{'step ms p10/p50/p90':>26}{'memory GiB':>12}{'MFU':>8}"]
-    for name, found in {**results.get("contest", {}), **results.get("deepspeed", {})}.items():
+    for name, found in results.get("contest", {}).items():
         if "skipped" in found:
             lines.append(f"{name:22}  skipped: {found['skipped'][:110]}")
             continue
@@ -167,7 +183,7 @@ def table(results: dict[str, Any]) -> str:
             f"{name:22}{found['tokensPerSecond']:>10.0f}{found['trainedTokensPerSecond']:>11.0f}{steps:>26}{memory:>12.2f}{share:>8}"
         )
     lines += [""] + [f"{name}: {ratio:g}" for name, ratio in results.get("ratios", {}).items()]
-    lines += [f"DeepSpeed, {name}: {100 * cost:+.1f} % of a step" for name, cost in results.get("deepspeedCost", {}).items()]
+    lines += [f"DeepSpeed, {name}: {_cost(found)}" for name, found in results.get("deepspeed", {}).items()]
     for name, check in results.get("checks", {}).items():
         lines.append(f"check {name}: {json.dumps(check)}")
     return "\n".join(lines)
@@ -186,12 +202,10 @@ def install_trl() -> None:
 
 
 def _process(python: str, script: str, workload: Workload, *words: str, timeout: float) -> dict[str, Any]:
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error"}
-    environment.setdefault("OMP_NUM_THREADS", "8" if ON_GPU else "1")
     command = [python, str(Path(__file__).parent / script), *words, json.dumps(workload.document())]
     with tempfile.TemporaryDirectory() as folder:
         try:
-            done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=timeout)
+            done = subprocess.run(command, env=_environment(), cwd=folder, capture_output=True, text=True, timeout=timeout)
         except subprocess.TimeoutExpired:
             return {"skipped": f"not done within {timeout:g} seconds"}
     for line in reversed(done.stdout.splitlines()):
@@ -200,6 +214,12 @@ def _process(python: str, script: str, workload: Workload, *words: str, timeout:
             return result
     words_of_it = [line for line in done.stderr.splitlines() if re.match(r"\S*(Error|Exception)", line)] or done.stderr.splitlines()
     return {"skipped": (words_of_it or ["no word"])[-1][:300]}
+
+
+def _environment() -> dict[str, str]:
+    found = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error"}
+    found.setdefault("OMP_NUM_THREADS", "8" if ON_GPU else "1")
+    return found
 
 
 def device_name() -> str:
@@ -242,8 +262,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--parts", type=lambda text: text.split(","), default=list(PARTS), help=f"of {', '.join(PARTS)}")
     parser.add_argument("--size", default="7b" if ON_GPU else "small")
     parser.add_argument("--lengths", choices=("lab", "wide"), default="lab")
-    parser.add_argument("--only", type=lambda text: text.split(","), help="contestants")
+    parser.add_argument("--only", type=lambda text: text.split(","), help="contestants, or stages as zero1")
     parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--pairs", type=int, default=40, help="steps that DeepSpeed and the loop without it take in turn")
     parser.add_argument("--timeout", type=float, default=240.0, help="seconds for one process")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--warmup", type=int)

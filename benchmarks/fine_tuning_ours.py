@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
+import json
+import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from fine_tuning_workload import Clock, Rows, Workload, memory_bytes
+from fine_tuning_workload import MARK, Clock, Rows, Workload, memory_bytes
 
 from training import engine
 from training.config import TrainingConfig
@@ -103,41 +104,77 @@ def started(workload: Workload, setting: Setting, rows: Rows) -> tuple[Any, Batc
     sizes = RowSizes(len(rows.rows), sum(rows.lengths) / len(rows.rows), max(rows.lengths))
     stage = setting.stage or 0
     with tempfile.TemporaryDirectory() as folder:
-        layers = blocks.layers_to_checkpoint(workload.folder(Path(folder)), config, stage, sizes, workload.tokens)
+        layers = blocks.layers_to_checkpoint(workload.folder(Path(folder)), config, (stage, "none"), sizes, workload.tokens)
     built = blocks.prepare(model, stage=stage if setting.fused else 3, checkpointed=layers, compiled=setting.compiled)
     if setting.stage is None:
         return Plain(model, config, plan.accumulation), plan, config, built
     return engine.start(model, config, setting.stage, plan.accumulation), plan, config, built
 
 
+class Run:
+    """A training that goes on step by step."""
+
+    def __init__(self, workload: Workload, setting: Setting) -> None:
+        self.rows = Rows(workload.rows())
+        self.trainer, self.plan, self.config, self.built = started(workload, setting, self.rows)
+        self.losses: list[torch.Tensor] = []
+        self.counts: list[tuple[int, int]] = []  # (tokens, trained tokens) of each step
+        self.clock = Clock()
+        self.clock.mark()
+
+    def step(self) -> None:
+        """The next one. Nothing is waited for."""
+        step = len(self.losses)
+        for group in self.trainer.optimizer.param_groups:
+            group["lr"] = learning_rate(self.config.training, step, self.plan.steps)
+        chosen = self.plan.step(step)[0]
+        batches = [micro_batch(self.rows, some, 2, "answer", width=self.plan.capacity) for some in chosen]
+        trained = sum(batch.trained for batch in batches)
+        self.losses.append(train_step(self.trainer, batches, self.plan.accumulation / trained) / trained)
+        self.counts.append((sum(batch.tokens for batch in batches), trained))
+        self.clock.mark()
+
+
 def run(workload: Workload, setting: Setting) -> dict[str, Any]:
     """Train, and tell each step's seconds, tokens and loss."""
-    rows = Rows(workload.rows())
-    trainer, plan, config, built = started(workload, setting, rows)
-    clock, losses, counts = Clock(), [], []
-    clock.mark()
-    for step in range(workload.warmup + workload.steps):
-        for group in trainer.optimizer.param_groups:
-            group["lr"] = learning_rate(config.training, step, plan.steps)
-        chosen = plan.step(step)[0]
-        batches = [micro_batch(rows, some, 2, "answer", width=plan.capacity) for some in chosen]
-        trained = sum(batch.trained for batch in batches)
-        losses.append(train_step(trainer, batches, plan.accumulation / trained) / trained)
-        counts.append((sum(batch.tokens for batch in batches), trained))
-        clock.mark()
+    training = Run(workload, setting)
+    for _ in range(workload.warmup + workload.steps):
+        training.step()
     return {
-        "seconds": clock.seconds(),
-        "tokens": [tokens for tokens, _ in counts],
-        "trained": [trained for _, trained in counts],
-        "losses": [float(loss) for loss in losses],
+        "seconds": training.clock.seconds(),
+        "tokens": [tokens for tokens, _ in training.counts],
+        "trained": [trained for _, trained in training.counts],
+        "losses": [float(loss) for loss in training.losses],
         "memoryBytes": memory_bytes(),
-        "settings": {**setting.__dict__, "layersDone": str(built), "attentionUsed": attention.choose(setting.attention, workload.dtype)},
+        "settings": {
+            **setting.__dict__,
+            "layersDone": str(training.built),
+            "attentionUsed": attention.choose(setting.attention, workload.dtype),
+        },
     }
+
+
+def take_turns(workload: Workload, setting: Setting) -> None:
+    """Do one step for each line of standard input, and answer with its seconds and loss; a first answer says that all is warm.
+
+    Another such training shares the GPU: half of the layers are checkpointed, so that both have room.
+    """
+    if torch.cuda.is_available():
+        setting = replace(setting, layers=str(workload.config().num_hidden_layers // 2))
+    training = Run(workload, setting)
+    for _ in range(workload.warmup):
+        training.step()
+    print(f"{MARK}{json.dumps({'memoryBytes': memory_bytes(), 'built': str(training.built)})}", flush=True)
+    for _ in sys.stdin:
+        training.clock = Clock()
+        training.clock.mark()
+        training.step()
+        seconds = training.clock.seconds()[0]
+        print(f"{MARK}{json.dumps({'seconds': seconds, 'loss': float(training.losses[-1])})}", flush=True)
 
 
 def _group(stage: int | None) -> None:
     if stage is not None:
         engine.prepare_environment()
     elif not dist.is_initialized():
-        os.environ.update(engine.ALONE, MASTER_PORT="29655")
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", store=dist.HashStore(), rank=0, world_size=1)

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
+MARK = "RESULT "  # before what a process has found, on its standard output
+
 SIZES: dict[str, dict[str, int]] = {
     "7b": {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32, "vocab_size": 32000},
     "8b": {

@@ -27,7 +27,7 @@ from training.files import Folders
 from training.loop import StopFlag
 from training.model import loading
 from training.model.folder import BaseIdentity, check_folder, fits_whole, stored_dtype
-from training.planner import Rows
+from training.planner import Rows, in_words
 from training.progress import Progress, report
 from training.results import artefacts
 from training.results.tracker import tracking
@@ -158,7 +158,7 @@ class Job:
             eval_rows=len(data.held_out.rows),
             parameters=trained.parameters,
             trained_parameters=trained.trained_parameters,
-            zero=f"{self.choice.stage} ({self.choice.reason})",
+            zero=f"{in_words(self.choice.stage, self.choice.offload)} ({self.choice.reason})",
             device=hardware.name(),
             dtype=str(self.dtype).removeprefix("torch."),
             world=dist.get_world_size(),

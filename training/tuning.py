@@ -71,7 +71,7 @@ class Tuning:
         checkpoints.plan = plan.bins_per_step, plan.capacity
         rows = Rows(len(lengths), data.mean_length, max(lengths))
         chosen = attention.choose(config.training.attention, self.dtype)
-        with engine.spreading(config, self.choice.stage, plan.accumulation):
+        with engine.spreading(config, self.choice.stage, plan.accumulation, self.choice.offload):
             base = loading.load_model(self.folders.base, self.dtype, attention=chosen, four_bit=config.method.qlora is not None)
             torch.manual_seed(config.training.seed)  # the same adapters on every rank, whatever was drawn while loading
             trainable = loading.prepare(base, config.method)
@@ -79,7 +79,9 @@ class Tuning:
         built = blocks.prepare(
             trainable,
             stage=self.choice.stage,
-            checkpointed=blocks.layers_to_checkpoint(self.folders.base, config, self.choice.stage, rows, plan.capacity or rows.longest),
+            checkpointed=blocks.layers_to_checkpoint(
+                self.folders.base, config, (self.choice.stage, self.choice.offload), rows, plan.capacity or rows.longest
+            ),
             # shapes that change with every row would be compiled again and again
             compiled=bool(plan.capacity) and (on_gpu if config.training.compile == "auto" else config.training.compile),
         )
@@ -88,11 +90,10 @@ class Tuning:
                 "train",
                 step=0,
                 steps=plan.steps,
-                message=f"ZeRO {self.choice.stage}: {self.choice.reason}; {plan.rows_per_step:.4g} rows a step; "
-                f"{counts[0]:,} of {counts[1]:,} parameters; {built}",
+                message=f"{self.choice}; {plan.rows_per_step:.4g} rows a step; {counts[0]:,} of {counts[1]:,} parameters; {built}",
             )
         )
-        trainer = engine.start(trainable, config, self.choice.stage, plan.accumulation)
+        trainer = engine.start(trainable, config, self.choice.stage, plan.accumulation, self.choice.offload)
         history = self._resume(checkpoints, trainer)
         share = hardware.share_of_peak(self.folders.base, dist.get_world_size(), data.mean_length, full=bool(config.method.full))
         pace = Pace(plan.steps, share, config.evaluation.every_steps, after)

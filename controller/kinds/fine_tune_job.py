@@ -116,6 +116,8 @@ class FineTuneJobKind(Kind):
             "dataset": rows.identity,
             "config": {key: value for key, value in config.items() if key not in _NO_PART},
         }
+        # `auto` came later, as the default in place of `none`: neither is a reason to train again
+        parts["config"]["deepspeed"] = {"offload": "none", **config["deepspeed"]}
         parts["config"]["data"] = {key: value for key, value in config["data"].items() if key not in rows.source}
         if "image" in spec.rerun_on:
             image = graph.referred(obj, "image")

@@ -80,14 +80,30 @@ def test_a_plan_shows_what_a_job_needs(tmp_path: Path) -> None:
 
 
 def test_what_cannot_fit_is_refused_with_ways_that_would(tmp_path: Path) -> None:
-    made = Lab(tmp_path, LLAMA_7B, GPUS, ("retry: {limit: 1}", "method: full"))
+    made = Lab(tmp_path, LLAMA_7B, GPUS, ("retry: {limit: 1}", "method: full\n  deepspeed: {offload: none}"))
     change = made.change()
     assert (change.block, change.block_reason, change.statements) == (Block.STALLED, "DoesNotFit", [])
     assert "does not fit on GPU_NV_M (4 GPUs): needs 3" in change.reason and "on each GPU, which has 22.1 GiB" in change.reason
-    assert "(1) deepspeed: {zero: 3, offload: optimizer}" in change.reason and "(3) " in change.reason, "computed, and three of them"
+    assert "(1) deepspeed.offload: auto" in change.reason and "(3) " in change.reason, "computed, and three of them"
     assert change.as_dict()["forecast"]["verdict"] == "does not fit"
-    mended = Lab(tmp_path / "b", LLAMA_7B, GPUS, ("retry: {limit: 1}", "method: full\n  deepspeed: {zero: 3, offload: optimizer}"))
+    mended = Lab(tmp_path / "b", LLAMA_7B, GPUS, ("retry: {limit: 1}", "method: full\n  deepspeed: {offload: auto}"))
     assert mended.change().block is not Block.STALLED, "the first way out is one"
+
+
+def test_what_lies_in_host_memory_is_shown_with_the_reason(tmp_path: Path) -> None:
+    change = Lab(tmp_path, LLAMA_7B, GPUS, ("retry: {limit: 1}", "method: full")).change()
+    document, text = change.as_dict()["forecast"], "\n".join(change_lines(change))
+    assert (document["verdict"], document["zero"], document["offload"]) == ("fits", 3, "optimizer")
+    assert document["hostGib"]["offloaded"] == pytest.approx(100.4, abs=0.1)
+    assert "ZeRO 3 with the optimizer in host memory: stage 3 would need" in text and "% of the speed" in text
+
+
+def test_where_memory_lies_is_no_reason_to_train_again(tmp_path: Path) -> None:
+    runs = set()
+    for number, deepspeed in enumerate(("zero: auto", "zero: auto, offload: auto", "zero: auto, offload: none")):
+        made = Lab(tmp_path / str(number), LLAMA_7B, GPUS, ("retry: {limit: 1}", f"deepspeed: {{{deepspeed}}}"))
+        runs.add(made.world.view(made.graph).fact(made.job.key).run)
+    assert len(runs) == 1
 
 
 def test_the_limit_of_the_container_counts(tmp_path: Path) -> None:
@@ -160,7 +176,7 @@ def test_a_finished_run_needs_nothing(tmp_path: Path) -> None:
 
 
 def test_refusal_is_raised_by_the_kind(tmp_path: Path) -> None:
-    made = Lab(tmp_path, LLAMA_7B, GPUS, ("retry: {limit: 1}", "method: full"))
+    made = Lab(tmp_path, LLAMA_7B, GPUS, ("retry: {limit: 1}", "method: full\n  deepspeed: {offload: none}"))
     with pytest.raises(Stalled) as error:
         TUNE.create(made.job, made.world.view(made.graph))
     assert error.value.reason == "DoesNotFit"

@@ -45,6 +45,16 @@ def test_deepspeed_keeps_master_weights_only_for_bfloat16(dtype: str, enabled: b
     assert document["gradient_clipping"] == 0.5
 
 
+@pytest.mark.parametrize(
+    ("offload", "moved"),
+    [("none", set()), ("optimizer", {"offload_optimizer"}), ("parameters", {"offload_optimizer", "offload_param"})],
+)
+def test_what_deepspeed_keeps_in_host_memory(offload: Any, moved: set[str]) -> None:
+    zero = deepspeed_config(config(), 3, 1, offload)["zero_optimization"]
+    assert zero.keys() - {"stage"} == moved
+    assert all(zero[name]["device"] == "cpu" for name in moved)
+
+
 def test_targets_that_the_model_lacks_are_named(tiny_base: Path) -> None:
     with pytest.raises(BadInputError, match="targets: the model has no module 'qkv_proj'"):
         prepare(load_model(tiny_base, torch.float32), Method(lora=Lora(targets=["qkv_proj"])))

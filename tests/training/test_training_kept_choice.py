@@ -18,7 +18,7 @@ from training.engine import ZeroChoice, choose_stage
 from training.model.blocks import layers_to_checkpoint
 from training.planner import Calibration, Machine, Point, Rows
 
-FIRST, LATER = ZeroChoice(1, "it fits", 2048), ZeroChoice(3, "a probe says that it does not", 512)
+FIRST, LATER = ZeroChoice(3, "it fits then", 2048, "optimizer"), ZeroChoice(3, "a probe says that it does not", 512)
 ROWS = Rows(1000, 520, 1500)
 LLAMA_7B = {
     "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 32,
@@ -59,7 +59,7 @@ def test_a_later_attempt_keeps_what_the_first_one_chose(tmp_path: Path) -> None:
     assert begun_with(LATER, tmp_path, "r", print) == FIRST
 
 
-@pytest.mark.parametrize("change", [{"run": "other"}, {"ranks": 8}, {"device": "H100"}, {"version": 2}, {"choice": {}}])
+@pytest.mark.parametrize("change", [{"run": "other"}, {"ranks": 8}, {"device": "H100"}, {"version": 1}, {"choice": {}}])
 def test_another_run_and_other_gpus_choose_anew(tmp_path: Path, change: dict[str, Any]) -> None:
     begun_with(FIRST, tmp_path, "r", print)
     path = tmp_path / FILE
@@ -95,7 +95,25 @@ def test_the_job_plans_with_what_was_measured(base: Path, monkeypatch: pytest.Mo
     assert choose_stage(config(), base, ROWS).stage == stage, reason
 
 
+@pytest.mark.parametrize(
+    ("deepspeed", "stage", "offload", "reason"),
+    [
+        ({}, 3, "optimizer", "as the plan says of this node: nothing else fits"),
+        ({"offload": "none"}, 3, "none", "pinned; what comes nearest"),
+        ({"zero": 2}, 2, "optimizer", "the stage is pinned, the rest is not"),
+        ({"zero": 3, "offload": "parameters"}, 3, "parameters", "pinned"),
+    ],
+)
+def test_the_job_moves_into_host_memory_what_the_plan_does(
+    base: Path, deepspeed: dict[str, Any], stage: int, offload: str, reason: str
+) -> None:
+    found = choose_stage(config(method="full", deepspeed=deepspeed), base, ROWS)
+    assert (found.stage, found.offload) == (stage, offload), reason
+    assert ("would need" in found.reason) is ("offload" not in deepspeed)
+    assert ("in host memory" in str(found)) is (offload != "none")
+
+
 def test_more_layers_are_checkpointed_where_less_room_was_measured(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    without = layers_to_checkpoint(base, config(), 1, ROWS, 2048)
+    without = layers_to_checkpoint(base, config(), (1, "none"), ROWS, 2048)
     monkeypatch.setenv(hardware.CALIBRATION, measured("NVIDIA A10G", 1.5e9))
-    assert layers_to_checkpoint(base, config(), 1, ROWS, 2048) > without
+    assert layers_to_checkpoint(base, config(), (1, "none"), ROWS, 2048) > without

@@ -25,7 +25,7 @@ from training.planner import (
 from training.planner.machine import GIB
 from training.planner.memory import on_host, on_rank
 from training.planner.needs import Work, estimate, largest_micro_batch
-from training.planner.speed import model_flops, rate, recomputed_flops
+from training.planner.speed import model_flops, rate, recomputed_flops, tokens_per_second
 
 SHAPES = {
     "7B": Shape(4096, 32, 32, 32, 128, 11008, 32000),
@@ -36,6 +36,7 @@ SHAPES = {
 BIG = Machine.with_gpus("A100x1", "A100", 80, 1, 1000, 32)
 SMALL = Machine.with_gpus("GPU_NV_S", "A10G", 24, 1, 27, 6, credits=0.57)
 FOUR = Machine.with_gpus("GPU_NV_M", "A10G", 24, 4, 178, 44, credits=2.68)
+ROOMY = Machine.with_gpus("GPU_NV_SM", "A10", 24, 1, 424, 32, credits=1.70)
 LARGE = Machine.with_gpus("GPU_NV_L", "A100", 40, 8, 1112, 92, credits=14.12)
 ROWS = Rows(1000, 520, 1500)
 
@@ -157,13 +158,102 @@ def test_as_few_layers_as_fit_are_checkpointed() -> None:
     assert pinned.checkpoint_layers == 32
 
 
-def test_what_cannot_fit_has_ways_out_that_do() -> None:
-    asked = task("7B", FULL)
-    found = choose(asked, FOUR)
-    assert not found.fits and "comes nearest" in found.reasons[0]
-    ways = ways_out(asked, FOUR, [SMALL, LARGE])
-    assert ways[0].change == "deepspeed: {zero: 3, offload: optimizer}", "one node of four A10G: 100 of 178 GiB in the host"
-    assert len(ways) == 3 and all(way.choice.fits for way in ways)
+@pytest.mark.parametrize(
+    ("size", "machine", "deepspeed", "zero", "offload", "words", "reason"),
+    [
+        (
+            "7B",
+            FOUR.times(2),
+            {},
+            3,
+            "none",
+            "stage 2 would need",
+            "two nodes of four A10G: 18 × 6.7 GB over 8 is 14 GiB, no host is asked",
+        ),
+        ("7B", FOUR, {}, 3, "optimizer", "stage 3 would need 36.2 GiB", "one node: 28 GiB a GPU at stage 3, 100 of 178 GiB in the host"),
+        ("7B", ROOMY, {}, 2, "optimizer", "stage 2 would need 141 GiB", "one GPU has nobody to spread with: 2 × 6.7 GB stay on it"),
+        ("13B", ROOMY, {}, 3, "parameters", "stage 2 with the optimizer in host memory would need", "2 × 13 GB do not fit; 218 of 424 GiB"),
+        ("7B", FOUR, {"zero": 2}, 2, "optimizer", "stage 2 would need", "a pinned stage may be helped by the host too"),
+        ("7B", FOUR, {"zero": 3, "offload": "parameters"}, 3, "parameters", "as the manifest says", "pinned"),
+        ("7B", FOUR, {"offload": "optimizer"}, 3, "optimizer", "as the manifest says", "pinned"),
+        ("7B", LARGE, {"offload": "optimizer"}, 3, "optimizer", "as the manifest says", "pinned, though it would fit without"),
+    ],
+)
+def test_host_memory_is_taken_where_nothing_else_fits(
+    size: str, machine: Machine, deepspeed: dict[str, object], zero: int, offload: str, words: str, reason: str
+) -> None:
+    found = choose(task(size, FULL, deepspeed=DeepSpeed.model_validate(deepspeed)), machine)
+    assert (found.fits, found.zero, found.offload) == (True, zero, offload), reason
+    assert words in found.why, reason
+    assert ("of the speed" in found.why) is (offload != "none" and "offload" not in deepspeed), reason
+    assert (found.estimate.host.offloaded > 0) is (offload != "none")
+
+
+@pytest.mark.parametrize(
+    ("size", "machine", "deepspeed", "words", "way", "reason"),
+    [
+        ("7B", SMALL, {}, "of a node's memory, which has 26.5 GiB", "method: lora", "100 GiB of optimizer in a host of 27"),
+        ("13B", FOUR, {}, "of a node's memory, which has 178 GiB", "method: lora", "194 GiB of optimizer in a host of 178"),
+        (
+            "7B",
+            FOUR,
+            {"offload": "none"},
+            "on each GPU, which has 22.1 GiB",
+            "deepspeed.offload: auto",
+            "the manifest forbids what would fit",
+        ),
+        ("7B", FOUR, {"zero": 0}, "on each GPU, which has 22.1 GiB", "deepspeed.zero: auto", "stage 0 can move nothing"),
+        ("7B", FOUR, {"zero": 0, "offload": "none"}, "on each GPU", "deepspeed: {zero: auto, offload: auto}", "neither alone is enough"),
+    ],
+)
+def test_what_fits_in_no_way_has_three_ways_out(
+    size: str, machine: Machine, deepspeed: dict[str, object], words: str, way: str, reason: str
+) -> None:
+    asked = task(size, FULL, deepspeed=DeepSpeed.model_validate(deepspeed))
+    found = choose(asked, machine)
+    assert not found.fits and "comes nearest" in found.why and words in found.why, reason
+    ways = ways_out(asked, machine, [SMALL, FOUR, LARGE])
+    assert ways[0].change == way, reason
+    assert len(ways) == 3 and all(out.choice.fits for out in ways)
+
+
+def test_the_host_holds_just_enough_or_not() -> None:
+    """The border is what the host's terms add up to, with the headroom that every verdict keeps."""
+    needed = choose(task("7B", FULL), FOUR).estimate.host.needed / GIB
+    assert needed > 16 * 6.738e9 / GIB, "16 bytes a weight: master, two moments and the gradient in float32"
+
+    def verdict(gib: float) -> Verdict:
+        return choose(task("7B", FULL), Machine.with_gpus("M", "A10G", 24, 4, gib + 0.5, 44)).estimate.verdict
+
+    assert [verdict(needed * 1.1 + 0.1), verdict(needed * 1.1 - 0.1), verdict(needed - 0.1)] == [Verdict.FITS, Verdict.TIGHT, Verdict.NO]
+
+
+def test_adapters_leave_host_memory_alone() -> None:
+    """A base in 4 bits is the better way: it is proposed before the host's memory is."""
+    asked = task("13B", LORA)
+    one = Machine.with_gpus("x", "A10", 24, 1, 120, 32)
+    found = choose(asked, one)
+    assert (found.fits, found.offload) == (False, "none")
+    changes = [way.change for way in ways_out(asked, one, [])]
+    assert changes[:2] == ["method: qlora", "deepspeed: {zero: 3, offload: parameters}"]
+
+
+def test_host_memory_costs_speed_hours_and_credits() -> None:
+    """7B on one A10G node of four, 4 × 16k tokens a step. A GPU's share is 1.68e9 weights: 0.28 s each way at 12 GB/s, and 11 cores of
+    4 GB/s move 28 bytes for each in 1.1 s."""
+    training = Training(epochs=1, max_length=2048, tokens_per_step=65536)
+    found = choose(task("7B", FULL, training=training, rows=Rows(100_000, 520, 1500)), FOUR)
+    setting, step = found.estimate.setting, 65536
+    assert (found.offload, setting.tokens) == ("optimizer", 16384)
+    without = tokens_per_second(Setting(**{**setting.__dict__, "offload": "none"}), FOUR, step)
+    seconds = step / found.estimate.tokens_per_second - step / without
+    share = 6_738_415_616 / 4
+    assert seconds == pytest.approx(2 * 2 * share / 12e9 + share * 28 / (11 * 4e9))
+    assert found.estimate.hours == pytest.approx(100_000 * 520 / found.estimate.tokens_per_second / 3600)
+    assert found.estimate.credits is not None and found.estimate.credits == pytest.approx(2.68 * (found.estimate.hours or 0))
+    weights = Setting(**{**setting.__dict__, "offload": "parameters"})
+    again = step / tokens_per_second(weights, FOUR, step) - step / found.estimate.tokens_per_second
+    assert again == pytest.approx(2 * 2 * share / 12e9), "every weight twice for each micro-batch"
 
 
 def test_ways_out_are_only_named_where_they_help() -> None:

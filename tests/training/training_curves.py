@@ -12,11 +12,19 @@ from typing import Any
 from training_forks import in_ranks, warm
 from training_packs import pack
 
-CASES = {"zero 0": 0, "zero 1": 1, "zero 1 again": 1, "zero 2": 2, "zero 3": 3}
+CASES = {
+    "zero 0": (0, "none"),
+    "zero 1": (1, "none"),
+    "zero 1 again": (1, "none"),
+    "zero 2": (2, "none"),
+    "zero 2, offload": (2, "optimizer"),
+    "zero 3": (3, "none"),
+    "zero 3, offload": (3, "parameters"),
+}
 STEPS = 6
 
 
-def curve(stage: int, world: int) -> list[float]:
+def curve(stage: int, world: int, offload: Any) -> list[float]:
     """Losses of a packed LoRA training, whose plan is that of two ranks at any number of them."""
     import torch
     import torch.distributed as dist
@@ -43,7 +51,7 @@ def curve(stage: int, world: int) -> list[float]:
     base.config._attn_implementation = attention.choose("sdpa", torch.float32)
     model = prepare(base, config.method)
     blocks.prepare(model, stage=stage, checkpointed=1, compiled=False)
-    trainer = engine.start(model, config, stage, plan.accumulation)
+    trainer = engine.start(model, config, stage, plan.accumulation, offload)
     losses = []
     for step in range(STEPS):
         ranks = plan.step(step)
@@ -56,7 +64,7 @@ def curve(stage: int, world: int) -> list[float]:
 
 
 def curves(world: int) -> dict[str, list[float]]:
-    return {name: curve(stage, world) for name, stage in CASES.items()}
+    return {name: curve(stage, world, offload) for name, (stage, offload) in CASES.items()}
 
 
 if __name__ == "__main__":

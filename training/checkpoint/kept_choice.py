@@ -23,7 +23,7 @@ def begun_with(choice: ZeroChoice, folder: Path, run: str, say: Callable[[str], 
     """What the first attempt of the run in `folder` chose; `choice` where this is the first. All ranks must call this, rank 0 decides."""
     found = choice
     if dist.get_rank() == 0:
-        where = {"version": 1, "run": run, "device": hardware.name(), "ranks": dist.get_world_size()}
+        where = {"version": 2, "run": run, "device": hardware.name(), "ranks": dist.get_world_size()}
         kept = _read(folder / FILE, where)
         if kept is None:
             try:

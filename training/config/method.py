@@ -63,8 +63,10 @@ class DeepSpeed(Section):
     """How the optimizer's state, gradients and weights are spread over the ranks."""
 
     zero: Literal["auto", 0, 1, 2, 3] = Field(default="auto", description="ZeRO stage; auto chooses and says why.")
-    offload: Literal["none", "optimizer", "parameters"] = Field(
-        default="none", description="Keep the optimizer's state, or the weights too, in host memory (GPU only)."
+    offload: Literal["auto", "none", "optimizer", "parameters"] = later(
+        "auto",
+        description="Keep the optimizer's state, or the weights too, in host memory (GPU only); auto: where all weights are trained "
+        "and nothing else fits.",
     )
 
     @model_validator(mode="after")

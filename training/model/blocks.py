@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from training import hardware
 from training.config import DeepSpeed, TrainingConfig
 from training.model import lora_fused
-from training.planner import Rows, Shape, Task, UnknownShapeError, choose
+from training.planner import Rows, Shape, Task, UnknownShapeError, Way, choose
 
 _ALL = 1 << 20
 
@@ -61,8 +61,11 @@ def prepare(model: Any, *, stage: int, checkpointed: int, compiled: bool) -> Blo
     return Blocks(len(layers), min(checkpointed, len(layers)), compiled and whole, fused)
 
 
-def layers_to_checkpoint(base: Path, config: TrainingConfig, stage: int, rows: Rows, tokens: int) -> int:
-    """What `training.checkpointLayers` means for micro-batches of `tokens` on this rank's GPU; `auto` on a CPU: none."""
+def layers_to_checkpoint(base: Path, config: TrainingConfig, way: Way, rows: Rows, tokens: int) -> int:
+    """What `training.checkpointLayers` means for micro-batches of `tokens` on this rank's GPU; `auto` on a CPU: none.
+
+    `way` is the ZeRO stage with what lies in host memory.
+    """
     wanted, on_gpu = config.training.checkpoint_layers, torch.cuda.is_available()
     if wanted == "none" or (wanted == "auto" and not on_gpu):
         return 0
@@ -74,7 +77,7 @@ def layers_to_checkpoint(base: Path, config: TrainingConfig, stage: int, rows: R
         return _ALL
     if wanted == "all":
         return shape.layers
-    zero = DeepSpeed.model_validate({"zero": stage, "offload": config.deepspeed.offload})
+    zero = DeepSpeed.model_validate(dict(zip(("zero", "offload"), way, strict=True)))
     training = config.training.model_copy(update={"micro_batch_tokens": tokens})
     return choose(Task(shape, config.method, zero, training, rows), hardware.machine(), hardware.calibration()).checkpoint_layers
 

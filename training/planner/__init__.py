@@ -2,9 +2,9 @@
 
 from training.planner.alternatives import WayOut, ways_out
 from training.planner.calibration import Calibration, Point, fit
-from training.planner.choice import Choice, Rows, Task, choose
+from training.planner.choice import Choice, Rows, Task, Way, choose, in_words
 from training.planner.machine import Machine, chip, known_chip
-from training.planner.memory import Setting, gib
+from training.planner.memory import Offload, Setting, gib
 from training.planner.needs import Estimate, Verdict, Work, estimate
 from training.planner.shape import Shape, UnknownShapeError
 from training.planner.speed import flops_per_token
@@ -15,6 +15,7 @@ __all__ = [
     "Choice",
     "Estimate",
     "Machine",
+    "Offload",
     "Point",
     "Rows",
     "Setting",
@@ -22,6 +23,7 @@ __all__ = [
     "Task",
     "UnknownShapeError",
     "Verdict",
+    "Way",
     "WayOut",
     "Work",
     "chip",
@@ -30,6 +32,7 @@ __all__ = [
     "fit",
     "flops_per_token",
     "gib",
+    "in_words",
     "known_chip",
     "lines",
     "ways_out",

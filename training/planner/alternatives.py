@@ -52,6 +52,8 @@ def ways_out(task: Task, machine: Machine, families: Sequence[Machine], calibrat
 def _candidates(task: Task, machine: Machine, families: Sequence[Machine]) -> Iterator[tuple[str, Task, Machine]]:
     yield from _looser(task, machine)
     yield from _lighter(task, machine)
+    if task.technique != "full" and machine.has_gpu and task.deepspeed.offload != "parameters":
+        yield "deepspeed: {zero: 3, offload: parameters}", replace(task, deepspeed=DeepSpeed(zero=3, offload="parameters")), machine
     if (better := _larger(task, machine, families)) is not None:
         yield f"instanceFamily: {better.name} ({_words(better)})", task, better
     if (nodes := _more_nodes(task, machine)) is not None:
@@ -80,12 +82,12 @@ def _looser(task: Task, machine: Machine) -> Iterator[tuple[str, Task, Machine]]
         if machine.ranks > 1:
             yield "processes: 1", task, replace(machine, ranks=1)
         return
-    if machine.world > 1 and deepspeed.zero not in ("auto", 3):
-        yield "deepspeed.zero: 3", replace(task, deepspeed=DeepSpeed(zero=3, offload=deepspeed.offload)), machine
-    if task.technique == "full" and deepspeed.offload == "none":
-        yield "deepspeed: {zero: 3, offload: optimizer}", replace(task, deepspeed=DeepSpeed(zero=3, offload="optimizer")), machine
-    if deepspeed.offload != "parameters":
-        yield "deepspeed: {zero: 3, offload: parameters}", replace(task, deepspeed=DeepSpeed(zero=3, offload="parameters")), machine
+    if deepspeed.zero != "auto":
+        yield "deepspeed.zero: auto", replace(task, deepspeed=DeepSpeed(offload=deepspeed.offload)), machine
+    if deepspeed.offload != "auto":
+        yield "deepspeed.offload: auto", replace(task, deepspeed=DeepSpeed(zero=deepspeed.zero)), machine
+    if deepspeed.zero != "auto" and deepspeed.offload != "auto":
+        yield "deepspeed: {zero: auto, offload: auto}", replace(task, deepspeed=DeepSpeed()), machine
 
 
 def _lighter(task: Task, machine: Machine) -> Iterator[tuple[str, Task, Machine]]:

@@ -1,16 +1,17 @@
 """What `zero`, `offload`, `checkpointLayers` and `microBatchTokens` become when a manifest says `auto`, and why.
 
 The order of stages is that of what they cost. Adapters: stage 1, because it moves only the adapters' gradients; stage 3 would fetch all
-frozen weights twice for each micro-step, so it is for models that do not fit otherwise. All weights: stage 2, then 3. Moving the optimizer
-or the weights into host memory slows every step down, so the manifest must ask for it. Within a stage as few layers as possible are
-checkpointed: for adapters the second forward pass costs half as much time again.
+frozen weights twice for each micro-step, so it is for models that do not fit otherwise. All weights: stage 2, then 3, then 3 with the
+optimizer in host memory, then with the weights there too: that slows every step down, so it is taken where nothing else fits. Adapters
+get it only when the manifest says so, since a base in 4 bits is the better way. Within a stage as few layers as possible are checkpointed:
+for adapters the second forward pass costs half as much time again.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from training.config import DeepSpeed, Method, Training
 from training.planner.calibration import Calibration
@@ -23,9 +24,17 @@ from training.planner.speed import tokens_per_second
 ASSUMED_LONGEST = 2048  # tokens, where neither maxLength nor the rows say it
 ROWS_PER_STEP = 4  # what `tokensPerStep: auto` means; see training.batches
 _FULL_SPEED_TOKENS = 16384
+_LEAST_STAGE: dict[Offload, int] = {"none": 0, "optimizer": 1, "parameters": 3}  # of ZeRO, to move it into host memory
 _ROUND = 64
 
 Way = tuple[int, Offload]
+
+# in the order of what they cost; one rank has nobody to spread with, so stage 3 is then for weights that lie in host memory
+_FULL: tuple[Way, ...] = ((2, "none"), (3, "none"), (3, "optimizer"), (3, "parameters"))
+_FULL_ALONE: tuple[Way, ...] = ((2, "none"), (2, "optimizer"), (3, "parameters"))
+_ADAPTERS: tuple[Way, ...] = ((1, "none"), (3, "none"), (1, "optimizer"), (3, "optimizer"), (3, "parameters"))
+_ADAPTERS_ALONE: tuple[Way, ...] = ((1, "none"), (1, "optimizer"), (3, "parameters"))
+_NO_GPU: tuple[Way, ...] = ((1, "none"), (1, "optimizer"), (3, "parameters"))
 
 
 @dataclass(frozen=True)
@@ -96,7 +105,8 @@ class Choice:
     offload: Offload
     micro_batch_tokens: int
     checkpoint_layers: int
-    reasons: tuple[str, ...]
+    why: str  # this stage and this offload
+    reasons: tuple[str, ...]  # that, and those of all else that was chosen
     estimate: Estimate
 
     @property
@@ -119,19 +129,19 @@ def choose(task: Task, machine: Machine, calibration: Calibration | None = None)
 def _ways(task: Task, machine: Machine) -> Iterator[Way]:
     """Stages with offload in the order of what they cost, as far as the manifest allows."""
     zero, offload = task.deepspeed.zero, task.deepspeed.offload
-    known: Iterable[Way] = ((2, "none"), (3, "none"), (3, "optimizer"), (3, "parameters"))
-    if task.technique != "full":
-        known = ((1, "none"), (3, "none"), (3, "parameters"))
-    elif machine.world == 1:
-        known = ((2, "none"), (2, "optimizer"), (3, "parameters"))
-    if not machine.has_gpu:
-        known = ((1, "none"),)
-    found = [way for way in known if zero in ("auto", way[0]) and offload == way[1]]
-    if found:
-        yield from found
-        return
-    stage = 3 if offload == "parameters" else 2 if offload == "optimizer" else 1
-    yield (stage if zero == "auto" else zero, offload)
+    full = task.technique == "full"
+    known: tuple[Way, ...]
+    if zero != "auto":
+        known = tuple((zero, kept) for kept, least in _LEAST_STAGE.items() if zero >= least)
+    elif not machine.has_gpu:
+        known = _NO_GPU
+    else:
+        known = (_FULL if full else _ADAPTERS) if machine.world > 1 else (_FULL_ALONE if full else _ADAPTERS_ALONE)
+    if offload == "auto" and full and machine.has_gpu:
+        yield from known
+    else:
+        wanted = "none" if offload == "auto" else offload
+        yield from (way for way in known if way[1] == wanted)
 
 
 def _within(task: Task, machine: Machine, way: Way, correction: Correction, accepted: tuple[Verdict, ...]) -> Setting | None:
@@ -208,32 +218,46 @@ def _excess(setting: Setting, machine: Machine, calibration: Calibration | None)
 
 def _told(task: Task, machine: Machine, setting: Setting, ways: list[Way], calibration: Calibration | None) -> Choice:
     found = estimate(setting, machine, task.work, calibration)
-    reasons = [f"ZeRO {setting.zero}{_with(setting.offload)}: {_why(task, machine, setting, ways, found, calibration)}"]
+    why = _why(task, machine, setting, ways, found, calibration)
+    reasons = [f"ZeRO {in_words(setting.zero, setting.offload)}: {why}"]
     if task.training.checkpoint_layers == "auto":
         reasons.append(_checkpoint_reason(setting, machine))
     if task.training.micro_batch_tokens == "auto":
         reasons.append(f"micro-batches of {setting.tokens} tokens: {_size_reason(task, machine, setting)}")
-    return Choice(setting.zero, setting.offload, setting.tokens, setting.checkpointed, tuple(reasons), found)
+    return Choice(setting.zero, setting.offload, setting.tokens, setting.checkpointed, why, tuple(reasons), found)
 
 
-def _with(offload: Offload) -> str:
-    return {"none": "", "optimizer": " with the optimizer in host memory", "parameters": " with the weights in host memory"}[offload]
+def in_words(zero: int, offload: Offload) -> str:
+    """`3 with the optimizer in host memory`."""
+    moved = {
+        "none": "",
+        "optimizer": " with the optimizer in host memory",
+        "parameters": " with the weights and the optimizer in host memory",
+    }
+    return f"{zero}{moved[offload]}"
 
 
 def _why(task: Task, machine: Machine, setting: Setting, ways: list[Way], found: Estimate, calibration: Calibration | None) -> str:
     if found.verdict is Verdict.NO:
         return f"comes nearest, and still needs {_need(found)}"
-    if task.deepspeed.zero != "auto":
+    before = ways[: ways.index((setting.zero, setting.offload))]
+    if before:
+        cheaper = estimate(_smallest(task, machine, before[-1]), machine, task.work, calibration)
+        why = f"stage {in_words(*before[-1])} would need {_need(cheaper)}"
+        return why if setting.offload == "none" else f"{why}; {_slower(found, task.work, calibration)}"
+    if task.deepspeed.zero != "auto" or setting.offload != "none":
         return "as the manifest says"
-    first = ways[0]
-    if (setting.zero, setting.offload) != first:
-        cheaper = estimate(_smallest(task, machine, first), machine, task.work, calibration)
-        return f"stage {first[0]} would need {_need(cheaper)}"
     if task.technique != "full":
         return "only the adapters' gradients travel; gathering frozen weights would cost more than it saves"
     if not machine.has_gpu:
         return "the optimizer's state is spread; the ranks share their node's memory, so there is no more to gain"
     return "all weights are trained: gradients and the optimizer's state are worth spreading, the weights fit whole"
+
+
+def _slower(found: Estimate, work: Work, calibration: Calibration | None) -> str:
+    reached = calibration.reached if calibration is not None else None
+    kept = tokens_per_second(replace(found.setting, offload="none"), found.machine, work.tokens_per_step, reached)
+    return f"the way to the host and back costs {1 - found.tokens_per_second / kept:.0%} of the speed"
 
 
 def _need(found: Estimate) -> str:

@@ -11,7 +11,7 @@ from training.planner.shape import Shape
 REACHED = 0.40  # of the data sheet's FLOP/s; 0.40 to 0.45 is what careful loops get, see docs/planner.md
 UNPACKING = 0.78  # QLoRA unpacks its weights in every pass; published runs lose 22 to 26 %
 HALF_SPEED_TOKENS = 512  # a micro-batch of so few tokens leaves half of a GPU idle
-_ADAM_CPU = 0.05e9  # numbers a second and core that the optimizer updates in host memory
+_ADAM_CPU = 4e9 / 28  # numbers a second and core: AdamW moves 28 bytes for each, a node's cores share about 4 GB/s each
 _PCIE = 12e9
 
 
@@ -53,10 +53,23 @@ def tokens_per_second(setting: Setting, machine: Machine, tokens_per_step: float
         )
         micro += gathered * other / machine.link if machine.has_gpu else 0.0
     micro_batches = max(1.0, tokens_per_step / (filled.tokens * world))
-    step = micro_batches * micro
+    step = micro_batches * (micro + _moved(filled, machine)) + _stepped(filled, machine)
     if machine.has_gpu:
         step += 2.0 * setting.width * setting.trained * other / machine.link
-        if setting.offload != "none":
-            mine = setting.trained / world
-            step += 4.0 * mine / _PCIE + mine / (_ADAM_CPU * max(1.0, machine.cores / machine.ranks))
     return micro_batches * filled.tokens * world / step
+
+
+def _moved(setting: Setting, machine: Machine) -> float:
+    """Seconds of a micro-batch between host and GPU: gradients on their way down, weights up for the forward and the backward pass."""
+    if setting.offload == "none" or not machine.has_gpu:
+        return 0.0
+    fetched = 2.0 * setting.shape.parameters if setting.offload == "parameters" else 0.0
+    return setting.width * (setting.trained + fetched) / machine.world / _PCIE
+
+
+def _stepped(setting: Setting, machine: Machine) -> float:
+    """Seconds of a step for the optimizer on the host, and for the new weights on their way up."""
+    if setting.offload == "none" or not machine.has_gpu:
+        return 0.0
+    mine = setting.trained / machine.world
+    return setting.width * mine / _PCIE + mine / (_ADAM_CPU * max(1.0, machine.cores / machine.ranks))
