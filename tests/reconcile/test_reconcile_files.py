@@ -69,6 +69,14 @@ def test_a_duplicate_stalls_both(tmp_path: Path) -> None:
     assert plan.objects[key("Warehouse", "three")].change.runnable
 
 
+def test_a_second_declaration_in_a_file_that_was_good_stalls_the_first(tmp_path: Path) -> None:
+    world = World(write(tmp_path, a=warehouse("one"), b=warehouse("two")))
+    world.load()
+    write(tmp_path, b=warehouse("ONE", "autoSuspend: 5"))
+    assert list(world.load().invalid) == [key("Warehouse", "one")]
+    assert not world.plan().objects[key("Warehouse", "one")].change.runnable
+
+
 def test_last_good_survives_a_restart(tmp_path: Path) -> None:
     from controller.reconcile.state import State
 

@@ -61,10 +61,12 @@ class Loaded:
 
     @property
     def invalid(self) -> dict[ObjectKey, str]:
-        """Objects to which nothing may be done, and why. What stands as it was last good is not among them: that stays in force."""
-        return {
-            key: str(problem) for key, problem in self.by_key.items() if key not in self.graph or problem.location.file not in self.stale
-        }
+        """Objects to which nothing may be done, and why. What stands as its own file last said it is not among them: that is in force."""
+        return {key: str(problem) for key, problem in self.by_key.items() if not self._stands(key, problem.location.file)}
+
+    def _stands(self, key: ObjectKey, file: Path) -> bool:
+        obj = self.graph.get(key)
+        return file in self.stale and obj is not None and obj.location.file == file
 
     @property
     def prune_off(self) -> str:

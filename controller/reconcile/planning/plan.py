@@ -45,8 +45,8 @@ def plan(
 
     Args:
         prune: when leftovers may go.
-        invalid: objects whose manifest cannot be used at present and that stand in the graph as they were last good → what is wrong.
-            Nothing is done to them; they hold nothing else up.
+        invalid: objects whose manifest cannot be used at present → what is wrong. Nothing is done to them, whether they stand in the
+            graph or not; they are no leftovers and hold nothing else up.
         permit: which changes may be made in this run, all when None; the others stand in the plan as held.
         failed: objects whose last try stalled → fingerprint of the change that was tried; no room is made on a pool for it.
         before: entries of an earlier plan. Those that come out equal are taken from it, so that a second plan of thousands takes no room.
