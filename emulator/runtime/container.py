@@ -169,7 +169,10 @@ class Container:
         self._readiness = Prober(spec.readiness, around.port(spec.readiness), scale) if spec.readiness else None
         self._liveness = Prober(spec.liveness, around.port(spec.liveness), scale) if spec.liveness else None
         if self._stopping_since is not None and self._process is not None:
-            self._process.terminate()
+            if self._killed:  # while it was starting
+                self._process.kill()
+            else:
+                self._process.terminate()
 
     def _directories(self, secret_files: list[DirectoryMount]) -> list[DirectoryMount]:
         found = list(secret_files)

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from embedded_account import RunningAccount
 from fault_client import Faults
+
+from emulator.runtime.container import Container
+from emulator.runtime.process import ContainerProcess
+from emulator.runtime.spec import ContainerSpec
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "runtime"))
 
@@ -69,3 +76,20 @@ def test_nodes_do_not_come_until_the_rule_goes(sql: Sql, faults: Faults) -> None
     assert sql.one("DESCRIBE COMPUTE POOL scarce")["error_code"] == ""
     sql("DROP SERVICE waiting")
     sql("DROP COMPUTE POOL scarce")
+
+
+def test_a_node_that_dies_while_a_container_starts_kills_it(tmp_path: Path) -> None:
+    """The first process of a container may ignore SIGTERM, as `sleep` does, and then never ends by itself."""
+    around = SimpleNamespace(folder=tmp_path, platform=SimpleNamespace(time_scale=0.01))
+    container = Container(
+        cast(ContainerSpec, SimpleNamespace(name="main", readiness=None, liveness=None)), "sha256:0", cast(Any, around), cast(Any, None)
+    )
+    orders: list[str] = []
+    process = SimpleNamespace(terminate=lambda: orders.append("terminate"), kill=lambda: orders.append("kill"), poll=lambda: None)
+    container._starting = Future()
+    container.kill()
+    assert not container.over, "its start is under way"
+    container._process = cast(ContainerProcess, process)
+    container._starting.set_result(None)
+    container.tick(0.0)
+    assert orders == ["kill"]
