@@ -54,6 +54,8 @@ CHOICES = ("literal_error", "enum")
 OTHERS = ("missing", "extra_forbidden", "string_pattern_mismatch", "value_error")
 """The rest of the error types that the models can raise. A test goes through all fields and sees that there are no others."""
 
+_KNOWN = "known here: "
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -64,6 +66,12 @@ class Finding:
     type: str
     message: str
     hint: str = ""
+
+    @property
+    def meant(self) -> str:
+        """The field that an unknown one was most likely meant to be."""
+        known = self.type == "extra_forbidden" and not self.hint.startswith(_KNOWN)
+        return self.hint.split()[-1].rstrip("?") if known else ""
 
     @property
     def field(self) -> str:
@@ -86,7 +94,7 @@ def findings(error: pydantic.ValidationError, model: type[pydantic.BaseModel], n
                 shapes += [shape for shape in expected if shape not in shapes]
                 message = f"expected {_either(shapes)}, got {_shown(detail['input'])}"
                 told[finding.path] = replace(known, message=message, hint=known.hint or finding.hint)
-    meant = {(*f.path[:-1], f.hint.split()[-1].rstrip("?")) for f in told.values() if f.type == "extra_forbidden" and f.hint}
+    meant = {(*f.path[:-1], f.meant) for f in told.values() if f.meant}
     told = {path: f for path, f in told.items() if f.type != "missing" or path not in meant}
     deeper = [f for path, f in told.items() if not path or not any(o[: len(path)] == path for o in told if o != path)]
     return sorted(deeper, key=lambda f: f.line)
@@ -182,7 +190,7 @@ def _finding(detail: ErrorDetails, model: type[pydantic.BaseModel], node: Node) 
         known, renamed = _fields(model, present[:-1])
         if last in renamed:
             return Finding(present, line, kind, f"unknown field {last!r}", f"today's name is {renamed[str(last)]}")
-        hint = did_you_mean(str(last), known) or f"known here: {', '.join(known)}"
+        hint = did_you_mean(str(last), known) or f"{_KNOWN}{', '.join(known)}"
         return Finding(present, line, kind, f"unknown field {last!r}", hint)
     if kind == "string_pattern_mismatch":
         hint = _meaning(model, present) or f"it must match {context.get('pattern')}"

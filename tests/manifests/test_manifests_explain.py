@@ -84,6 +84,18 @@ def test_a_limit_says_what_it_is_and_what_stands_there(field: Any, bad: Any, say
     assert (found.message, found.field) == (says, "value")
 
 
+def test_a_missing_field_is_not_told_where_a_misspelt_one_says_so_and_is_beside_any_other() -> None:
+    model = pydantic.create_model("Pair", __config__=pydantic.ConfigDict(extra="forbid"), size=(int, ...), comment=(str, ...))
+
+    def told(**document: Any) -> list[str]:
+        with pytest.raises(pydantic.ValidationError) as caught:
+            model.model_validate(document)
+        return sorted(found.field for found in findings(caught.value, model, node_of(document, 1)))
+
+    assert told(size=1, coment="x") == ["coment"]
+    assert told(size=1, zzzzzz="x") == ["comment", "zzzzzz"]
+
+
 # ---- sweeps ----------------------------------------------------------------------------------------------------------------------------
 
 PROJECT = "apiVersion: snowcat/v1\nkind: Project\nproject: test\nrole: worker\nexisting: [Schema/db.s]\n"
