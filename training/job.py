@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 
 from training import engine, hardware, links
-from training.checkpoint.kept_choice import begun_with
+from training.checkpoint.kept_choice import as_begun, begun_with
 from training.config import TrainingConfig
 from training.data.dataset import Dataset, prepare
 from training.data.tokens import Tokens
@@ -62,7 +62,7 @@ class Job:
             data = self._load_data()
         links.agree("rows", data.fingerprint)  # every node has read them for itself
         rows = Rows(len(data.train.lengths), data.train.mean_length, int(max(data.train.lengths)))
-        chosen = engine.choose_stage(self.config, self.folders.base, rows)
+        chosen = engine.choose_stage(as_begun(self.config, self.folders.base, self.folders.output, rows), self.folders.base, rows)
         self.choice = begun_with(chosen, self.folders.output, self.config.run.id, lambda text: self._say(Progress("load", message=text)))
         base = self._score_base(data)
         with self._phase("train"):

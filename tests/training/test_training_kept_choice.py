@@ -12,9 +12,10 @@ import torch
 import torch.distributed as dist
 
 from training import hardware
-from training.checkpoint.kept_choice import FILE, begun_with
+from training.checkpoint.kept_choice import FILE, as_begun, begun_with
 from training.config import TrainingConfig
 from training.engine import ZeroChoice, choose_stage
+from training.errors import OutOfMemoryError
 from training.model.blocks import layers_to_checkpoint
 from training.planner import Calibration, Machine, Point, Rows
 
@@ -117,3 +118,35 @@ def test_more_layers_are_checkpointed_where_less_room_was_measured(base: Path, m
     without = layers_to_checkpoint(base, config(), (1, "none"), ROWS, 2048)
     monkeypatch.setenv(hardware.CALIBRATION, measured("NVIDIA A10G", 1.5e9))
     assert layers_to_checkpoint(base, config(), (1, "none"), ROWS, 2048) > without
+
+
+@pytest.mark.parametrize(
+    ("begun", "kept_on", "config_parts", "wanted", "reason"),
+    [
+        (None, "H100", {}, None, "no step was taken: planned anew"),
+        (2048, "H100", {}, 2048, "it fits here too"),
+        (65536, "H100", {}, "for these ZeRO 3 comes nearest, and still needs", "the micro-batches of 80 GB in 24 GB"),
+        (65536, "NVIDIA A10G", {}, None, "it began on this very GPU, so it fits"),
+        (65536, "H100", {"training": {"dtype": "bfloat16", "microBatchTokens": 4096}}, None, "the manifest says how large they are"),
+    ],
+)
+def test_another_gpu_goes_on_with_micro_batches_that_fit(
+    base: Path, tmp_path: Path, begun: int | None, kept_on: str, config_parts: dict[str, Any], wanted: int | str | None, reason: str
+) -> None:
+    output = tmp_path / "out"
+    begun_with(FIRST, output, "r", print)
+    path = output / FILE
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"device": kept_on}))
+    if begun is not None:
+        step = output / "checkpoints" / "4"
+        step.mkdir(parents=True)
+        (step / "complete.json").write_text(json.dumps({"run": "r", "plan": [8, begun]}))
+    given = config(**config_parts)
+    if isinstance(wanted, str):
+        with pytest.raises(OutOfMemoryError) as error:
+            as_begun(given, base, output, ROWS)
+        for words in (f"micro-batches of {begun} tokens", wanted, "GPUs like those", "training.microBatchTokens: ", "a new run"):
+            assert words in str(error.value), reason
+    else:
+        found = as_begun(given, base, output, ROWS).training.micro_batch_tokens
+        assert found == (wanted or given.training.micro_batch_tokens), reason

@@ -177,16 +177,9 @@ class Checkpoints:
 
         Another number of ranks, or another GPU, would choose another one, and a step would not mean the same rows any more.
         """
-        found = None
-        for step in sorted(self._complete()) if dist.get_rank() == 0 else ():
-            try:
-                marker = json.loads((self.remote / str(step) / MARKER).read_text(encoding="utf-8"))
-                if marker["run"] == self.config.run.id:
-                    found = marker["plan"]
-            except (ValueError, KeyError, OSError):
-                continue  # `resume` says what is wrong with it
-        first = _gathered(found)[0]
-        return (int(first[0]), int(first[1])) if first else None
+        found = begun_plan(self.remote, self.config.run.id) if dist.get_rank() == 0 else None
+        plan: tuple[int, int] | None = _gathered(found)[0]
+        return plan
 
     def resume(self, engine: Any) -> tuple[History, list[str]]:
         """Load the newest usable checkpoint: (its history, or an empty one; why newer ones were passed over). All ranks."""
@@ -244,9 +237,27 @@ class Checkpoints:
             return f"it cannot be read ({error})"
 
     def _complete(self) -> list[int]:
-        if not self.remote.is_dir():
-            return []
-        return [int(path.name) for path in self.remote.iterdir() if path.name.isdigit() and (path / MARKER).is_file()]
+        return _complete(self.remote)
+
+
+def begun_plan(folder: Path, run: str) -> tuple[int, int] | None:
+    """(bins per step, tokens of a bin) of the batches that the run began with whose checkpoints are in `folder`; None where it has none."""
+    found = None
+    for step in sorted(_complete(folder)):
+        try:
+            marker = json.loads((folder / str(step) / MARKER).read_text(encoding="utf-8"))
+            if marker["run"] == run and marker["plan"]:
+                found = int(marker["plan"][0]), int(marker["plan"][1])
+        except (ValueError, KeyError, OSError):
+            continue  # `Checkpoints.resume` says what is wrong with it
+    return found
+
+
+def _complete(folder: Path) -> list[int]:
+    """Steps of the checkpoints in a folder that were marked complete."""
+    if not folder.is_dir():
+        return []
+    return [int(path.name) for path in folder.iterdir() if path.name.isdigit() and (path / MARKER).is_file()]
 
 
 def _gathered(value: Any) -> list[Any]:
