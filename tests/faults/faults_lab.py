@@ -161,6 +161,7 @@ _CHANCE = frozenset(
     {"created_on", "updated_on", "resumed_on", "suspended_on", "started_on", "dropped_on", "dns_name", "is_current", "is_default"}
     | {"repository_url", "running", "queued", "actives", "pendings", "failed", "suspended", "uuid", "bytes", "state"}
     | {"active_nodes", "idle_nodes", "target_nodes"}
+    | {"started_clusters", "available", "provisioning", "quiescing", "other"}  # of a warehouse that suspends itself in a slow run
 )
 _SALTED = re.compile(r"\b(tag|value|salt)=\S+")
 
