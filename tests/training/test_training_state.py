@@ -36,6 +36,11 @@ CASES: list[tuple[dict[str, Any], float, str]] = [
     ({"method": "full", "dtype": "float32", "stage": 2, "world": 2, "others": [[2, 3], [0, 1]]}, 1e-6, "the same for stage 2"),
     ({"method": "full", "dtype": "float32", "stage": 3, "world": 2, "others": [[3, 2], [3, 1], [2, 3]]}, 1e-6, "and for stage 3"),
     ({"method": "full", "dtype": "float32", "stage": 0, "world": 1, "others": [[0, 1]]}, 0.0, "without ZeRO"),
+    (
+        {"method": "full", "dtype": "float32", "stage": 3, "world": 2, "offload": "optimizer", "others": [[3, 2], [3, 1]]},
+        1e-6,
+        "with the optimizer's state in host memory",
+    ),
 ]
 
 

@@ -1,7 +1,7 @@
 """Save the state of an engine with some ranks, go on with others: a process that imports the libraries once and forks ranks.
 
-`python training_states.py BASE FOLDER CASES`: a JSON list of {method, dtype, stage, world, others: [[stage, world], …]}. Prints for each
-case the losses after the save, and those of each other way to go on, as one JSON list.
+`python training_states.py BASE FOLDER CASES`: a JSON list of {method, dtype, stage, world, offload, others: [[stage, world], …]}. Prints
+for each case the losses after the save, and those of each other way to go on, as one JSON list.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def build(base: Path, case: dict[str, Any], stage: int) -> Any:
         {"run": {"id": "r", "job": "j"}, "base": {"path": str(base)}, "data": {"path": "/d"}, "output": {"path": "/o"}, **parts}
     )
     torch.manual_seed(0)
-    return engine.start(loading.prepare(loading.load_model(base, hardware.choose_dtype(case["dtype"])), config.method), config, stage, 1)
+    model = loading.prepare(loading.load_model(base, hardware.choose_dtype(case["dtype"])), config.method)
+    return engine.start(model, config, stage, 1, case.get("offload", "none"))
 
 
 def steps(trainer: Any, batches: list[torch.Tensor]) -> list[float]:
