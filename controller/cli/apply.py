@@ -54,19 +54,19 @@ def apply(target: Target, timeout: float | None, how: Manner) -> int:
         Failure: the saved plan cannot be kept to; nothing was changed.
     """
     configure(as_json=False, level=logging.INFO if how.verbose else logging.ERROR)
-    with opened(target) as project, leading(project, timeout) as (leadership, left):
+    with Stopping(INTERRUPTED) as stopping, opened(target) as project, leading(project, timeout, stopping) as (leadership, left):
         project.engine.allow_prune = how.allow_prune
         promise = hold_to(project, how.plan) if how.plan is not None else None
-        report = _until_settled(project, leadership, left, how)
+        report = _until_settled(project, leadership, left, how, stopping)
     code = INTERRUPTED if report is None else verdict(report, timeout)
     if promise is not None:
         say_refused(promise)
     return code
 
 
-def _until_settled(project: Opened, leadership: Leadership, timeout: float | None, how: Manner) -> Report | None:
+def _until_settled(project: Opened, leadership: Leadership, timeout: float | None, how: Manner, stopping: Stopping) -> Report | None:
     """The last report; None when it was interrupted."""
-    with PlainView(verbose=True) if how.verbose else view() as shown, Stopping(INTERRUPTED) as stopping:
+    with PlainView(verbose=True) if how.verbose else view() as shown:
         reconciler = _reconciler(project, leadership, shown)
         stopping.attach(reconciler)
         report = reconciler.run(until_settled=True, timeout=timeout)

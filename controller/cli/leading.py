@@ -15,8 +15,10 @@ import typer
 
 from controller.account.limits import Limits, Timeouts
 from controller.account.session import open_session
+from controller.account.snapshot import Row
 from controller.api.names import QualifiedName
 from controller.cli.errors import Failure
+from controller.cli.stopping import Stopping
 from controller.cli.target import Opened
 from controller.reconcile.lead.leadership import Alone, Leadership
 from controller.reconcile.lead.lease import Lease
@@ -45,10 +47,11 @@ def sharing(project: Opened, mode: Mode) -> Iterator[Leadership]:
 
 
 @contextmanager
-def leading(project: Opened, timeout: float | None) -> Iterator[tuple[Leadership, float | None]]:
+def leading(project: Opened, timeout: float | None, stopping: Stopping) -> Iterator[tuple[Leadership, float | None]]:
     """As `sharing`, once this process leads, with what is then left of the time.
 
-    A daemon gives way and comes back after; another command is waited for, and it is said who runs it.
+    A daemon gives way and comes back after; another command is waited for, and it is said who runs it. A signal meanwhile gives back what
+    others would have to wait for.
 
     Raises:
         Failure: the time was up before, or there can be no lease.
@@ -57,6 +60,7 @@ def leading(project: Opened, timeout: float | None) -> Iterator[tuple[Leadership
     began = time.monotonic()
     project.pool.open_all()  # the first look, and the first renewal, find them open
     with sharing(project, Mode.APPLY) as leadership:
+        stopping.give_back = leadership.release
         if isinstance(leadership, Lease):
             standing = leadership.await_leading(lambda message: typer.echo(message, err=True), timeout)
             if standing.error is not None and not standing.leads:
@@ -72,6 +76,11 @@ def _lease(project: Opened, home: QualifiedName, mode: Mode, holder: Holder) -> 
     longest = max(_LEAST, settings.lease.seconds)
     limits = Limits(Timeouts(longest, longest, longest, longest), answering=pool.limits.answering)
     opener = partial(open_session, pool.connection, role=pool.role, counters=pool.counters.child(), tag=pool.tag, limits=limits)
-    stage = LeaseStage(home, settings.project, opener)
+
+    def wide(question: str) -> tuple[Row, ...]:
+        with pool.wide().session() as session:
+            return session.execute(question).rows
+
+    stage = LeaseStage(home, settings.project, opener, wide)
     seconds = settings.lease.seconds
     return Lease(stage, holder, mode, seconds, lost=pool.expire, sessions=lambda: pool.ids, most_open=pool.size)

@@ -8,12 +8,14 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 import typer
 
 from controller.api.objects import ObjectKey
-from controller.cli.errors import INVALID, Failure
+from controller.cli.errors import INTERRUPTED, INVALID, Failure
 from controller.cli.leading import sharing
+from controller.cli.stopping import Stopping
 from controller.cli.target import Opened, opened
 from controller.cli.words import Wanted
 from controller.kinds.base import Sql, View
@@ -92,7 +94,8 @@ def _undisturbed(project: Opened) -> Iterator[Leadership]:
 
     Another command is not waited for, which may go on until a training ends: the note is written beside it then, and looked at once more.
     """
-    with sharing(project, Mode.APPLY) as leadership:
+    with Stopping(INTERRUPTED) as stopping, sharing(project, Mode.APPLY) as leadership:
+        stopping.give_back = partial(leadership.release, quiet=False)
         if isinstance(leadership, Lease):
             standing = leadership.await_leading(lambda message: typer.echo(message, err=True), _PATIENCE)
             if standing.error is not None and not standing.leads:

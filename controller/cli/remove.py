@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 import typer
 
 from controller.account.redact import redact
 from controller.api.objects import ObjectKey
-from controller.cli.errors import FAILED, Failure
+from controller.cli.errors import FAILED, INTERRUPTED, Failure
 from controller.cli.leading import leading
+from controller.cli.stopping import Stopping
 from controller.cli.target import Target, opened
 from controller.cli.words import one_key
 from controller.reconcile.destroy import Destroyer, Removal
@@ -34,7 +36,8 @@ def remove(target: Target, text: str | None, yes: bool, timeout: float | None) -
             return FAILED if now.refused or (only and now.kept) else 0
         if not yes and not typer.confirm(_question(now, only, target, project.settings.project)):
             raise Failure("nothing was dropped")
-        with leading(project, timeout) as (destroyer.leadership, left):
+        with Stopping(INTERRUPTED) as stopping, leading(project, timeout, stopping) as (destroyer.leadership, left):
+            stopping.give_back = partial(destroyer.leadership.release, quiet=False)
             done = destroyer.run(only, timeout=left)
             if only is None and done.clean:
                 destroyer.leadership.release(drop=True)

@@ -92,6 +92,7 @@ class Shared:
     folder: Path
     name: str
     processes: list[Process] = field(default_factory=list)
+    anchored: bool = False  # the stage that says which role leads was there when the lease was last looked at
     since: int = 0  # the number of the account's last statement before this project
 
     def __post_init__(self) -> None:
@@ -161,7 +162,9 @@ class Shared:
         with self.account.connect(role="ACCOUNTADMIN") as connection, connection.cursor() as cursor:
             rows = cursor.execute(f"SHOW STAGES LIKE 'SNOWCAT_{self.name.upper()}_LEASE_%' IN ACCOUNT").fetchall()
             names = [column.name for column in cursor.description]
-        return [(str(row[names.index("name")]), str(row[names.index("comment")])) for row in rows]
+        found = [(str(row[names.index("name")]), str(row[names.index("comment")])) for row in rows]
+        self.anchored = any(name.endswith("_LEASE_ROLE") for name, _ in found)
+        return [(name, comment) for name, comment in found if not name.endswith("_LEASE_ROLE")]
 
     def made(self, comment: str = "") -> int:
         """How many stages of the project there are with that comment."""

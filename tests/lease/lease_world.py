@@ -25,6 +25,7 @@ from controller.reconcile.lead.process import Holder
 from controller.reconcile.lead.stage import LeaseStage, Lost
 
 PERIOD = 9.0
+ANCHOR = "SNOWCAT_LAB_LEASE_ROLE"
 
 
 class Killed(BaseException):
@@ -72,6 +73,7 @@ class World:
         self.chances = chances
         self.now = 0.0
         self.leases: dict[int, str] = {}
+        self.anchor: str | None = None  # the role that owns it
         self.past: list[tuple[float, dict[int, str]]] = [(0.0, {})]
         self.dead: set[str] = set()
         self.effects: list[Effect] = []
@@ -177,8 +179,9 @@ class World:
 class FakeSession:
     """A session with the account; knows the statements of a lease."""
 
-    def __init__(self, world: Any) -> None:
+    def __init__(self, world: Any, role: str = "worker") -> None:
         self._world = world
+        self.role = role
         self.id: str = world.session()
         self.alive = True
 
@@ -192,15 +195,30 @@ class FakeSession:
     def close(self, seconds: float = 0.0) -> None:
         self.alive = False
 
+    def _anchor(self, verb: str) -> list[dict[str, str]]:
+        world = self._world
+        if verb == "CREATE":
+            if world.anchor is not None:
+                raise AlreadyExists("taken", errno=2002)
+            world.anchor = self.role
+        elif world.anchor != self.role:
+            raise NotFound("missing", errno=2003)
+        elif verb == "DROP":
+            world.anchor = None
+        return []
+
     def _effect(self, statement: str) -> list[dict[str, str]]:
         world, leases = self._world, dict(self._world.leases)
         if statement.startswith("SHOW STAGES"):
-            return [{"name": f"SNOWCAT_LAB_LEASE_{term}", "comment": comment} for term, comment in world.listing().items()]
+            anchor = [{"name": ANCHOR, "comment": ""}] if world.anchor == self.role else []
+            return [{"name": f"SNOWCAT_LAB_LEASE_{term}", "comment": comment} for term, comment in world.listing().items()] + anchor
         if match := re.search(r"ABORT_SESSION\((\d+)\)", statement):
             if not world.chances.abort:
                 raise Denied("not authorized")
             world.dead.add(match[1])
             return []
+        if "_LEASE_ROLE" in statement:
+            return self._anchor(statement.split()[0])
         term, *more = map(int, re.findall(r"_LEASE_(\d+)", statement))
         if statement.startswith("CREATE") == (term in leases):
             raise AlreadyExists("taken", errno=2002) if term in leases else NotFound("missing", errno=2003)
@@ -218,8 +236,8 @@ class FakeSession:
         return []
 
 
-def stage(world: Any) -> LeaseStage:
-    return LeaseStage(QualifiedName.parse("snowcat.control"), "lab", lambda: FakeSession(world))  # type: ignore[arg-type, return-value]
+def stage(world: Any, role: str = "worker") -> LeaseStage:
+    return LeaseStage(QualifiedName.parse("snowcat.control"), "lab", lambda: FakeSession(world, role))  # type: ignore[arg-type, return-value]
 
 
 class TurnLock:

@@ -12,6 +12,7 @@ from lease_daemons import PERIOD, Process, Shared, entries, late, wait_for
 
 LEADS, READY = '"event": "leading"', "all objects are ready"
 STAGES = 6  # as many as a daemon works on at once
+LEASE_MADE = re.compile(r"^CREATE STAGE \S+_LEASE_1\b")
 ALTER = "^ALTER STAGE (?!.*_LEASE_)"
 
 
@@ -170,7 +171,46 @@ def test_a_stop_releases_the_lease_and_destroy_takes_it_away(shared: Shared) -> 
     assert name.endswith("_LEASE_2") and "state=released" in comment, "the lease is no leftover of the project"
     destroy = shared.start("destroy", "--yes")
     assert destroy.end() == 0, destroy.text
-    assert shared.lease() == []
+    assert shared.lease() == [] and not shared.anchored
+
+
+def test_of_two_roles_on_one_project_one_leads(shared: Shared) -> None:
+    """Neither sees the leases of the other: the one whose role owns the anchor leads, the other is told and changes nothing."""
+    shared.stages(1)
+    assert shared.start("apply").end() == 0 and shared.start("apply").end() == 0
+    ((name, _),) = shared.lease()
+    assert name.endswith("_LEASE_2"), "so that the other role could make a first lease of its own"
+    settings = shared.folder / "snowcat.yaml"
+    settings.write_text(settings.read_text().replace(f"role: worker_{shared.name}", f"role: other_{shared.name}"))
+    other = shared.start("apply")
+    assert other.end() == 1
+    assert f"role WORKER_{shared.name.upper()} works on the project" in other.text and "Was `role` in snowcat.yaml changed?" in other.text
+    assert shared.lease()[0][0] == name and not shared.changes(other)
+
+
+def test_a_command_that_is_stopped_gives_the_lease_back_from_the_moment_it_has_it(shared: Shared) -> None:
+    shared.stages(1)
+    shared.faults.put({"match": "_LEASE_", "latency": 0.4})
+    apply = shared.start("apply")
+    wait_for(
+        lambda: any(e["outcome"] == "done" and LEASE_MADE.search(e["statement"]) for e in shared.statements(apply)), "no lease is made"
+    )
+    os.kill(apply.pid, signal.SIGTERM)
+    assert apply.end() == 130
+    ((_, comment),) = shared.lease()
+    assert "state=released" in comment and not shared.changes(apply)
+    shared.faults.clear()
+    assert shared.start("apply").end() == 0
+    shared.faults.put({"match": "^DROP STAGE", "hold": "before", "times": 1})
+    destroy = shared.start("destroy", "--yes")
+    shared.faults.await_held()
+    os.kill(destroy.pid, signal.SIGTERM)
+    assert destroy.end() == 130
+    ((_, comment),) = shared.lease()
+    assert "state=released" in comment and "sessions= " not in comment, "what is under way is ended by whoever leads next"
+    last = shared.start("destroy", "--yes")
+    assert last.end() == 0, last.text
+    assert not late(shared.changes(destroy), shared.changes(last))
 
 
 def test_a_lease_can_be_switched_off_and_a_missing_home_is_told(shared: Shared) -> None:

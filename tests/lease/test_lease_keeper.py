@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import structlog
-from lease_world import PERIOD, stage
+from lease_world import ANCHOR, PERIOD, stage
 
 from controller.account.errors import AccountError, Denied, LoginFailed, NotFound, Transient
 from controller.reconcile.lead.leadership import NotLeading
@@ -24,6 +24,7 @@ class Account:
 
     def __init__(self) -> None:
         self.now, self.leases, self.statements = 0.0, dict[int, str](), 0
+        self.anchor: str | None = None
         self.chances = SimpleNamespace(abort=True)
         self.dead: set[str] = set()
         self.open: list[Any] = []  # sessions of the process's pool
@@ -58,12 +59,12 @@ def account() -> Account:
     return Account()
 
 
-def process(account: Account, mode: Mode = Mode.RUN, number: int = 1, most_open: int = 10) -> Lease:
+def process(account: Account, mode: Mode = Mode.RUN, number: int = 1, most_open: int = 10, role: str = "worker") -> Lease:
     clock = SimpleNamespace(now=lambda: account.now)
     holder = Holder(f"h{number}", number, f"{number:04}")
     sessions = lambda: [one.id for one in account.open]  # noqa: E731
     return Lease(
-        stage(account),
+        stage(account, role),
         holder,
         mode,
         PERIOD,
@@ -145,7 +146,7 @@ def test_a_first_term_begins_with_one_renewal(account: Account) -> None:
     lease.step()
     lease.step()
     assert lease.may_mutate()
-    assert account.statements == 5, "a look, the stage, a look, and one renewal of two statements: there is nobody to be ended"
+    assert account.statements == 6, "a look, two stages, a look, and one renewal of two statements: there is nobody to be ended"
 
 
 def test_a_successor_ends_all_sessions_of_its_predecessors_before_it_leads(account: Account) -> None:
@@ -352,3 +353,37 @@ def test_sessions_that_were_replaced_long_since_do_not_fill_the_comment(account:
     assert len(account.mark.sessions) <= 42
     assert {str(number) for number in range(1080, 1100)} <= account.mark.sessions
     assert "1000" in account.dead, "what is not in the comment any more can change nothing any more"
+
+
+def test_of_two_roles_one_leads_and_the_other_is_told_though_neither_sees_the_leases_of_the_other(account: Account) -> None:
+    """The leases of another role may have any number, so a first one of our own can be made beside them."""
+    first = process(account, number=1)
+    steps(account, first, 0.1)
+    assert first.may_mutate() and account.anchor == "worker"
+    first.stage.take(1)  # it is in a later term by now
+    seen, account.listing = dict(account.leases), dict  # type: ignore[method-assign]
+    second = process(account, Mode.APPLY, 2, role="other")
+    second.stage.wide = lambda text: [{"name": ANCHOR, "owner": "WORKER"}] if ANCHOR in text else []
+    steps(account, second, 60)
+    assert account.leases == seen, "no lease was made"
+    standing = second.standing()
+    assert not second.may_mutate() and standing.hopeless and "role WORKER works on the project" in standing.message
+    assert "set it to WORKER" in standing.message and ANCHOR in standing.message
+
+
+def test_a_leader_whose_anchor_another_role_has_taken_stops(account: Account) -> None:
+    lease = process(account)
+    steps(account, lease, 0.1)
+    account.anchor = None  # dropped by hand
+    steps(account, lease, PERIOD / 3)
+    assert lease.may_mutate() and account.anchor == "worker", "it is made again"
+    account.anchor = "other"  # dropped by hand, and another role was faster
+    steps(account, lease, PERIOD / 3)
+    assert not lease.may_mutate() and "does not see it" in lease.standing().message
+
+
+def test_the_anchor_goes_with_the_lease(account: Account) -> None:
+    lease = process(account)
+    steps(account, lease, 0.1)
+    lease.release(drop=True)
+    assert account.anchor is None and not account.leases

@@ -17,6 +17,7 @@ import structlog
 from controller.account.errors import AccountError, Denied, LoginFailed, NotFound, Transient
 from controller.account.redact import redact
 from controller.account.session import Session
+from controller.api.names import QualifiedName
 from controller.reconcile.clock import Clock
 from controller.reconcile.lead.election import Decision, Do, Watch
 from controller.reconcile.lead.leadership import NotLeading, Standing
@@ -180,9 +181,10 @@ class Lease:
 
     def _give_up(self, term: _Term, *, drop: bool, quiet: bool) -> None:
         if drop and term.entered and not term.live:
+            self.stage.drop_anchor()  # while the term is still held: nobody of this role begins one without it
             self.stage.drop(term.mark.term)
-        elif not term.read:  # the comment may still be the earlier holder's, with sessions that the next one has to end
-            return
+        elif not term.read and not self._read(term):
+            return  # the comment may still be the earlier holder's, with sessions that the next one has to end
         else:
             sessions = self._unfinished(term) if quiet and term.entered else term.mark.sessions
             self.stage.write(replace(term.mark, sessions=sessions, renewals=term.mark.renewals + 1, state=LeaseState.RELEASED))
@@ -230,7 +232,7 @@ class Lease:
             found = self.stage.look()
             self._homeless_since = None
             now = self.clock.now()
-            if found:
+            if found and self.stage.anchored:
                 self._unseen_since = None
             decision = self._watch.decide(found, now)
             if decision.do is Do.STOP:
@@ -239,11 +241,13 @@ class Lease:
             elif decision.do is Do.WAIT:
                 self._stand(Standing(False, f"{decision.message}, leads", waits=True))
                 return min(decision.seconds, self.seconds / 3)
+            elif not self._anchored():
+                self._unseen(now, self.stage.anchor)
             elif self._begin(decision):
                 self._unseen_since = None
                 return 0.0
             elif decision.do is Do.CREATE:
-                self._unseen(now)
+                self._unseen(now, self.stage.name(1))
             return self.seconds / _AGAIN
         except (NotFound, Denied) as error:
             now = self.clock.now()
@@ -252,13 +256,19 @@ class Lease:
             self._stand(Standing(False, self._no_home(error), hopeless=hopeless))
             return self.seconds / (3 if hopeless else _AGAIN)
 
-    def _unseen(self, now: float) -> None:
-        """The first term cannot be made, as if it were there, and no listing shows it: somebody was faster, or it is another role's."""
+    def _anchored(self) -> bool:
+        """Whether the leases that were listed are the project's, and not those of this role beside another one's."""
+        return self.stage.anchored or self.stage.claim()
+
+    def _unseen(self, now: float, name: QualifiedName) -> None:
+        """It is there, and this role may not see it: somebody was faster, or another role leads the project."""
         self._unseen_since = now if self._unseen_since is None else self._unseen_since
-        name = self.stage.name(1)
+        owner = self.stage.owner()
         message = (
-            f"stage {name}, the lease of this project, is there already, but this role does not see it. Was `role` in snowcat.yaml "
-            "changed? Grant the role that owns the stage to this one, or drop the stage while no snowcat works on the project"
+            f"stage {name}, of the lease of this project, is there already, but this role does not see it: "
+            f"{f'role {owner}' if owner else 'another role'} works on the project. Was `role` in snowcat.yaml changed? All that work on a "
+            f"project do so as one role: set it to {owner or 'that one'}, or drop the stages {self.stage.anchor} and …_LEASE_<number> "
+            "beside it while no snowcat is up"
         )
         self._stand(Standing(False, message, hopeless=now - self._unseen_since >= _LISTED))
 
@@ -311,7 +321,7 @@ class Lease:
         if max(found, default=now) > now:
             self.stage.drop(now)  # it is still there only if a CREATE came so late that others have led meanwhile
             raise Lost
-        if now not in found or (term.created and not self._written_by_us(found[now])):
+        if now not in found or (term.created and not self._written_by_us(found[now])) or not self._anchored():
             return False
         before = set(term.mark.before)
         for lease in found.values():
@@ -367,7 +377,7 @@ class Lease:
             renewals=term.mark.renewals + 1,
         )
         self.stage.write(mark)
-        if any(lease.term > mark.term for lease in self.stage.look()):
+        if any(lease.term > mark.term for lease in self.stage.look()) or not self._anchored():
             raise Lost
         term.mark, term.valid_until = mark, sent + self.seconds
 

@@ -119,6 +119,11 @@ def lease_name(home: QualifiedName, project: str, term: int) -> QualifiedName:
     return home.child(Identifier(f"{_prefix(project)}{term}"))
 
 
+def anchor_name(home: QualifiedName, project: str) -> QualifiedName:
+    """The stage whose name never changes: the role that may see it is the one whose leases count."""
+    return home.child(Identifier(f"{_prefix(project)}ROLE"))
+
+
 def like(project: str) -> str:
     """A pattern for SHOW that all terms match; others may too ('_' is any character), which `term_of` tells apart."""
     return f"{_prefix(project)}%"

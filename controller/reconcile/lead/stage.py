@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import structlog
 
 from controller.account import statements as sql
-from controller.account.errors import AccountError, AlreadyExists, NotFound, Transient
+from controller.account.errors import AccountError, AlreadyExists, Denied, NotFound, Transient
 from controller.account.session import Session
-from controller.account.snapshot import Row
+from controller.account.snapshot import Describe, Row
 from controller.api.names import QualifiedName
-from controller.reconcile.lead.mark import Found, LeaseMark, lease_name, like, parse, term_of
+from controller.reconcile.lead.mark import Found, LeaseMark, anchor_name, lease_name, like, parse, term_of
 
 log = structlog.get_logger("snowcat.lease")
 _LOG_OUT = 2.0  # seconds
@@ -41,6 +41,8 @@ class LeaseStage:
     home: QualifiedName
     project: str
     opener: Callable[[], Session]
+    wide: Callable[[str], Iterable[Row]] = lambda _: ()  # the rows of a SHOW as all roles of the user see them
+    anchored: bool = field(default=False, init=False)  # the last look listed the anchor
     _session: Session | None = field(default=None, init=False)
     _unsure: set[str] = field(
         default_factory=set, init=False
@@ -58,14 +60,38 @@ class LeaseStage:
             NotFound: the home schema is missing, or this role may not use it.
         """
         question = f"SHOW STAGES LIKE {sql.text(like(self.project))} IN SCHEMA {self.home.sql}"
-        found = []
+        found, self.anchored = [], False
         for row in self._run(question):
+            self.anchored |= row.get("name") == self.anchor.name.text
             term = term_of(self.project, str(row.get("name", "")))
             comment = str(row.get("comment") or "")
             mark = parse(comment)
             if term is not None:
                 found.append(Found(term, mark if mark is not None and mark.project == self.project else None, comment))
         return found
+
+    def claim(self) -> bool:
+        """Whether the leases that this role sees are the project's: the anchor can be seen, or is made now.
+
+        False: it is another role's, which has leases of its own that no listing shows to this one.
+        """
+        comment = f"the role that owns this stage leads project {self.project} of Snowcat"
+        try:
+            self._run(sql.create("STAGE", self.anchor, [sql.equals("COMMENT", sql.text(comment))]))
+        except AlreadyExists:
+            try:
+                self._run(Describe("STAGE", self.anchor.sql).sql)  # by its name, not in a listing that may be late
+            except (NotFound, Denied):
+                return False
+        return True
+
+    def owner(self) -> str:
+        """The role that the anchor belongs to, '' when no role of this user may see it."""
+        try:
+            rows = self.wide(f"SHOW STAGES LIKE {sql.text(self.anchor.name.text)} IN SCHEMA {self.home.sql}")
+        except AccountError:
+            return ""
+        return next((str(row.get("owner") or "") for row in rows if row.get("name") == self.anchor.name.text), "")
 
     def create(self, mark: LeaseMark) -> bool:
         """The first term; False when somebody else was first."""
@@ -98,6 +124,10 @@ class LeaseStage:
         with contextlib.suppress(NotFound):
             self._run(sql.drop("STAGE", self.name(term)))
 
+    def drop_anchor(self) -> None:
+        with contextlib.suppress(NotFound):
+            self._run(sql.drop("STAGE", self.anchor))
+
     def abort(self, session_id: str) -> None:
         """End a session and what runs in it; one that is gone has ended.
 
@@ -116,6 +146,10 @@ class LeaseStage:
         if self._session is not None:
             self._session.close(_LOG_OUT)
             self._session = None
+
+    @property
+    def anchor(self) -> QualifiedName:
+        return anchor_name(self.home, self.project)
 
     def name(self, term: int) -> QualifiedName:
         return lease_name(self.home, self.project, term)
