@@ -98,7 +98,7 @@ def machine() -> Machine:
     if not torch.cuda.is_available():
         return Machine.with_cores(hardware.name(), cores, host)
     total = float(torch.cuda.get_device_properties(0).total_memory)
-    return Machine(hardware.name(), 1, 1, host * GIB, cores, total, known_chip(hardware.name()), half=True)
+    return Machine(hardware.name(), 1, 1, host * GIB, cores, total, known_chip(hardware.name()), half=hardware.computes_in_bfloat16())
 
 
 def calibrate(probe: Probe, lengths: Sequence[int]) -> Calibration:

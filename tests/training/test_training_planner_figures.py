@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 from test_training_planner import SHAPES, adapters, full, nodes_of
 
-from training.planner import Machine, Setting, Shape
+from training.config import DeepSpeed, Lora, Method, Training
+from training.planner import Machine, Setting, Shape, Task
 from training.planner.machine import GIB
 from training.planner.memory import deepspeed_estimate, layer_bytes, on_host, on_rank
 from training.planner.speed import model_flops
@@ -83,6 +84,12 @@ def test_adapters_over_gpus(size: str, technique: str, gpus: int, tokens: int, w
     setting = replace(adapters(size, technique, tokens, SHAPES[size].layers), zero=3, fused=False)
     terms = on_rank(setting, nodes_of(gpus))
     assert (terms.needed - terms.network) / GIB == pytest.approx(wanted, rel=tolerance)
+
+
+@pytest.mark.parametrize(("gpu", "width"), [("A10G", 2), ("T4", 4)])
+def test_a_gpu_without_bfloat16_computes_in_float32(gpu: str, width: int) -> None:
+    task = Task(SHAPES["7B"], Method(lora=Lora()), DeepSpeed(), Training())
+    assert task.width(Machine.with_gpus("x", gpu, 24, 1, 100, 8)) == width
 
 
 def test_a_published_run() -> None:

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass, replace
 
 GIB = float(1 << 30)
+HOST_MEMORY = "SNOWCAT_HOST_MEMORY"
+"""An environment variable: bytes of its node's memory that a run may take, where that is not all."""
 
 
 @dataclass(frozen=True)
@@ -15,6 +17,7 @@ class Chip:
     peak: float
     link: float
     error_correction: bool = False  # GDDR cards keep a sixteenth of their memory for it
+    half: bool = True  # it multiplies in bfloat16
 
 
 _NVLINK, _PCIE = 200e9, 12e9
@@ -28,7 +31,7 @@ CHIPS = {
     "L4": Chip(121e12, _PCIE, error_correction=True),
     "A10G": Chip(70e12, _PCIE, error_correction=True),  # half of what an A10 multiplies in bfloat16
     "A10": Chip(125e12, _PCIE, error_correction=True),
-    "T4": Chip(8e12, _PCIE, error_correction=True),  # has no bfloat16: float32 is what remains
+    "T4": Chip(8e12, _PCIE, error_correction=True, half=False),  # float32 is what remains
 }
 UNKNOWN_CHIP = Chip(70e12, _PCIE, error_correction=True)
 BETWEEN_NODES = 5e9  # bytes/s; 40 Gb/s Ethernet, since no faster network is documented
@@ -69,7 +72,7 @@ class Machine:
         """`gpu_gib` is the size in the data sheet, as SHOW COMPUTE POOL INSTANCE FAMILIES has it; what is usable is a little less."""
         found = chip(gpu)
         usable = gpu_gib * GIB * (0.92 if found.error_correction else 0.985)
-        return cls(name, gpus, nodes, host_gib * GIB - _SYSTEM, cores, usable, found, credits, half=True)
+        return cls(name, gpus, nodes, host_gib * GIB - _SYSTEM, cores, usable, found, credits, half=found.half)
 
     @classmethod
     def with_cores(
