@@ -21,6 +21,7 @@ from controller.cli.serving import observable
 from controller.cli.silence import note_silence
 from controller.cli.stopping import Stopping, end_at_once
 from controller.cli.target import Opened, Target, opened
+from controller.cli.turns import short_turns
 from controller.manifests.problems import place_of
 from controller.manifests.project import LoadResult
 from controller.manifests.watch import Watcher
@@ -99,6 +100,7 @@ def verdict(report: Report, timeout: float | None) -> int:
 def run(target: Target, log_format: LogFormat, listen: str | None = None) -> int:
     """Reconcile until stopped by SIGINT or SIGTERM; a second signal ends at once. `listen`: where metrics and health are served."""
     configure(as_json=log_format is LogFormat.JSON)
+    short_turns()
     with Stopping(0) as stopping:
         abandoned = _run(target, listen, stopping)
         log.info("stopped")
