@@ -87,3 +87,4 @@ class ComputePool(Manifest):
     spec: ComputePoolSpec
     scope: ClassVar[Scope] = Scope.ACCOUNT
     bare_name: ClassVar[bool] = True
+    seen_beside: ClassVar[tuple[str, ...]] = ("suspended",)

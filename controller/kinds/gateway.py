@@ -160,7 +160,7 @@ class GatewayKind(TableKind):
         steps: list[Step] = []
         if fields & {"specification", "type", "targets", "primary", "shadow"}:
             steps.append(Sql(sql.alter(self.what, obj.key.name, _from(obj))))
-        steps += _usage(obj).steps(mark, view.snapshot)
+        steps += _usage(obj).steps(mark, view.snapshot) if "usage" not in obj.manifest.metadata.ignore else []
         return [*steps, *(Sql(sql.comment(self.what, obj.key.name, text)) for text in self.due_comment(obj, view))]
 
 

@@ -1,8 +1,8 @@
 """Grants as sets: what a role holds against what its manifest lists.
 
 Authority: of a role that we made the set is exactly the manifest's. What is never taken back: OWNERSHIP (it comes with creating), roles in
-roles (the other role's manifest says who has it) and what services and functions are granted by their own manifests. Of an adopted role
-only what an earlier manifest gave is taken back; the mark knows it by a short hash.
+roles (the other role's manifest says who has it), functions, and service roles and gateways of others, whose manifests say who may use
+them. Of an adopted role only what an earlier manifest gave is taken back; the mark knows it by a short hash.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from controller.kinds.exporting import name_text
 
 ACCOUNT = "ACCOUNT"
 SERVICE_ROLE = "SERVICE ROLE"
+GATEWAY = "GATEWAY"
 FUTURE = "FUTURE "
 
 _OBJECT_TYPES = {
@@ -35,7 +36,7 @@ _OBJECT_TYPES = {
     "NetworkRule": "NETWORK RULE",
     "ImageRepository": "IMAGE REPOSITORY",
     "Service": "SERVICE",
-    "Gateway": "GATEWAY",
+    "Gateway": GATEWAY,
     "Workspace": "SERVICE",
     "ModelDeployment": "SERVICE",
     "Dataset": "TABLE",
@@ -45,7 +46,7 @@ _OBJECT_TYPES = {
 _COMPOSITE = frozenset({"Workspace", "ModelDeployment", "Dataset"})
 SYSTEM_PREFIXES = ("SNOWFLAKE.", "SYSTEM$", '"SYSTEM$', "SYSTEM_COMPUTE_POOL_")
 _LEFT_ALONE = frozenset(
-    {"ROLE", "DATABASE ROLE", "APPLICATION ROLE", SERVICE_ROLE, "INSTANCE ROLE", "SERVICE", "FUNCTION", "PROCEDURE", "APPLICATION"}
+    {"ROLE", "DATABASE ROLE", "APPLICATION ROLE", SERVICE_ROLE, "INSTANCE ROLE", GATEWAY, "FUNCTION", "PROCEDURE", "APPLICATION"}
 )
 _IMPORTED = "IMPORTED PRIVILEGES"  # SHOW GRANTS tells it as USAGE
 
@@ -85,8 +86,20 @@ class Difference:
         return bool(self.missing or self.extra or self.options)
 
 
-def difference(wanted: Collection[Grant], held: Collection[Grant], *, ours: bool, given: Collection[str] = ()) -> Difference:
-    """`ours`: the role is ours with all that it holds; else only what is known as `given` may be taken back."""
+@dataclass(frozen=True)
+class Elsewhere:
+    """What other manifests of the project say of a role: the grants that they give to it, and what they have the say over, such as
+    `SERVICE ROLE D.S.WEB` for all roles of that service."""
+
+    given: frozenset[Grant] = frozenset()
+    over: frozenset[str] = frozenset()
+
+
+def difference(
+    wanted: Collection[Grant], held: Collection[Grant], *, ours: bool, given: Collection[str] = (), elsewhere: Elsewhere = Elsewhere()
+) -> Difference:
+    """`ours`: the role is ours with all that it holds, but for what is given to it `elsewhere`; else only what is known as `given` may be
+    taken back."""
     passing = {grant.plain for grant in held if grant.option}
     plain = {grant.plain for grant in held}
     listed = {grant.plain for grant in wanted}
@@ -94,9 +107,10 @@ def difference(wanted: Collection[Grant], held: Collection[Grant], *, ours: bool
     missing = {grant for grant in wanted if grant.plain not in plain or (grant.option and grant.plain not in passing)}
     missing -= {grant for grant in missing if grant.privilege == _IMPORTED and replace(grant.plain, privilege="USAGE") in plain}
     targets = {grant.target for grant in wanted}
-    surplus = {grant for grant in plain - listed if not any(_covers(future, grant) for future in wanted)}
+    surplus = {grant for grant in plain - listed - elsewhere.given if not any(_covers(future, grant) for future in wanted)}
     if ours:
-        extra = {g for g in surplus if g.target in targets or g.target.startswith(FUTURE) or g.on not in _LEFT_ALONE}
+        said = {g for g in surplus if g.target in targets or g.target.partition("!")[0] in elsewhere.over}
+        extra = said | {g for g in surplus if g.target.startswith(FUTURE) or g.on not in _LEFT_ALONE}
     else:
         extra = {grant for grant in surplus if grant.short in given}
     options = {grant.plain for grant in wanted if not grant.option and grant.plain in passing} if ours else set()

@@ -20,9 +20,23 @@ from controller.api.role import Role
 from controller.kinds.base import FieldChange, Gatherer, Health, Observation, Sql, Stalled, Step, View
 from controller.kinds.comments import marked_comment
 from controller.kinds.exporting import name_text
-from controller.kinds.grants import FUTURE, Difference, difference, held_grants, statements_for, wanted_grants, written_grants
+from controller.kinds.grants import (
+    FUTURE,
+    GATEWAY,
+    SERVICE_ROLE,
+    Difference,
+    Elsewhere,
+    Grant,
+    difference,
+    held_grants,
+    statements_for,
+    wanted_grants,
+    written_grants,
+)
 from controller.kinds.mark import Mark, split_comment
 from controller.kinds.properties import TableKind, Verdict, as_upper
+from controller.kinds.references import names_of
+from controller.kinds.services.roles import users_of
 
 ADMINISTRATORS = frozenset({"ACCOUNTADMIN", "SECURITYADMIN"})
 SYSTEM = ADMINISTRATORS | {"ORGADMIN", "GLOBALORGADMIN", "SYSADMIN", "USERADMIN", "PUBLIC"}
@@ -61,14 +75,13 @@ class RoleKind(TableKind):
         if not seen.exists or manages_grants(view):
             return seen
         # not ours to change: neither mark nor comment matter, and what the role holds beyond the manifest is the administrators' affair
-        drift = tuple(change for change in seen.drift if change.path in {"privileges", "grantedTo"})
+        drift = tuple(change for change in seen.drift if change.path in {"privileges", "serviceRoles", "grantedTo"})
         return Observation(True, seen.health, seen.message, seen.reason, drift, markable=False, owner=seen.owner)
 
     def more_drift(self, obj: DesiredObject, row: Row, view: View) -> Iterable[FieldChange]:
-        change = self._difference(obj, view)
-        if change:
+        for path, change in _by_field(self._difference(obj, view)).items():
             before = sorted(map(str, change.extra | {replace(grant, option=True) for grant in change.options}))
-            yield FieldChange("privileges", before or "missing", sorted(map(str, change.missing | change.options)) or "taken back")
+            yield FieldChange(path, before or "missing", sorted(map(str, change.missing | change.options)) or "taken back")
         lacking, surplus = self._not_granted_to(obj, view), self._no_longer_granted_to(obj, view)
         if lacking or surplus:
             yield FieldChange("grantedTo", _told(surplus) or "missing", _told(lacking) or "taken back")
@@ -113,8 +126,9 @@ class RoleKind(TableKind):
         role = obj.key.name.name
         paths = {change.path for change in seen.drift}
         steps: list[Step] = []
-        if "privileges" in paths:
-            steps += [Sql(text, tolerate=_tolerated(text), apart=True) for text in statements_for(role, self._difference(obj, view))]
+        for path, change in _by_field(self._difference(obj, view)).items():
+            if path in paths:
+                steps += [Sql(text, tolerate=_tolerated(text), apart=True) for text in statements_for(role, change)]
         if "grantedTo" in paths:
             steps += [Sql(_grant_to(role, what, who), apart=True) for what, who in self._not_granted_to(obj, view)]
             steps += [Sql(_revoke_from(role, what, who), tolerate=GONE, apart=True) for what, who in self._no_longer_granted_to(obj, view)]
@@ -143,7 +157,8 @@ class RoleKind(TableKind):
         mark = self._own_mark(obj, view)
         if mark is None or obj.key.name.name.text == view.snapshot.role:  # of the session's own role, what it works with would be taken
             return difference(wanted, held, ours=False, given=())
-        return difference(wanted, held, ours=not _is_adopted(mark), given=mark.attributes.get("given", "").split(","))
+        given = mark.attributes.get("given", "").split(",")
+        return difference(wanted, held, ours=not _is_adopted(mark), given=given, elsewhere=_elsewhere(obj.key.name.name, view.graph))
 
     def _own_mark(self, obj: DesiredObject, view: View) -> Mark | None:
         """The mark, where it gives this project the right to take grants back."""
@@ -220,6 +235,36 @@ def _tolerated(text: str) -> frozenset[int]:
 
 def _is_adopted(mark: Mark) -> bool:
     return mark.attributes.get("adopted") == "yes"
+
+
+def _by_field(change: Difference) -> dict[str, Difference]:
+    """What differs, by the field of the manifest that says it."""
+
+    def part(grants: Iterable[Grant], field: str) -> frozenset[Grant]:
+        return frozenset(grant for grant in grants if (grant.on == SERVICE_ROLE) == (field == "serviceRoles"))
+
+    parts = {
+        field: Difference(part(change.missing, field), part(change.extra, field), part(change.options, field))
+        for field in ("privileges", "serviceRoles")
+    }
+    return {field: one for field, one in parts.items() if one}
+
+
+def _elsewhere(role: Identifier, graph: Graph) -> Elsewhere:
+    """What the manifests of the project's services and gateways give to a role."""
+    given: set[Grant] = set()
+    over: set[str] = set()
+    for obj in graph:
+        if obj.key.kind == "Service":
+            target = f"{SERVICE_ROLE} {obj.key.name.sql}"
+            roles = [service_role for holder, service_role in users_of(obj) if holder == role]
+            given |= {Grant(SERVICE_ROLE, f"{target}!{service_role.sql}", "USAGE") for service_role in roles}
+            over.add(target)
+        elif obj.key.kind == "Gateway":
+            target = sql.on_object(GATEWAY, obj.key.name)
+            given |= {Grant(GATEWAY, target, "USAGE") for name in names_of(obj, "usage") if name.name == role}
+            over.add(target)
+    return Elsewhere(frozenset(given), frozenset(over))
 
 
 def _short(what: str, who: Identifier) -> str:

@@ -89,6 +89,10 @@ class SecretKind(TableKind):
         return () if obj.manifest.spec.type == "genericString" else super().deep_reads(obj, view)
 
     def attributes(self, obj: DesiredObject, view: View) -> dict[str, str]:
+        row = self.row(obj, view)
+        mark = split_comment(row.get("comment"))[1] if row is not None else None
+        if row is not None and "valueFrom" in obj.manifest.metadata.ignore:  # the tag stays that of the value that was sent
+            return {**super().attributes(obj, view), "value": mark.attributes.get("value", "") if mark is not None else ""}
         value, expiry = _value(obj, view), obj.manifest.spec.refresh_token_expiry
         known = value is not None and value.text is not None
         text = f"{value.text}\0{expiry}" if known and value and expiry else value.text if value else None
@@ -106,7 +110,7 @@ class SecretKind(TableKind):
             return
         unknown = value is None or (value.text is None and not view.snapshot.offline)  # only observed: nobody can tell what it holds
         if not unknown and (not sent or (wanted and mark is not None and mark.attributes["value"] != wanted)):
-            yield FieldChange("value", "another value, or one that was not set by Snowcat", str(value))
+            yield FieldChange("valueFrom", "another value, or one that was not set by Snowcat", str(value))
 
     def exported_name(self, row: Row) -> QualifiedName | None:
         return super().exported_name(row) if as_upper(row.get("secret_type")) in _TYPES.values() else None
@@ -130,7 +134,7 @@ class SecretKind(TableKind):
 
     def update(self, obj: DesiredObject, seen: Observation, view: View) -> Sequence[Step]:
         """The value goes with the comment that holds its tag, in one statement: never one without the other."""
-        if "value" not in {change.path for change in seen.drift}:
+        if "valueFrom" not in {change.path for change in seen.drift}:
             return self.alterations(obj, seen, view)
         expiry = replace(seen, drift=tuple(change for change in seen.drift if change.path != "refreshTokenExpiry"))
         more = [p.clause_for(p.value(obj)) for p in self.properties if p.path == "refreshTokenExpiry" and p.value(obj)]

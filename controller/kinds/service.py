@@ -253,7 +253,7 @@ class ServiceKind(TableKind):
             steps.append(Sql(sql.alter_unset(self.what, obj.key.name, ["QUERY_WAREHOUSE"])))
         elif "warehouse" in paths and warehouse is not None:
             clauses.append(sql.equals("QUERY_WAREHOUSE", warehouse.sql))
-        steps += usage_of(obj).steps(seen.mark, view.snapshot)
+        steps += usage_of(obj).steps(seen.mark, view.snapshot) if "usage" not in obj.manifest.metadata.ignore else []
         steps += self.alterations(obj, seen, view, more=clauses)
         steps += [NoteDigest(obj.key.name, whole)] if respecified else []
         return [*steps, Sql(sql.alter(self.what, obj.key.name, "RESUME"))] if "suspended" in paths else steps

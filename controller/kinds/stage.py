@@ -60,7 +60,11 @@ class StageKind(TableKind):
         return UploadSet(uploads, fingerprint(uploads, content))
 
     def attributes(self, obj: DesiredObject, view: View) -> dict[str, str]:
-        return {**super().attributes(obj, view), "files": _files(obj, view).fingerprint}
+        row = self.row(obj, view)
+        mark = split_comment(row.get("comment"))[1] if row is not None else None
+        left = row is not None and "files" in obj.manifest.metadata.ignore  # the note stays that of the files that were uploaded
+        files = (mark.attributes.get("files", "") if mark is not None else "") if left else _files(obj, view).fingerprint
+        return {**super().attributes(obj, view), "files": files}
 
     def more_drift(self, obj: DesiredObject, row: Row, view: View) -> Iterable[FieldChange]:
         files = _files(obj, view)

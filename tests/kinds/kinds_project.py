@@ -25,6 +25,9 @@ class Files:
     def recall(self, key: str) -> Any | None:
         return None
 
+    def show(self, read: Show) -> tuple[Row, ...]:
+        return ()
+
     def hash_files(self, paths: Iterable[Path]) -> str:
         return "|".join(path.read_text() for path in paths)
 

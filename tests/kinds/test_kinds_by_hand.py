@@ -97,6 +97,7 @@ LEFT = [
     ("it may have suspended itself", pool(autoSuspendSeconds=600)),
     ("it was to be made suspended", pool(initiallySuspended=True)),
     ("its manifest says so", pool({"suspend": True})),
+    ("its manifest leaves that to others", pool({"ignore": ["suspended"]})),
 ]
 
 
@@ -137,6 +138,40 @@ def test_a_family_changes_by_suspend_set_resume(made: Trip) -> None:
     settled(made)
     actions = [text.removeprefix("ALTER COMPUTE POOL THING ") for text in made.sent if "COMMENT" not in text]
     assert actions == ["SUSPEND", "UNSET PLACEMENT_GROUP", "RESUME"]
+
+
+# ---- what a manifest leaves to others ------------------------------------------------------------------------------------------------
+
+
+def test_a_secret_whose_value_is_left_to_others(made: Trip) -> None:
+    def secret(value: str, *ignore: str) -> list[dict[str, Any]]:
+        metadata = {"name": "thing", "schema": "db.sch", "ignore": list(ignore)}
+        return [{"kind": "Secret", "metadata": metadata, "spec": {"valueFrom": {"command": ["echo", value]}}}]
+
+    made.write(secret("first"))
+    settled(made)
+    made.write(secret("second", "valueFrom"))
+    assert made.plan().empty, told(made.plan())
+    made.write(secret("second"))
+    settled(made)
+    assert [text.startswith("ALTER SECRET DB.SCH.THING SET SECRET_STRING") for text in made.sent] == [True], "it was not taken for sent"
+
+
+def test_a_stage_whose_files_are_left_to_others(made: Trip) -> None:
+    def stage(*ignore: str, **spec: Any) -> list[dict[str, Any]]:
+        metadata = {"name": "thing", "schema": "db.sch", "ignore": list(ignore)}
+        return [{"kind": "Stage", "metadata": metadata, "spec": {"files": [{"from": "a.txt"}], **spec}}]
+
+    (made.folder / "a.txt").write_text("first")
+    made.write(stage())
+    settled(made)
+    (made.folder / "a.txt").write_text("second")
+    made.write(stage("files", directory=False))
+    settled(made)
+    assert [text.split()[0] for text in made.sent] == ["ALTER"]
+    made.write(stage(directory=False))
+    settled(made)
+    assert [text.split()[0] for text in made.sent] == ["upload", "ALTER"], "they were not taken for uploaded"
 
 
 # ---- the integration for ingress -----------------------------------------------------------------------------------------------------

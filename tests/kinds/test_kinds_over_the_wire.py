@@ -42,7 +42,7 @@ LIVES = [
         "Secret",
         "valueFrom: {command: [echo, a word]}",
         "ALTER SECRET DB.SCH.THING SET COMMENT = '[snowcat proj/Secret/thing value=0000$1111 delete=yes]'",
-        "value",
+        "valueFrom",
     ),
     Life(
         "Secret",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kinds_project import comment_of, graph_of, row_for, sql_of, view_of
+from kinds_project import Offline, comment_of, graph_of, row_for, sql_of, view_of
 
 from controller.account.snapshot import Missing, Show
 from controller.kinds.base import Health, Stalled, View
@@ -110,6 +110,60 @@ def test_manage_grants_makes_an_administrator(tmp_path: Path) -> None:
     sent = sql_of(ROLE.update(obj, seen, view))
     assert "GRANT CREATE DATABASE ON ACCOUNT TO ROLE THING" in sent
     assert not any(text.startswith("REVOKE") for text in sent), "it works with what it has"
+
+
+WEB = """
+kind: Service
+metadata: {name: web, schema: db.sch}
+spec:
+  computePool: pool
+  specification: {spec: {containers: [{name: main, image: /db/sch/r/i:1}], endpoints: [{name: api, port: 80}]}}
+  usage: [thing]
+"""
+POOL = "kind: ComputePool\nmetadata: {name: pool}\nspec: {instanceFamily: CPU_X64_XS}"
+GATEWAY = """
+kind: Gateway
+metadata: {name: gate, schema: db.sch}
+spec: {targets: [{service: web, endpoint: api, weight: 100}], usage: [thing]}
+"""
+ALL_ENDPOINTS = ("USAGE", "SERVICE_ROLE", "DB.SCH.WEB!ALL_ENDPOINTS_USAGE")
+GATE = ("USAGE", "GATEWAY", "DB.SCH.GATE")
+REVOKED_WEB = "REVOKE SERVICE ROLE DB.SCH.WEB!ALL_ENDPOINTS_USAGE FROM ROLE THING"
+REVOKED_GATE = "REVOKE USAGE ON GATEWAY DB.SCH.GATE FROM ROLE THING"
+NOBODY = (WEB.replace("[thing]", "[]"), GATEWAY.replace("[thing]", "[]"))
+GIVEN = [
+    ("a service of ours gives it", (WEB,), ALL_ENDPOINTS, []),
+    ("a service of ours does not", NOBODY[:1], ALL_ENDPOINTS, [REVOKED_WEB]),
+    ("another role of it", (WEB,), ("USAGE", "SERVICE_ROLE", "DB.SCH.WEB!MORE"), [REVOKED_WEB.replace("ALL_ENDPOINTS_USAGE", "MORE")]),
+    ("a service of others may have given it", (WEB,), ("USAGE", "SERVICE_ROLE", "DB.SCH.WEB2!ALL_ENDPOINTS_USAGE"), []),
+    ("a gateway of ours gives it", (WEB, GATEWAY), GATE, []),
+    ("a gateway of ours does not", NOBODY, GATE, [REVOKED_GATE]),
+    ("nothing but its use", (WEB, GATEWAY), ("MODIFY", *GATE[1:]), [REVOKED_GATE.replace("USAGE", "MODIFY")]),
+    ("a gateway of others may have given it", (WEB, GATEWAY), (*GATE[:2], "DB.SCH.GATE2"), []),
+    (
+        "no manifest gives rights on a service",
+        (WEB,),
+        ("OPERATE", "SERVICE", "DB.SCH.WEB"),
+        ["REVOKE OPERATE ON SERVICE DB.SCH.WEB FROM ROLE THING"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("reason", "others", "held", "sent"), GIVEN, ids=[row[0] for row in GIVEN])
+def test_what_other_manifests_give_is_theirs(
+    reason: str, others: tuple[str, ...], held: tuple[str, str, str], sent: list[str], tmp_path: Path
+) -> None:
+    graph = graph_of(tmp_path, TEXT, POOL, *others)
+    (obj,) = graph.of_kind("Role")
+    answers = {
+        Show("ROLES"): [row_for(obj, comment=comment_of(obj, **ROLE.attributes(obj, view_of(graph, gatherer=Offline()))))],
+        Show("GRANTS", "TO ROLE THING"): [*COMPLETE, grant(*held)],
+        Show("GRANTS", "OF ROLE THING"): HOLDERS,
+    }
+    view = view_of(graph, answers, role="SECURITYADMIN", gatherer=Offline())
+    seen = ROLE.observe(obj, view)
+    assert sql_of(ROLE.update(obj, seen, view)) == sent, reason
+    assert {change.path for change in seen.drift} == ({"serviceRoles" if held[1] == "SERVICE_ROLE" else "privileges"} if sent else set())
 
 
 def test_a_missing_role_needs_an_administrator(tmp_path: Path) -> None:

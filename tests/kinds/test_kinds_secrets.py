@@ -59,7 +59,7 @@ def test_another_value_at_the_source_is_sent_with_its_tag(tmp_path: Path, monkey
     monkeypatch.setenv("TEST_TOKEN", "rotated")
     obj, graph = one(tmp_path, "Secret", ENV)
     view, seen = seen_as(obj, graph, row_for(obj, secret_type="GENERIC_STRING", comment=comment_of(obj, value=value_tag())))
-    assert {change.path for change in seen.drift} == {"value", "mark"}
+    assert {change.path for change in seen.drift} == {"valueFrom", "mark"}
     wanted = comment_of(obj, value=value_tag("rotated"))
     assert sql_of(SECRET.update(obj, seen, view)) == [f"ALTER SECRET DB.SCH.THING SET SECRET_STRING = '********' COMMENT = '{wanted}'"]
 

@@ -117,6 +117,13 @@ def test_a_service_role_revoked_by_hand_is_granted_again(made: Trip) -> None:
     assert mended(made) == [f"GRANT SERVICE ROLE {SERVICE}!ALL_ENDPOINTS_USAGE TO ROLE ANALYST"]
 
 
+def test_callers_that_are_left_to_others(made: Trip) -> None:
+    applied(made, service({"ignore": ["usage"]}, usage=["analyst"]))
+    made.by_hand(f"REVOKE SERVICE ROLE {SERVICE}!ALL_ENDPOINTS_USAGE FROM ROLE ANALYST", f"ALTER SERVICE {SERVICE} SET AUTO_RESUME = FALSE")
+    assert "usage" not in made.drift()
+    assert mended(made) == [f"ALTER SERVICE {SERVICE} SET AUTO_RESUME = TRUE"]
+
+
 def test_a_dropped_service_is_made_again(made: Trip) -> None:
     applied(made, service())
     made.by_hand(f"DROP SERVICE {SERVICE}")

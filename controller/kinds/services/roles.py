@@ -17,17 +17,19 @@ from controller.kinds.usage import Grant, Usage
 
 def usage_of(obj: DesiredObject) -> Usage:
     """A service's entries: `ROLE` for all endpoints, `ROLE:SERVICE_ROLE` for some."""
-    spec: ServiceSpec = obj.manifest.spec
-    entries = []
-    for number, use in enumerate(spec.usage):
-        role, service_role = name_of(obj, f"usage[{number}].role").name.text, use.service_role.upper()
-        entries.append(role if service_role == ALL_ENDPOINTS else f"{role}:{service_role}")
+    entries = [role.text if one.text == ALL_ENDPOINTS else f"{role.text}:{one.text}" for role, one in users_of(obj)]
 
     def grants(entry: str) -> list[Grant]:
         role, _, service_role = entry.partition(":")
         return [service_role_grant(obj.key.name, Identifier(role), Identifier(service_role or ALL_ENDPOINTS))]
 
     return Usage(entries, grants)
+
+
+def users_of(obj: DesiredObject) -> list[tuple[Identifier, Identifier]]:
+    """(role, service role) of every entry of a service's manifest."""
+    spec: ServiceSpec = obj.manifest.spec
+    return [(name_of(obj, f"usage[{number}].role").name, Identifier(use.service_role.upper())) for number, use in enumerate(spec.usage)]
 
 
 def service_role_grant(service: QualifiedName, role: Identifier, service_role: Identifier = Identifier(ALL_ENDPOINTS)) -> Grant:  # noqa: B008 (immutable)
