@@ -58,10 +58,10 @@ bench: .venv/.ready ## statements of a cycle and time of a plan, over growing pr
 	$(BIN)/python benchmarks/plan.py
 
 bench-reconcile: .venv/.ready ## the reconciler at 10 to 4,000 objects, 100 ms a statement: JSON and a table (an hour; SIZES=10,100 for less)
-	$(BIN)/python benchmarks/reconcile.py $(if $(SIZES),--sizes $(SIZES))
+	$(BIN)/python benchmarks/reconcile.py $(if $(SIZES),--sizes $(SIZES) --add)
 
 bench-training: .venv/.ready ## our training against HF Trainer, the lab's recipe and TRL: JSON and a table (10 minutes; PARTS=checks,contest,deepspeed)
-	$(BIN)/python benchmarks/fine_tuning.py $(if $(PARTS),--parts $(PARTS)) $(if $(SIZE),--size $(SIZE))
+	$(BIN)/python benchmarks/fine_tuning.py $(if $(PARTS),--parts $(PARTS)) $(if $(SIZE),--size $(SIZE)) $(if $(ONLY),--only $(ONLY))
 
 bench-planner: .venv/.ready ## predicted against measured memory of a training over twelve settings: JSON and a table (a few minutes)
 	$(BIN)/python benchmarks/planner.py

@@ -79,6 +79,7 @@ class Bench:
 
     def apply(self) -> None:
         """`snowcat apply` on an account that has nothing of the project yet."""
+        begun = time.time()
         seconds, sent, code = self.run("apply")
         changes = [s for s in sent if s.changes and "_LEASE_" not in s.text]
         workers = _side_by_side(changes)
@@ -94,6 +95,8 @@ class Bench:
             "idealSeconds": round(max(chain, spread) * self.latency, 2),
             "meanStatementSeconds": round(taken, 4),
             "idealAtMeanSeconds": round(max(chain, spread) * taken, 2),
+            "startSeconds": round(min(s.started for s in sent) - begun, 2) if sent else 0.0,
+            "endSeconds": round(begun + seconds - max(s.ended for s in sent), 2) if sent else 0.0,
             "firstToLastChangeSeconds": round(max(s.ended for s in changes) - min(s.started for s in changes), 2) if changes else 0.0,
             "exitCode": code,
         }

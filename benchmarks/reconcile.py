@@ -42,16 +42,23 @@ STARTS = 5
 def main() -> None:
     options = _options()
     sizes = [int(size) for size in options.sizes.split(",")]
-    results: dict[str, Any] = {**_machine(), "latencySeconds": options.latency, "help": _help_start(), "sizes": {}}
+    results: dict[str, Any] = {**_machine(), "latencySeconds": options.latency, "help": _help_start(), **_kept(options)}
     with tempfile.TemporaryDirectory(prefix="snowcat-bench-", dir=options.folder) as name:
         for size in sizes:
             print(f"{size} objects", file=sys.stderr)
-            results["sizes"][str(size)] = _one_size(size, Path(name) / str(size), options)
+            measured = {**results["sizes"], str(size): _one_size(size, Path(name) / str(size), options)}
+            results["sizes"] = {at: measured[at] for at in sorted(measured, key=int)}
             _write(results, options)  # after each size: a run that is cut short leaves the smaller ones
         if not options.no_others:
             results["plansOfOthers"] = _others(Path(name) / "others", options)
             _write(results, options)
     print(table(results))
+
+
+def _kept(options: argparse.Namespace) -> dict[str, Any]:
+    """With `--add`, what the file has of other sizes and other tools; each size says when it was measured, and at which load."""
+    before = json.loads(options.out.read_text()) if options.add and options.out.exists() else {}
+    return {"sizes": {}, **{part: before[part] for part in ("sizes", "plansOfOthers") if part in before}}
 
 
 def _write(results: dict[str, Any], options: argparse.Namespace) -> None:
@@ -89,7 +96,7 @@ def _one_size(size: int, home: Path, options: argparse.Namespace) -> dict[str, A
             started = time.monotonic()
             step()
             print(f"  {name}: {time.monotonic() - started:.0f} s", file=sys.stderr)
-    return {"objects": size, "byKind": made.kinds, "load": os.getloadavg()[0], **bench.results}
+    return {"objects": size, "byKind": made.kinds, "date": _now(), "load": os.getloadavg()[0], **bench.results}
 
 
 def _bootstrap(running: Account, folder: Path) -> None:
@@ -114,13 +121,17 @@ def _help_start() -> dict[str, float]:
 
 def _machine() -> dict[str, Any]:
     return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "date": _now(),
         "snowcat": version_of("snowcat"),
         "python": platform.python_version(),
         "driver": version_of("snowflake-connector-python"),
         "cores": os.cpu_count(),
         "load": {"before": os.getloadavg()[0]},
     }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def version_of(package: str) -> str:
@@ -156,6 +167,7 @@ def table(results: dict[str, Any]) -> str:
     row("plan of nothing, s (statements × latency)", lambda r: _against(r["planOfNothing"], "oneByOneSeconds"))
     row("statements of a plan per object", lambda r: r["planOfNothing"]["statementsPerObject"])
     row("first apply, s (ideal)", lambda r: _against(r["firstApply"], "idealSeconds"))
+    row("  before its first statement, after its last, s", lambda r: f"{r['firstApply']['startSeconds']}, {r['firstApply']['endSeconds']}")
     row("  ideal at the account's own speed, s", lambda r: r["firstApply"]["idealAtMeanSeconds"])
     row("save → its statement beyond latency, p95 ms (150)", lambda r: r["save"]["beyondLatency"]["p95ms"])
     row("save → first statement, p95 ms", lambda r: r["save"]["toFirstStatement"]["p95ms"])
@@ -187,6 +199,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--others", default="10,100,1000", help="sizes at which other tools plan too")
     parser.add_argument("--no-others", action="store_true", help="leave other tools out")
     parser.add_argument("--folder", type=Path, default=None, help="where accounts and projects are made, for a look at them")
+    parser.add_argument("--add", action="store_true", help="keep what the JSON file has of other sizes, and of other tools")
     parser.add_argument("--out", type=Path, default=RESULTS, help="the JSON file")
     parser.add_argument("--no-write", action="store_true", help="print the table only")
     return parser.parse_args()
