@@ -60,14 +60,10 @@ def main() -> None:
     workload = replace(workload, **{name: value for name in ("steps", "warmup", "tokens") if (value := getattr(options, name)) is not None})
     target = options.results or Path(__file__).parent / "results" / f"training-{_slug(device_name())}.json"
     results: dict[str, Any] = json.loads(target.read_text()) if target.exists() else {}
-    results |= {
-        "version": 1,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": device_name(),
-        "versions": versions(),
-        "load": os.getloadavg()[0],
-        "workload": workload.document(),
-    }
+    now = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "load": os.getloadavg()[0], "workload": workload.document()}
+    results |= {"version": 1, "device": device_name(), "versions": versions(), **now}
+    # the parts may be run one by one: each has its own date
+    results["taken"] = results.get("taken", {}) | dict.fromkeys(options.parts, now)
     if "checks" in options.parts:
         results["checks"] = _process(sys.executable, "fine_tuning_checks.py", workload, timeout=options.timeout)
         _write(target, results)

@@ -58,12 +58,51 @@ def test_what_did_not_run_says_why_and_counts_in_no_ratio(benchmark: ModuleType)
     }
 
 
+@pytest.mark.parametrize(
+    ("costs", "verdict", "reason"),
+    [
+        ([0.01, 0.0, 0.02, -0.01, 0.01, 0.0, 0.01, 0.02], "under 3%", "all of them are"),
+        ([0.06, 0.05, 0.04, 0.05, 0.06, 0.05, 0.04, 0.05], "over 3%", "all of them are"),
+        ([0.01, 0.05, 0.01, 0.05, 0.01, 0.05, 0.01, 0.05], "not decided", "the bound lies within what they say"),
+        ([0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 0.9], "under 3%", "one pair was disturbed"),
+    ],
+)
+def test_the_cost_of_deepspeed_is_that_of_the_middle_pair(benchmark: ModuleType, costs: list[float], verdict: str, reason: str) -> None:
+    pairs = import_module("fine_tuning_turns")
+    # one half of the pairs was taken while the machine was ten times slower
+    found = [pairs.Turn((scale, scale * (1 + cost)), (2.0, 2.0)) for scale, cost in zip([0.5, 5.0] * 20, costs * 5, strict=True)]
+    figures = pairs.figures("zero1", found, {"memoryBytes": 1})
+    assert figures["verdict"] == verdict, reason
+    low, high = figures["interval"]
+    assert low <= figures["cost"] <= high and figures["lossDifference"] == 0
+
+
+def test_the_interval_holds_the_middle_as_often_as_it_says(benchmark: ModuleType) -> None:
+    """Counted by hand: of 8 values the median lies outside the 1st to 8th in 2 of 256 cases, outside the 2nd to 7th in 18."""
+    interval = import_module("fine_tuning_turns").interval
+    assert interval([float(number) for number in range(8)]) == (0.0, 7.0), "18 of 256 are 7 %"
+    assert interval([float(number) for number in range(40)]) == (13.0, 26.0), "the 14th to the 27th: 96 %"
+
+
+def test_deepspeed_and_the_loop_without_it_take_turns(tmp_path: Path) -> None:
+    target = tmp_path / "results.json"
+    target.write_text(json.dumps({"contest": {"ours": {"skipped": "of another day"}}}))
+    command = [sys.executable, str(BENCHMARKS / "fine_tuning.py"), "--size", "tiny", "--parts", "deepspeed", "--only", "zero1"]
+    subprocess.run([*command, "--pairs", "3", "--warmup", "1", "--results", str(target)], check=True, capture_output=True)
+    results = json.loads(target.read_text())
+    assert results["contest"] == {"ours": {"skipped": "of another day"}}, "what other parts found stays"
+    assert results["taken"].keys() == {"deepspeed"}
+    found = results["deepspeed"]["zero1"]
+    assert found["pairs"] == 3 and found["lossDifference"] < 1e-4, "the same training"
+    assert all(milliseconds > 0 for milliseconds in found["stepMilliseconds"])
+
+
 def test_a_contest_on_this_machine(tmp_path: Path) -> None:
     target = tmp_path / "results.json"
     command = [sys.executable, str(BENCHMARKS / "fine_tuning.py"), "--size", "tiny", "--parts", "contest", "--only", "loop"]
     subprocess.run([*command, "--steps", "2", "--warmup", "1", "--repeats", "1", "--results", str(target)], check=True, capture_output=True)
     results = json.loads(target.read_text())
-    assert {"version", "date", "device", "versions", "load", "workload", "contest", "ratios"} == results.keys()
+    assert {"version", "date", "device", "versions", "load", "workload", "taken", "contest", "ratios"} == results.keys()
     loop = results["contest"]["loop"]
     assert loop["tokensPerSecond"] > loop["trainedTokensPerSecond"] > 0
     assert len(loop["losses"]) == 3
