@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 import snowflake.connector
-from snowflake.connector.errors import DatabaseError
+from snowflake.connector.errors import DatabaseError, Error
 
 from container import paths
 from training.errors import BadInputError, TrainingError
@@ -47,6 +47,11 @@ def connect() -> Any:
                 raise
             refused = str(error.raw_msg or error.msg)
     raise AccessError(f"the account refuses the service's token, also when it is read again: {refused}")
+
+
+def session_ended(error: Error) -> bool:
+    """Whether the account has ended the session or was not reached, by the class of its SQLSTATE: another session may do better."""
+    return (error.sqlstate or "").startswith("08")
 
 
 def _log_in(token: str) -> Any:

@@ -53,7 +53,10 @@ class Predictions:
         return self.kept or bool(self.scores)
 
     def check(self) -> None:
-        """Make the table, and have every query compiled. Raises BadInputError that names what is wrong."""
+        """Make the table, and have every query compiled.
+
+        Raises BadInputError that names what is wrong, and snowflake.connector.errors.Error when the account ends the session.
+        """
         with account.connect() as connection:
             cursor = connection.cursor()
             self._make(cursor)
@@ -61,6 +64,8 @@ class Predictions:
                 try:
                     columns = cursor.describe(self._query(score, "TUNED"))
                 except DatabaseError as error:
+                    if account.session_ended(error):
+                        raise
                     raise BadInputError(f"evaluation.sql {score.name}: the query cannot be compiled: {_said(error)}") from error
                 if len(columns) != 1 or columns[0].type_code not in _NUMBERS:
                     found = ", ".join(column.name for column in columns)
@@ -99,6 +104,8 @@ class Predictions:
             cursor.describe(f"SELECT {', '.join(COLUMNS)} FROM {self.table}")  # noqa: S608 - a checked name
             cursor.execute(f"DELETE FROM {self.table} WHERE RUN_ID = %s", (self.run.id,))  # noqa: S608 - a checked name
         except DatabaseError as error:
+            if account.session_ended(error):
+                raise
             what = f"the table {self.table} of predictions cannot be used" if self.kept else "no temporary table for evaluation.sql"
             raise BadInputError(f"{what}: {_said(error)}; it needs the columns {', '.join(COLUMNS)}") from error
 

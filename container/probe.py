@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from container import paths, settings
+from container import memory, paths, settings
 from container.model_folder import verify
 from training.config import TrainingConfig
 from training.errors import BadInputError, OutOfMemoryError, TrainingError
@@ -32,8 +32,12 @@ def probe(config: TrainingConfig, name: str) -> None:
         out = Path(work) / "calibration.json"
         command = [sys.executable, "-m", "training.probe", str(base), "--out", str(out)]
         command += ["--method", json.dumps(config.method.document()), "--training", json.dumps(config.training.document())]
+        group = memory.Group.own()
+        before = group.kills()
         # a process of its own: what it measures is its memory, and nothing else has been in it
         ended = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": str(settings.cores())}, check=False)
+        if ended.returncode != 0 and group.kills() > before:
+            raise memory.error(group, 0, 1)
         if ended.returncode == OutOfMemoryError.exit_code:
             raise OutOfMemoryError("even two short micro-steps do not fit into memory; take method: qlora or a larger instance family")
         if ended.returncode == BadInputError.exit_code:

@@ -13,22 +13,37 @@ from container import account, paths
 from training.config import Data, Prompt, TrainingConfig
 from training.data.rows import needed_columns, read_file, write_rows
 from training.errors import BadInputError
+from training.progress import Progress, report
 
 OBJECT_MISSING = 2003
 NO_WAREHOUSE = 606
 
 
 def fetch(config: TrainingConfig, target: Path) -> int:
-    """Write the run's rows to `target`, see `training.data.rows`; returns their number. Raises BadInputError."""
+    """Write the run's rows to `target`, see `training.data.rows`; returns their number.
+
+    Raises BadInputError, and AccessError when the account ends the session twice.
+    """
     data = config.data
     if data.path is not None:
         return write_rows(read_file(paths.real(data.path)), data, config.prompt, target)
+    try:
+        return _fetch(config, target)
+    except account.AccessError as error:
+        report(Progress("data", message=f"{error}; reading them again"))
+        return _fetch(config, target)
+
+
+def _fetch(config: TrainingConfig, target: Path) -> int:
     with account.connect() as connection:
-        return write_rows(query_rows(connection, data, config.prompt), data, config.prompt, target)
+        return write_rows(query_rows(connection, config.data, config.prompt), config.data, config.prompt, target)
 
 
 def query_rows(connection: Any, data: Data, prompt: Prompt) -> Iterator[pa.RecordBatch]:
-    """The needed columns of the table or the query. Raises BadInputError when there is none, or nothing may compute it."""
+    """The needed columns of the table or the query.
+
+    Raises BadInputError when there is none, or nothing may compute it, and AccessError when the account ends the session.
+    """
     cursor = connection.cursor()
     try:
         names = [column.name for column in cursor.describe(f"SELECT * FROM {_source(data)}")]  # noqa: S608 - checked in _source
@@ -38,6 +53,8 @@ def query_rows(connection: Any, data: Data, prompt: Prompt) -> Iterator[pa.Recor
         for table in cursor.fetch_arrow_batches() if cursor.rowcount != 0 else ():  # the driver stumbles over no batch at all
             yield from table.to_batches()
     except (ProgrammingError, NotSupportedError) as error:
+        if account.session_ended(error):
+            raise account.AccessError(f"the session ended while the rows were read: {error.errno} {error.raw_msg or error.msg}") from error
         raise BadInputError(_advice(error, data)) from error
 
 

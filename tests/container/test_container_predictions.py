@@ -1,4 +1,4 @@
-"""The table of predictions and scores by SQL, over the wire of an embedded account."""
+"""What the trainer asks of the account, over the wire: rows, the table of predictions, scores by SQL; and sessions that end."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 from embedded_account import RunningAccount, run_account
+from fault_client import Faults
+from snowflake.connector.errors import Error
 from training_tiny import tiny_config
 
-from container import account, results
+from container import account, results, rows
 from container.predictions import Predictions
 from training.config import TrainingConfig
+from training.data.rows import open_rows
 from training.errors import BadInputError, TrainingError
 from training.history import History, StepRecord
 from training.results import artefacts
@@ -30,7 +33,7 @@ SCORED = "WITH p AS (SELECT * FROM {{predictions}}) SELECT SUM(SCORES:right::FLO
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningAccount]:
-    yield from run_account(tmp_path_factory.mktemp("predictions") / "state", "--time-scale", "0.01")
+    yield from run_account(tmp_path_factory.mktemp("predictions") / "state", "--time-scale", "0.01", "--faults")
 
 
 @pytest.fixture
@@ -162,3 +165,38 @@ def test_a_stage_that_takes_no_more_is_told_and_tried_again(tmp_path: Path) -> N
         results.finish(config(tmp_path / "out"), tmp_path / "work", tmp_path / "out")
     assert caught.value.exit_code == 1
     assert not list(tmp_path.rglob("run.json"))
+
+
+@pytest.fixture
+def faults(server: RunningAccount, connection: Any) -> Iterator[Faults]:
+    """Rules for the account, which has a table D.S.CALLS of one row."""
+    row = "'a' AS INSTRUCTION, 'b' AS INPUT, 'c' AS OUTPUT, 'train' AS _SPLIT, 'r1' AS _ROW_ID"
+    connection.cursor().execute(f"CREATE OR REPLACE TABLE D.S.CALLS AS SELECT {row}")
+    found = Faults(server.state)
+    yield found
+    found.clear()
+
+
+def reading(folder: Path) -> TrainingConfig:
+    return TrainingConfig.model_validate({**config(folder / "out", table="D.S.SEEN").document(), "data": {"table": "D.S.CALLS"}})
+
+
+@pytest.mark.parametrize("token", ["session", "master"])
+def test_rows_are_read_again_when_the_token_expired(faults: Faults, tmp_path: Path, token: str) -> None:
+    faults.put({"match": 'SELECT "INSTRUCTION".*CALLS', "nth": [1], "expire": token})
+    assert rows.fetch(reading(tmp_path), tmp_path / "rows.arrow") == 1
+    assert open_rows(tmp_path / "rows.arrow").num_rows == 1
+    assert faults.fired() == 1
+
+
+def test_what_expires_twice_is_told_and_may_be_tried_again(faults: Faults, tmp_path: Path) -> None:
+    faults.put({"match": 'SELECT "INSTRUCTION".*CALLS', "expire": "master"})
+    with pytest.raises(account.AccessError, match="the session ended while the rows were read: 390114") as error:
+        rows.fetch(reading(tmp_path), tmp_path / "rows.arrow")
+    assert error.value.exit_code == 1, "it may be over when the next attempt starts"
+
+
+def test_the_table_of_predictions_is_not_blamed_for_a_session_that_ended(faults: Faults, tmp_path: Path) -> None:
+    faults.put({"match": "CREATE TABLE.*SEEN", "expire": "master"})
+    with pytest.raises(Error, match="390114"):
+        Predictions(reading(tmp_path)).check()
