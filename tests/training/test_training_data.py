@@ -15,8 +15,10 @@ import pytest
 from training_tiny import select_rows, tiny_rows, tiny_table, tiny_tokenizer
 
 from training.config import Data, Prompt
+from training.config.rows import Shares
 from training.data.encoded import TrainingSet
 from training.data.examples import Encoding, choose_rows, render
+from training.data.prompts import example
 from training.data.rows import KEY, as_text, open_rows, read_file, text_batch, write_rows
 from training.data.tokens import Tokens
 from training.errors import BadInputError
@@ -169,6 +171,43 @@ def test_a_file_that_holds_no_rows(tmp_path: Path, name: str, content: bytes, wo
         write_rows(read_file(path), Data(path=str(path)), Prompt(), tmp_path / "rows.arrow")
     with pytest.raises(BadInputError, match="there is no file"):
         list(read_file(tmp_path / "none.csv"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("half.jsonl", b'{"text": "ok"}\n{"text": "cut \\ud83d off"}\n', r"half.jsonl:2: a text holds half a character \('\\ud83d'\)"),
+        ("key.jsonl", b'{"\\ud800": 1}\n', "key.jsonl:1: a text holds half a character"),
+    ],
+)
+def test_half_a_character_in_a_file(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(BadInputError, match=words):
+        write_rows(read_file(path), Data(path=str(path)), Prompt(template="text"), tmp_path / "rows.arrow")
+
+
+def test_half_a_character_that_was_written_out_in_a_column() -> None:
+    row = {"messages": json.dumps([{"role": "user", "content": "\ud83d"}, {"role": "assistant", "content": "a"}])}
+    with pytest.raises(BadInputError, match="half a character"):
+        example(Prompt(template="chat"), Data(table="T").columns, row)
+
+
+def test_a_date_that_python_does_not_know(tmp_path: Path) -> None:
+    batch = pa.RecordBatch.from_pydict({"text": pa.array([-(10**17)], pa.timestamp("us"))})
+    with pytest.raises(BadInputError, match="cannot be written as text"):
+        write_rows([batch], Data(table="T"), Prompt(template="text"), tmp_path / "rows.arrow")
+
+
+def test_a_column_of_strata_that_is_missing(tmp_path: Path) -> None:
+    rule = Shares.model_validate({"stratifyBy": "langage"})
+    with pytest.raises(BadInputError, match="lacks the column langage"):
+        write_rows([text_batch([{"text": "a"}], ["text"])], Data(table="T", shares=rule), Prompt(template="text"), tmp_path / "rows.arrow")
+
+
+def test_a_field_of_megabytes_in_a_csv_file(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text("text\n" + "x" * 3_000_000 + "\n", encoding="utf-8")
+    assert sum(batch.num_rows for batch in read_file(tmp_path / "r.csv")) == 1
 
 
 # ---- memory --------------------------------------------------------------------------------------------------------------------------

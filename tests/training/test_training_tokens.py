@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -175,3 +176,27 @@ def test_a_tokenizer_with_code_of_its_own_is_not_run(tmp_path: Path) -> None:
     with contextlib.suppress(BadInputError):
         Tokens.load(folder)
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_template_that_asks_for_the_day_gets_always_the_same() -> None:
+    raw = tiny_tokenizer()
+    raw.chat_template = "{{ strftime_now('%d %B %Y') }}|{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    question = Question((Message("user", "Hi"),))
+    known, now = Tokens(raw, date(2024, 7, 5)), Tokens(raw)
+    assert known.text(known.question(question)) == "05 July 2024|Hi"
+    assert str(datetime.now(UTC).year) in now.text(now.question(question))
+
+
+def test_a_template_that_leaves_out_what_the_user_says() -> None:
+    raw = tiny_tokenizer()
+    raw.chat_template = "{{ mesages[0]['content'] if mesages else 'Go on: ' }}"
+    with pytest.raises(BadInputError, match="leaves out what the user says"):
+        Tokens(raw).question(Question((Message("user", "Hi"),)))
+
+
+def test_an_answer_that_opens_a_conversation_is_not_learned() -> None:
+    raw = tiny_tokenizer()
+    turns = tuple(Message(role, said) for role, said in (("assistant", "Welcome"), ("user", "1"), ("assistant", "one"), ("user", "2")))
+    encoded = Tokens(raw).example(Example(Question(turns), "two"), "assistant")
+    learned = raw.decode(encoded.ids[encoded.answer.astype(bool)])
+    assert learned == "one<|im_end|>two<|im_end|>"

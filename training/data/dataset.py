@@ -12,7 +12,7 @@ from training.config import TrainingConfig
 from training.data.encoded import TrainingSet
 from training.data.examples import Chosen, Encoding, Row, choose_rows, render
 from training.data.rows import open_rows
-from training.data.tokens import Tokens
+from training.data.tokens import A_DAY, Tokens
 from training.errors import BadInputError
 from training.files import Folders
 from training.model.folder import context_length
@@ -43,7 +43,7 @@ def prepare(config: TrainingConfig, folders: Folders) -> Dataset:
     """Choose, render and encode. All ranks must call this; when one of them finds the rows unusable, all raise BadInputError."""
     wanted = config.training.max_length
     limit = context_length(folders.base) if wanted == "auto" else wanted
-    tokens = Tokens.load(folders.base)
+    tokens = Tokens.load(folders.base, A_DAY)
     encoding = Encoding(tokens, limit, config.prompt.loss, config.data.too_long)
     table = open_rows(folders.rows)
     chosen = choose_rows(table, config.data, config.evaluation.rows)
@@ -57,7 +57,7 @@ def prepare(config: TrainingConfig, folders: Folders) -> Dataset:
     _agree(problem)
     train = TrainingSet.open(file)
     # a tokenizer of its own: nothing that generation does to it may reach the training rows
-    apart = Tokens.load(folders.base)
+    apart = Tokens.load(folders.base, A_DAY)
     rows = _scored(config, table, chosen, apart, limit)
     encoded = Encoding(apart, limit, config.prompt.loss, "truncate").encode(rows)
     held_out = HeldOut(rows, encoded, apart, config, train.longest_answer)

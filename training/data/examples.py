@@ -20,7 +20,7 @@ from training.data.encoded import Counts, TrainingSet, Writer
 from training.data.fitting import fitted
 from training.data.prompts import Example, example
 from training.data.rows import BATCH_ROWS, KEY, source_name
-from training.data.tokens import Tokens
+from training.data.tokens import Encoded, Tokens
 from training.errors import BadInputError
 
 Numbers = npt.NDArray[np.int64]
@@ -102,7 +102,7 @@ class Encoding:
         with Writer(counts, target) as writer:
             for row in rows:
                 digest.update(repr((row.id, row.example)).encode("utf-8", "surrogatepass"))
-                for piece in fitted(self.tokens.example(row.example, self.loss), self.too_long, self.loss, counts):
+                for piece in fitted(self._encoded(row), self.too_long, self.loss, counts):
                     writer.add(row.id, piece)
                     kept += 1
             counts.fingerprint = digest.hexdigest()
@@ -110,6 +110,12 @@ class Encoding:
             ways = "raise training.maxLength, set data.tooLong: truncate or split, or shorten the texts"
             raise BadInputError(f"all {counts.too_long} rows are longer than {self.max_length} tokens, and nothing of them is left; {ways}")
         return writer.result()
+
+    def _encoded(self, row: Row) -> Encoded:
+        try:
+            return self.tokens.example(row.example, self.loss)
+        except BadInputError as error:
+            raise BadInputError(f"row {row.id}: {error}") from error
 
 
 def _splits(table: pa.Table, data: Data) -> npt.NDArray[np.object_]:

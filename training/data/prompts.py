@@ -41,6 +41,12 @@ class Example:
     answer: str
 
 
+def half_a_character(error: UnicodeEncodeError) -> str:
+    """What is wrong with a text that has no UTF-8 form, in words: exports that cut texts at a number of bytes make such."""
+    found = error.object[error.start : error.end]
+    return f"a text holds half a character ({found!a}); mend it where the rows come from"
+
+
 def plain_text(value: str) -> str:
     """Undo what exports do to text: a JSON string literal becomes its content, line ends become newlines.
 
@@ -64,6 +70,15 @@ def example(prompt: Prompt, columns: Columns, row: Mapping[str, object]) -> Exam
     `row` maps column names in lower case to values. Raises BadInputError that names the column which is missing, NULL
     or not of the wanted form.
     """
+    made = _example(prompt, columns, row)
+    try:
+        "".join([*(message.content for message in made.question.messages), made.question.text, made.answer]).encode()
+    except UnicodeEncodeError as error:  # written as \\ud83d in JSON within a column
+        raise BadInputError(half_a_character(error)) from error
+    return made
+
+
+def _example(prompt: Prompt, columns: Columns, row: Mapping[str, object]) -> Example:
     if prompt.template == "chat":
         *before, last = _conversation(_text(row, columns.messages))
         if last.role != "assistant" or not before:

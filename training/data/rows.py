@@ -19,11 +19,13 @@ import pyarrow.ipc
 import pyarrow.parquet
 
 from training.config import Data, Prompt
+from training.data.prompts import half_a_character
 from training.errors import BadInputError
 
 KEY = "row key"  # a column of ours; the space keeps it apart from the columns of users
 FORMATS = (".jsonl", ".ndjson", ".csv", ".parquet")
 BATCH_ROWS = 1000
+BLOCK_BYTES = 1 << 24  # of a CSV file; a row must fit into one
 
 
 def needed_columns(data: Data, prompt: Prompt) -> list[str]:
@@ -100,7 +102,8 @@ def _csv(path: Path) -> Iterator[pa.RecordBatch]:
         column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, quoted_strings_can_be_null=False, null_values=[""]
     )
     parse = pa.csv.ParseOptions(newlines_in_values=True)
-    with pa.csv.open_csv(str(path), parse_options=parse, convert_options=convert) as reader:
+    read = pa.csv.ReadOptions(block_size=BLOCK_BYTES)
+    with pa.csv.open_csv(str(path), read_options=read, parse_options=parse, convert_options=convert) as reader:
         yield from reader
 
 
@@ -120,7 +123,12 @@ def _json_lines(path: Path) -> Iterator[pa.RecordBatch]:
                 raise BadInputError(f"{path}:{number}: nested too deeply") from error
             if not isinstance(row, dict):
                 raise BadInputError(f"{path}:{number}: a row must be a JSON object")
-            rows.append({name: as_text(value) for name, value in row.items()})
+            texts = {name: as_text(value) for name, value in row.items()}
+            try:
+                "".join([*texts, *filter(None, texts.values())]).encode()
+            except UnicodeEncodeError as error:
+                raise BadInputError(f"{path}:{number}: {half_a_character(error)}") from error
+            rows.append(texts)
             names |= dict.fromkeys(row)
             if len(rows) == BATCH_ROWS:
                 yield text_batch(rows, names)
@@ -148,7 +156,9 @@ def _texts(batch: pa.RecordBatch, wanted: list[str], data: Data, prompt: Prompt)
             raise BadInputError(f"the dataset {source_name(data)} has two columns {name!r} (case does not count)")
         found[name.lower()] = column
     needed = [name.lower() for name in prompt.needed_columns(data.columns)]
-    if missing := [name for name in dict.fromkeys(needed) if name not in found]:
+    rule = data.shares.stratify_by
+    strata = [rule.lower()] if rule is not None and data.columns.split.lower() not in found else []
+    if missing := [name for name in dict.fromkeys([*needed, *strata]) if name not in found]:
         few = "s" if len(missing) > 1 else ""
         raise BadInputError(
             f"the dataset {source_name(data)} lacks the column{few} {', '.join(missing)}; it has {', '.join(found) or 'none'}; "
@@ -165,7 +175,12 @@ def _texts(batch: pa.RecordBatch, wanted: list[str], data: Data, prompt: Prompt)
 def _as_texts(column: pa.Array) -> pa.Array:
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         return column.cast(pa.large_string())
-    return pa.array([as_text(value) for value in column.to_pylist()], pa.large_string())
+    try:
+        return pa.array([as_text(value) for value in column.to_pylist()], pa.large_string())
+    except (OverflowError, ValueError) as error:  # a date before the year 1 or after 9999
+        raise BadInputError(
+            f"a value of type {column.type} cannot be written as text ({error}); use a query that makes a text of it"
+        ) from error
 
 
 def _hashed(values: list[str | None]) -> str:

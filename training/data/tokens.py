@@ -7,11 +7,13 @@ tokenizer that was once asked to pad stays in that mode for its next caller.
 
 from __future__ import annotations
 
+import re
 import signal
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -28,6 +30,9 @@ from training.errors import BadInputError
 Ids = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.uint8]
 
+A_DAY = date(2024, 7, 26)  # what Llama 3 itself takes where its template cannot ask for the day
+WORD = "Hello"
+ASKS_FOR_TODAY = r"""strftime_now\(\s*(["'])(.*?)\1\s*\)"""
 TEMPLATE_SECONDS = 20  # a chat template comes with the model and may be of ill will; a good one takes milliseconds
 
 
@@ -57,22 +62,30 @@ class Encoded:
 
 
 class Tokens:
-    """A tokenizer with the few calls that are needed here."""
+    """A tokenizer with the few calls that are needed here.
 
-    def __init__(self, tokenizer: Any) -> None:
+    Some chat templates tell the model what day it is. With `today` it is always that one: an attempt that goes on after
+    midnight must see the rows of the one before.
+    """
+
+    def __init__(self, tokenizer: Any, today: date | None = None) -> None:
         self.raw = tokenizer
+        self._hears = False  # whether a question was seen to reach the model
+        self._template = getattr(tokenizer, "chat_template", None)
+        if today is not None and isinstance(self._template, str):
+            self._template = re.sub(ASKS_FOR_TODAY, lambda match: repr(today.strftime(match.group(2))), self._template)
         if tokenizer.eos_token_id is None:
             raise BadInputError("the base model's tokenizer has no end token (eos_token)")
         self.eos = int(tokenizer.eos_token_id)
         self.pad = int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.eos)
 
     @classmethod
-    def load(cls, folder: Path) -> Tokens:
+    def load(cls, folder: Path, today: date | None = None) -> Tokens:
         """Read the tokenizer of a model folder. Raises BadInputError when there is none."""
         if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
             raise BadInputError(f"the base model in {folder} has no tokenizer: tokenizer.json is missing; take it from the model's source")
         try:
-            return cls(AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False))
+            return cls(AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False), today)
         except BadInputError:
             raise
         except Exception as error:  # tokenizers raise whatever their file makes them stumble over, plain Exception too
@@ -82,8 +95,14 @@ class Tokens:
         """Token ids up to the point where the answer begins."""
         if not question.messages:
             return self._plain(question.text, start=True)
-        if not getattr(self.raw, "chat_template", None):
+        if not self._template:
             return self._plain(_untemplated(question.messages), start=True)
+        if not self._hears:
+            self._hears = True
+            if WORD not in self._rendered([*question.messages[:-1], Message("user", WORD)]):
+                raise BadInputError(
+                    "the base model's chat template leaves out what the user says: take the right one from the model's source"
+                )
         return self._plain(self._rendered(question.messages), start=False)
 
     def example(self, example: Example, loss: str = "answer") -> Encoded:
@@ -110,14 +129,14 @@ class Tokens:
         Where a turn lies is found in the rendered text: it follows the conversation before it with the opening of an
         answer, in just the form in which the model will be asked.
         """
-        if not getattr(self.raw, "chat_template", None):
+        if not self._template:
             raise BadInputError("the base model has no chat template, so turns cannot be told apart: use prompt.loss: answer")
         whole, end_token = self._rendered(messages), str(self.raw.eos_token)
         ids: list[int] = []
         spans: list[tuple[int, int]] = []
         done = 0
         for place, message in enumerate(messages):
-            if message.role != "assistant":
+            if message.role != "assistant" or not place:  # what opens a conversation answers nothing
                 continue
             before, said = self._rendered(messages[:place]), message.content.strip()
             found = whole.find(said, len(before)) if said and whole.startswith(before) else -1
@@ -145,7 +164,9 @@ class Tokens:
         documents = [{"role": message.role, "content": message.content} for message in messages]
         try:
             with _time_limit():
-                return str(self.raw.apply_chat_template(documents, tokenize=False, add_generation_prompt=True))
+                found = self.raw.apply_chat_template(documents, tokenize=False, add_generation_prompt=True, chat_template=self._template)
+            str(found).encode()  # half a character would stop the tokenizer, without a word why
+            return str(found)
         except SecurityError as error:
             raise BadInputError(f"the base model's chat template does what no template needs, and was stopped: {error}") from error
         except TimeoutError as error:
