@@ -26,6 +26,9 @@ from training.loop import summed_loss
 from training.scoring.metrics import Prediction, mean_scores, score
 
 
+LARGEST = 700.0  # of a loss: e to much more than that is no number
+
+
 @dataclass(frozen=True)
 class Scores:
     """Means over all rows and every single answer, ordered as the rows were given."""
@@ -48,7 +51,7 @@ class HeldOut:
         """All scores of a whole model: the loss, and what the configuration names."""
         found = self._answer(model, progress) if self._answers_wanted() else Scores({}, ())
         loss = self._loss(model)
-        more = {"perplexity": round(math.exp(loss), 4)} if "perplexity" in self.config.evaluation.metrics else {}
+        more = {"perplexity": round(_perplexity(loss), 4)} if "perplexity" in self.config.evaluation.metrics else {}
         return Scores(found.means | more | {"loss": round(loss, 5)}, found.predictions)
 
     def look(self, engine: Any, *, sharded: bool) -> dict[str, float]:
@@ -58,7 +61,7 @@ class HeldOut:
         if early is None or early.metric == "loss":
             return {"loss": loss}
         if early.metric == "perplexity":
-            return {"loss": loss, "perplexity": math.exp(loss)}
+            return {"loss": loss, "perplexity": _perplexity(loss)}
         trained = engine.training
         engine.eval()
         found = self._answer(engine.module, lambda _: None, sharded=sharded).means
@@ -152,6 +155,7 @@ def generate(model: Any, questions: Sequence[Sequence[int]], limit: int, tokens:
 
     Questions are padded on the left by hand and masked by position, so that pad = eos does no harm.
     """
+    questions = [ids or [tokens.eos] for ids in questions]  # an empty question begins where another text has ended
     longest = max(len(ids) for ids in questions)
     ids = torch.full((len(questions), longest), tokens.pad, dtype=torch.long)
     mask = torch.zeros_like(ids)
@@ -167,6 +171,10 @@ def generate(model: Any, questions: Sequence[Sequence[int]], limit: int, tokens:
         pad_token_id=tokens.pad,
     )
     return [_until(row.tolist(), tokens.eos) for row in output[:, longest:]]
+
+
+def _perplexity(loss: float) -> float:
+    return math.exp(min(loss, LARGEST) if math.isfinite(loss) else loss)
 
 
 def _until(ids: list[int], end: int) -> list[int]:
