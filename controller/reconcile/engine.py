@@ -216,18 +216,21 @@ class Engine:
         return still(answers)
 
     def _ask_details(self, pool: SessionPool, reads: Iterable[Read]) -> Answers:
-        """As `_ask`, for what only DESCRIBE tells: where all of it hangs, all of it is left alone for a while, so that not every look waits
-        for it. Not so for SHOWs: of an account that is away it should be said that it is.
+        """As `_ask`, for what only DESCRIBE tells: where it hangs it is left alone for a while, all of its kind too, so that not every look
+        waits for it. Not so for SHOWs: of an account that is away it should be said that it is.
 
         Raises:
             AccountError: as `_ask`.
         """
-        wanted = self.silent.without(reads)
+        wanted = self.silent.paced(self.silent.without(reads))
         try:
-            return self._ask(pool, wanted)
+            answers = self._ask(pool, wanted)
         except TimedOut:
             self.silent.note(wanted, ())
+            self.silent.judge(wanted)
             raise
+        self.deep.ask_again(self.silent.judge(wanted))
+        return answers
 
     def assess(self) -> tuple[Loaded, Plan, list[ObjectStatus]]:
         """The files, the plan and the status of every object now, with what the daemon remembers of it. Changes nothing, not even the

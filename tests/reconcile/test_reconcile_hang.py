@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from controller.account.errors import TimedOut
 from controller.account.limits import Limits, Timeouts, TokenBucket
 from controller.account.pool import SessionPool
 from controller.account.reader import read
-from controller.account.snapshot import Show
+from controller.account.snapshot import Describe, Read, Show
 from controller.reconcile.clock import Timing
+from controller.reconcile.look.silent import Silent
 from controller.reconcile.work.backoff import Backoff
 
 SOON = Limits(Timeouts(read=1.0, change=1.0, transfer=5.0), TokenBucket())
@@ -142,3 +144,50 @@ def test_a_stop_in_the_middle_of_hanging_statements_is_quick(live: Live, faults:
     eventually(lambda: not thread.is_alive(), "the loop ends")
     live.pool.break_off()
     eventually(lambda: not any(t.name.startswith(("look", "worker", "read")) for t in threading.enumerate()), "and nothing waits any more")
+
+
+def test_many_details_that_all_hang_are_not_asked_twenty_at_each_look(live: Live, faults: Faults) -> None:
+    database = "kind: Database\nmetadata: {name: db_@}\n---\nkind: Schema\nmetadata: {name: s, database: db_@}\n---\n"
+    rule = "kind: NetworkRule\nmetadata: {{name: rule{n}, schema: db_@.s}}\nspec: {{values: [a{n}.example.com]}}"
+    live.write(a=database + "\n---\n".join(rule.format(n=n) for n in range(60)))
+    assert live.apply().ready
+    faults.put({"match": "^DESCRIBE NETWORK RULE", "hang": True})
+    since = max(entry["n"] for entry in faults.statements())
+
+    def asked() -> int:
+        return sum(entry["statement"].startswith("DESCRIBE NETWORK RULE") for entry in faults.statements(since))
+
+    live.reports.clear()
+    with live.daemon(timing=Timing(resync=2)) as loop:
+        eventually(lambda: len(live.reports) >= 12, "looks go on")
+        assert asked() <= 20 + 3, "twenty are asked before it is known that they hang; after that one, once in a while"
+        faults.clear()
+        loop.engine.silent.now = lambda: time.monotonic() + 3600
+        loop.files_changed()
+        eventually(lambda: asked() >= 20 + 60, "once one is answered, all are asked")
+        eventually(lambda: live.reports[-1].settled and live.reports[-1].ready, "and nothing is left")
+
+
+def test_a_kind_of_question_rests_where_half_of_it_hangs_and_one_answer_brings_it_back() -> None:
+    time_ = [0.0]
+    silent = Silent(Backoff(first=10.0, random=lambda: 0.0), now=lambda: time_[0])
+    many = [Describe("SERVICE", f"S{number}") for number in range(8)] + [Describe("STAGE", "T")]
+
+    def name(question: Read) -> str:
+        return question.sql.split()[-1]
+
+    def ask(answered: set[str]) -> tuple[list[str], set[str]]:
+        asked = silent.paced(silent.without(many))
+        silent.note(asked, [question for question in asked if name(question) in answered])
+        return [name(question) for question in asked], silent.judge(asked)
+
+    assert ask({"S0", "S1", "S2", "S3", "S4", "T"})[0] == [name(question) for question in many], "3 of 8: each is left alone by itself"
+    assert ask({"S0", "T"})[0] == ["S0", "S1", "S2", "S3", "S4", "T"]
+    assert ask({"T"}) == (["T"], set()), "4 of 5 hung: the kind rests"
+    time_[0] = 10.0
+    assert ask({"T"})[0] == ["S0", "T"], "one, to see"
+    time_[0] = 20.0
+    assert ask({"T"})[0] == ["T"], "longer each time"
+    time_[0] = 30.0
+    assert ask({"S0", "T"}) == (["S0", "T"], {"SERVICE"})
+    assert {"S1", "S2", "T"} <= set(ask({name(question) for question in many})[0])

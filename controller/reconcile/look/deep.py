@@ -8,7 +8,7 @@ asks nothing that a look has answered already, and whoever plans does so when al
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -80,6 +80,12 @@ class DeepReads:
             self.trusted.setdefault(key, time.monotonic())
         else:
             self.trusted.pop(key, None)
+
+    def ask_again(self, whats: Collection[str]) -> None:
+        """These kinds of questions are answered again: those that hung meanwhile, or were not asked, wait for their turn once more."""
+        left_out = [q for q, deep in self.known.items() if q.what in whats and isinstance(deep.answer, Unanswered)]
+        for question in left_out:
+            del self.known[question]
 
     def look(self, wanted: Mapping[ObjectKey, tuple[Read, ...]], stamps: Mapping[ObjectKey, str], ask: Ask, *, full: bool) -> Answers:
         """The answers that stand, after asking at most `budget` of the questions; fewer on a look that only waits for a change."""
