@@ -81,7 +81,15 @@ class Graph:
         return self.objects.get(key)
 
     def of_kind(self, kind: str) -> list[DesiredObject]:
-        return [o for o in self if o.key.kind == kind]
+        return list(self._by_kind.get(kind, ()))
+
+    @cached_property
+    def _by_kind(self) -> Mapping[str, list[DesiredObject]]:
+        """Sorted out once: each pool asks for all services."""
+        found: dict[str, list[DesiredObject]] = {}
+        for obj in self:
+            found.setdefault(obj.key.kind, []).append(obj)
+        return found
 
     def referred(self, obj: DesiredObject, path: str) -> DesiredObject | None:
         """The object that a field of `obj` refers to, or None when the field is unset or the object is not ours (`existing`)."""

@@ -10,7 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
+_REMEMBERED = 1 << 14  # comments
 _MARK = re.compile(
     r"\s*\[snowcat (?P<project>[^/\s\]]+)/(?P<kind>[A-Za-z]+)/(?P<name>[^\s\]]+)(?P<attributes>(?: [A-Za-z]+=[^\s\]]*)*)\]\s*$"
 )
@@ -30,8 +32,9 @@ class Mark:
         return f"[snowcat {self.project}/{self.kind}/{self.name}{tail}]"
 
 
+@lru_cache(_REMEMBERED)
 def split_comment(comment: str | None) -> tuple[str, Mark | None]:
-    """The user's own text and the mark, if there is one."""
+    """The user's own text and the mark, if there is one. Each comment is asked about several times in each plan."""
     match = _MARK.search(comment or "")
     if not match:
         return (comment or ""), None

@@ -26,6 +26,12 @@ from controller.kinds.exporting import table_spec
 from controller.kinds.mark import Mark, split_comment
 from controller.kinds.property import Property
 
+_NAME = {  # the columns that make up a full name
+    Scope.ACCOUNT: ("name",),
+    Scope.DATABASE: ("database_name", "name"),
+    Scope.SCHEMA: ("database_name", "schema_name", "name"),
+}
+
 # ---- reading columns -------------------------------------------------------------------------------------------------------------------
 
 
@@ -257,16 +263,11 @@ class TableKind(Kind):
                     name = self.name_of(row)
                     if name is not None and mark is not None and (mark.project, mark.kind) == (view.project.name, self.name):
                         found[ObjectKey(self.name, name)] = mark
-        return [Inventory(key, mark) for key, mark in sorted(found.items(), key=lambda item: item[0])]
+        return [Inventory(key, mark) for key, mark in sorted(found.items(), key=lambda item: item[0].rank)]
 
     def name_of(self, row: Row) -> QualifiedName | None:
         """The full name of a row; None when the row does not say where the object lives."""
-        columns = {
-            Scope.ACCOUNT: ("name",),
-            Scope.DATABASE: ("database_name", "name"),
-            Scope.SCHEMA: ("database_name", "schema_name", "name"),
-        }
-        parts = [row.get(column) for column in columns[self.manifest.scope]]
+        parts = [row.get(column) for column in _NAME[self.manifest.scope]]
         return QualifiedName(tuple(Identifier(str(part)) for part in parts)) if all(parts) else None
 
 
