@@ -57,6 +57,8 @@ def setting(name: str) -> Setting:
         "ours-sdpa": Setting(attention="sdpa"),
         "loop": Setting(stage=None),
         "loop-plain": Setting(stage=None, fused=False),
+        "loop-full": Setting(stage=None, full=True),
+        "zero2-full": Setting(stage=2, full=True),
         **{f"zero{stage}": Setting(stage=stage, fused=stage < 3) for stage in range(4)},
     }[name]
 

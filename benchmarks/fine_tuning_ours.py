@@ -25,7 +25,7 @@ from training.planner import Rows as RowSizes
 
 @dataclass(frozen=True)
 class Setting:
-    """One way of running it. `stage` is DeepSpeed's; None is the same loop without DeepSpeed."""
+    """One way of running it. `stage` is DeepSpeed's; None is the same loop without DeepSpeed. `full` trains all weights."""
 
     attention: str = "auto"
     packing: bool = True
@@ -33,6 +33,7 @@ class Setting:
     compiled: bool = False
     fused: bool = True
     stage: int | None = 1
+    full: bool = False
 
 
 class Plain:
@@ -81,7 +82,7 @@ def configuration(workload: Workload, setting: Setting) -> TrainingConfig:
         "base": {"path": "."},
         "data": {"table": "T"},
         "output": {"path": "."},
-        "method": {"lora": {"rank": workload.rank, "alpha": 2 * workload.rank}},
+        "method": "full" if setting.full else {"lora": {"rank": workload.rank, "alpha": 2 * workload.rank}},
         "training": {
             "maxSteps": workload.warmup + workload.steps,
             "learningRate": workload.learning_rate,
@@ -99,7 +100,8 @@ def started(workload: Workload, setting: Setting, rows: Rows) -> tuple[Any, Batc
     """Model, plan and engine, ready to train."""
     config = configuration(workload, setting)
     _group(setting.stage)
-    model = adapted(workload, attention.choose(setting.attention, workload.dtype))
+    name = attention.choose(setting.attention, workload.dtype)
+    model = install(workload.model(name)).train() if setting.full else adapted(workload, name)
     plan = plan_batches(rows.lengths, config.training, 1, on_gpu=torch.cuda.is_available())
     sizes = RowSizes(len(rows.rows), sum(rows.lengths) / len(rows.rows), max(rows.lengths))
     stage = setting.stage or 0
