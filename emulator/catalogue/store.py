@@ -245,13 +245,17 @@ class Store:
             obj.props = current.props
 
     def drop(self, obj: CatalogueObject) -> None:
-        """Removes the row and the grants on it."""
+        """Removes the row and the grants on it, of a database or schema also those on what would have been made in it."""
         with self.transaction():
             self._run("DELETE FROM objects WHERE id = ?", (obj.id,))
             self._run(
                 "DELETE FROM grants WHERE kind = ? AND database = ? AND schema = ? AND name = ? AND future = 0",
                 (obj.kind, obj.database, obj.schema, obj.name),
             )
+            if obj.kind == "DATABASE":
+                self._run("DELETE FROM grants WHERE database = ? AND future = 1", (obj.name,))
+            elif obj.kind == "SCHEMA":
+                self._run("DELETE FROM grants WHERE database = ? AND schema = ? AND future = 1", (obj.database, obj.name))
 
     def move_grants(self, obj: CatalogueObject, old: tuple[str, str, str]) -> None:
         """Grants follow a rename; `old` is (database, schema, name)."""

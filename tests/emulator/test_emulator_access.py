@@ -114,6 +114,19 @@ def test_future_grants_reach_new_objects(team: Connection) -> None:
     assert cursor.execute(f"SHOW FUTURE GRANTS IN SCHEMA {schema}").fetchall()[0][1:4] == ("SELECT", "TABLE", f"{schema}.<TABLE>")
 
 
+@pytest.mark.parametrize("what", ["SCHEMA", "DATABASE"])
+def test_future_grants_go_with_what_they_are_in(team: Connection, what: str) -> None:
+    cursor = team.cursor()
+    for text in ("CREATE OR REPLACE DATABASE fading", "CREATE SCHEMA fading.inner_one"):
+        cursor.execute(text)
+    cursor.execute("GRANT SELECT ON FUTURE TABLES IN SCHEMA fading.inner_one TO ROLE team")
+    name = "fading.inner_one" if what == "SCHEMA" else "fading"
+    cursor.execute(f"DROP {what} {name}")
+    cursor.execute(f"CREATE {what} {name}")
+    assert not [row for row in cursor.execute("SHOW FUTURE GRANTS TO ROLE team").fetchall() if "FADING" in str(row)]
+    cursor.execute("DROP DATABASE fading")
+
+
 def test_a_cycle_of_roles_is_refused(team: Connection) -> None:
     team.cursor().execute("CREATE OR REPLACE ROLE child")
     team.cursor().execute("GRANT ROLE child TO ROLE team")
