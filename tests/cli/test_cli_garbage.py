@@ -18,7 +18,9 @@ def collections(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     found: list[int] = []
     real = gc.collect
     monkeypatch.setattr(gc, "collect", lambda *args: found.append(1) or real(*args))  # type: ignore[func-returns-value]
+    usual = gc.get_threshold()
     yield found
+    gc.set_threshold(*usual)
     gc.unfreeze()
 
 
@@ -37,3 +39,9 @@ def test_each_plan_that_has_stood_for_a_look_is_set_aside_once(collections: list
         listen(Report("p", plan=plan, settled=settled))
         assert len(collections) == wanted, reason
     assert gc.get_freeze_count() > 0
+
+
+def test_in_between_everything_is_gone_through_seldom(collections: list[int]) -> None:
+    young, middle, old = gc.get_threshold()
+    at_rest()
+    assert gc.get_threshold() == (young, middle, 10 * old)
