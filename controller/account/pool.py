@@ -148,9 +148,13 @@ class SessionPool:
         session = self._opener(self.connection, role=self.role, counters=self.counters.child(), tag=self.tag, limits=self.limits)
         for other in hung:
             if other.id.isdigit() and not other.aborted:
-                other.aborted = True
-                with contextlib.suppress(AccountError):  # not every role may; then the statement may still end by itself
+                try:
                     session.execute(statements.call_system("ABORT_SESSION", int(other.id)))
+                except Transient:
+                    continue  # the next one tries again
+                except AccountError:
+                    pass  # not every role may, or it is gone; else the statement may still end by itself
+                other.aborted = True
         return session
 
     @property

@@ -226,3 +226,19 @@ def test_a_lease_can_be_switched_off_and_a_missing_home_is_told(shared: Shared) 
     waiting = shared.daemon()
     waiting.until("NOWHERE.CONTROL")
     assert not shared.changes(waiting)
+
+
+def test_a_session_that_may_have_ended_or_not_be_seen_counts_as_one_that_could_not_be_ended(shared: Shared) -> None:
+    assert shared.start("apply").end() == 0
+    ((name, comment),) = shared.lease()
+    with shared.account.connect(role="ACCOUNTADMIN") as connection, connection.cursor() as cursor:
+        left = comment.replace("sessions= ", "sessions=77 ")
+        assert left != comment
+        cursor.execute(f"ALTER STAGE SNOWCAT.CONTROL.{name} SET COMMENT = '{left}'")
+    shared.stages(1)
+    second = shared.start("apply")
+    assert second.end() == 0, second.text
+    answer = next(e for e in shared.statements(second) if "ABORT_SESSION(77)" in e["statement"])
+    assert answer["outcome"].startswith("error"), "the account says that it is not found or not authorized"
+    took = next(e for e in shared.statements(second) if "RENAME TO" in e["statement"])
+    assert min(e["startedAt"] for e in shared.changes(second)) - took["endedAt"] >= PERIOD
