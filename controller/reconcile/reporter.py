@@ -146,7 +146,9 @@ class Reporter:
         )
 
     def standby(self, loaded: Loaded | None, busy: Mapping[ObjectKey, str], standing: Standing) -> Report:
-        """Somebody else works on the project: nothing was looked at, and every object stays as it was last seen."""
+        """Somebody else works on the project: nothing was looked at, and every object stays as it was last seen. On this machine whoever
+        works writes to the same state file, so the next look asks it about everything."""
+        self._counted, self._made, self._plan, self._seen = {}, {}, None, None
         return Report(
             project=loaded.project.name if loaded else "",
             statuses=tuple(self.before.values()),

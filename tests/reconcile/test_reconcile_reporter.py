@@ -15,6 +15,7 @@ from controller.kinds.base import Health, Observation
 from controller.kinds.registry import KINDS
 from controller.reconcile import status as status_module
 from controller.reconcile.clock import Timing
+from controller.reconcile.lead.leadership import Standing
 from controller.reconcile.planning.change import Action, Change, ObjectPlan, Plan
 from controller.reconcile.planning.plan import plan
 from controller.reconcile.planning.prune import Absences
@@ -147,6 +148,22 @@ def test_what_has_not_moved_is_not_made_again(tmp_path: Path, monkeypatch: pytes
         again = len(made) - len(careful[0].statuses)
         assert again <= moved, f"{reason}: {made}"
         assert not dated or dated[0] <= moved, reason
+
+
+def test_what_another_process_has_written_meanwhile_counts(tmp_path: Path) -> None:
+    world = World(write(tmp_path, one_wh=warehouse("one_wh")))
+    world.account.put("WAREHOUSES", "one_wh", mark("Warehouse", "one_wh", delete="yes"), **WAREHOUSE)
+    pair = Pair(world)
+    (first, _), _ = pair.look()
+    assert [(s.ready, s.generation) for s in first.statuses] == [(True, 1)]
+    state = pair.careful.state
+    state.generations({ONE: "another"})  # `apply`, with another manifest and what came of it
+    state.transitions([replace(s, conditions=tuple(replace(c, status="False") for c in s.conditions)) for s in first.statuses])
+    pair.careful.reporter.standby(world.load(), {}, Standing(leads=False))
+    (second, _), _ = pair.look()
+    assert [(s.ready, s.generation) for s in second.statuses] == [(True, 3)]
+    moments = [[c.last_transition for c in report.statuses[0].conditions if c.status == "True"] for report in (first, second)]
+    assert None not in moments[0] + moments[1] and max(moments[0]) < min(moments[1])  # type: ignore[type-var]
 
 
 def composite(parent: str, *children: ObjectKey) -> ObjectPlan:
