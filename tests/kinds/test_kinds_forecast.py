@@ -98,6 +98,12 @@ def test_what_lies_in_host_memory_is_shown_with_the_reason(tmp_path: Path) -> No
     assert "ZeRO 3 with the optimizer in host memory: stage 3 would need" in text and "% of the speed" in text
 
 
+def test_nothing_can_be_moved_away_from_gpus_that_are_not_there(tmp_path: Path) -> None:
+    change = Lab(tmp_path, TINY, ("retry: {limit: 1}", "deepspeed: {offload: optimizer}")).change()
+    assert (change.block, change.block_reason) == (Block.STALLED, "DoesNotFit")
+    assert "CPU_X64_M has none; leave it out" in change.reason
+
+
 def test_where_memory_lies_is_no_reason_to_train_again(tmp_path: Path) -> None:
     runs = set()
     for number, deepspeed in enumerate(("zero: auto", "zero: auto, offload: auto", "zero: auto, offload: none")):

@@ -75,8 +75,12 @@ def refuse_what_cannot_fit(where: str, spec: FineTuneJobSpec, known: Known, node
     """Before a node is started.
 
     Raises:
-        Stalled: it needs more memory than there is; the message has the ways out.
+        Stalled: it needs more memory than there is; the message has the ways out. Or it moves memory away from GPUs that it has not.
     """
+    if node is not None and not node.gpus and (moved := spec.deepspeed.offload) not in ("auto", "none"):
+        raise Stalled(
+            f"{where}: deepspeed.offload: {moved} moves memory from GPUs to the node, and {node.name} has none; leave it out", REASON
+        )
     found = chosen(spec, known, node)
     if isinstance(found, str) or found.fits or node is None:
         return
