@@ -48,7 +48,10 @@ class Owner:
             if (found["run"], found["job"]) != (run.id, run.job):
                 raise BadInputError(f"{whose}; give this job an output folder of its own")
             if found["attempt"] > run.attempt or (found["attempt"] == run.attempt and not found["ended"]):
-                raise BadInputError(f"{whose}; two cannot write one folder: if that one has ended, start this with a higher run.attempt")
+                raise BadInputError(
+                    f"{whose}; two cannot write one folder: give this job another name or output stage, or, if that one has ended, start "
+                    "a later attempt with `snowcat reconcile`"
+                )
         parts = (os.environ.get(f"SNOWFLAKE_{part}") for part in ("DATABASE", "SCHEMA", "SERVICE_NAME"))
         self._write(".".join(part for part in parts if part) or f"process {os.getpid()}", ended=False)
 
