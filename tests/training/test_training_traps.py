@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch.nn import functional
 from training_tiny import encode_rows, select_rows, tiny_rows, tiny_tokenizer
 
@@ -14,6 +17,7 @@ from training.config import Data, Lora, Method, Prompt
 from training.data.encoded import TrainingSet
 from training.data.prompts import Example, Message, Question
 from training.data.tokens import Tokens
+from training.errors import BadInputError
 from training.loop import micro_batch, summed_loss
 from training.model.folder import stored_dtype
 from training.model.loading import load_model, merge, prepare
@@ -118,3 +122,46 @@ def test_merging_changes_no_answer(tiny_base: Path) -> None:
     ids = torch.arange(5, 40).unsqueeze(0)
     before = adapted(input_ids=ids).logits
     assert torch.allclose(merge(adapted)(input_ids=ids).logits, before, atol=1e-5)
+
+
+def test_a_base_model_whose_files_lack_a_weight(tiny_base: Path, tmp_path: Path) -> None:
+    """transformers would put random numbers there, and other ones on every rank."""
+    shutil.copytree(tiny_base, tmp_path / "base")
+    file = tmp_path / "base" / "model.safetensors"
+    weights = load_file(file)
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(BadInputError, match=r"lack 1 of the weights .* model\.layers\.1\.mlp\.up_proj\.weight"):
+        load_model(tmp_path / "base", torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, r"has rounded weights \(gptq\)"),
+        ({"num_attention_heads": 5}, "not a multiple of the number of attention heads"),
+    ],
+    ids=["quantised", "impossible"],
+)
+def test_a_base_model_with_a_strange_description(tiny_base: Path, tmp_path: Path, changed: dict[str, Any], words: str) -> None:
+    shutil.copytree(tiny_base, tmp_path / "base")
+    file = tmp_path / "base" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | changed), encoding="utf-8")
+    with pytest.raises(BadInputError, match=words):
+        load_model(tmp_path / "base", torch.float32)
+
+
+def test_a_tokenizer_that_knows_more_than_the_model() -> None:
+    raw = tiny_tokenizer()
+    size = len(raw)
+    raw.add_special_tokens({"additional_special_tokens": ["<call>"], "pad_token": "<pad>"})
+    tokens = Tokens(raw, size=size)
+    assert tokens.pad == tokens.eos, "a padding token that was added to the tokenizer alone does no harm"
+    with pytest.raises(BadInputError, match="the tokenizer knows '<call>', but the base model has"):
+        tokens.question(Question(text="a <call> b"))
+
+
+def test_an_empty_question_is_asked(tiny_base: Path) -> None:
+    tokens = Tokens.load(tiny_base)
+    answers = generate(load_model(tiny_base, torch.float32), [[], [5, 6]], 3, tokens)
+    assert len(answers) == 2

@@ -26,6 +26,7 @@ from transformers import AutoTokenizer
 
 from training.data.prompts import Example, Message, Question
 from training.errors import BadInputError
+from training.model.folder import vocabulary
 
 Ids = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.uint8]
@@ -68,7 +69,7 @@ class Tokens:
     midnight must see the rows of the one before.
     """
 
-    def __init__(self, tokenizer: Any, today: date | None = None) -> None:
+    def __init__(self, tokenizer: Any, today: date | None = None, size: int | None = None) -> None:
         self.raw = tokenizer
         self._hears = False  # whether a question was seen to reach the model
         self._template = getattr(tokenizer, "chat_template", None)
@@ -77,7 +78,11 @@ class Tokens:
         if tokenizer.eos_token_id is None:
             raise BadInputError("the base model's tokenizer has no end token (eos_token)")
         self.eos = int(tokenizer.eos_token_id)
-        self.pad = int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.eos)
+        self.size = size or 1 << 31  # tokens that the model has an embedding for
+        if self.eos >= self.size:
+            raise self._foreign(self.eos)
+        pad = tokenizer.pad_token_id
+        self.pad = self.eos if pad is None or pad >= self.size else int(pad)  # padding is never looked at: any token will do
 
     @classmethod
     def load(cls, folder: Path, today: date | None = None) -> Tokens:
@@ -85,7 +90,9 @@ class Tokens:
         if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
             raise BadInputError(f"the base model in {folder} has no tokenizer: tokenizer.json is missing; take it from the model's source")
         try:
-            return cls(AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False), today)
+            return cls(
+                AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False), today, vocabulary(folder)
+            )
         except BadInputError:
             raise
         except Exception as error:  # tokenizers raise whatever their file makes them stumble over, plain Exception too
@@ -178,7 +185,13 @@ class Tokens:
     def _plain(self, text: str, *, start: bool) -> list[int]:
         # a chat template writes its own markers; bare text gets the start token of models that want one
         ids = list(self.raw(text, add_special_tokens=start, padding=False, truncation=False)["input_ids"])
+        if ids and max(ids) >= self.size:
+            raise self._foreign(max(ids))
         return ids[:-1] if start and ids and ids[-1] == self.eos else ids  # some tokenizers end every text
+
+    def _foreign(self, token: int) -> BadInputError:
+        what = self.raw.convert_ids_to_tokens(token)
+        return BadInputError(f"the tokenizer knows {what!r}, but the base model has {self.size} tokens only: they do not belong together")
 
 
 def _untemplated(messages: Sequence[Message]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -42,18 +43,39 @@ def check_folder(folder: Path) -> None:
         others = sorted(path.name for path in folder.glob("*.bin")) or sorted(path.name for path in folder.glob("*.pt"))
         found = f"only {', '.join(others)} (pickles are refused, they can run code)" if others else "no weights"
         raise BadInputError(f"{folder} has {found}; model.safetensors is needed")
+    if quantised := _config(folder).get("quantization_config"):
+        way = quantised.get("quant_method", "an unknown way") if isinstance(quantised, dict) else quantised
+        raise BadInputError(f"the model in {folder} has rounded weights ({way}); take the one that it was made of, with method: qlora if need be")
+
+
+def vocabulary(folder: Path) -> int | None:
+    """How many tokens the model has an embedding for, as its config.json says."""
+    size = _config(folder).get("vocab_size") if (folder / "config.json").is_file() else None
+    return size if isinstance(size, int) else None
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"cannot read {folder / 'config.json'}: {error}") from error
+    if not isinstance(found, dict):
+        raise BadInputError(f"{folder / 'config.json'} is not the description of a model")
+    return found
 
 
 def stored_dtype(folder: Path) -> torch.dtype:
     """The number format that the folder's config.json names; float32 when it names none."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = _config(folder)
     return STORED.get(str(config.get("dtype") or config.get("torch_dtype")), torch.float32)
 
 
 def context_length(folder: Path) -> int:
     """Tokens that the model in the folder was made for."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return int(config.get("max_position_embeddings") or 2048)
+    length = _config(folder).get("max_position_embeddings") or 2048
+    if not isinstance(length, int) or length < 1:
+        raise BadInputError(f"{folder / 'config.json'} has no usable max_position_embeddings: {length!r}")
+    return length
 
 
 def fits_whole(folder: Path, dtype: torch.dtype) -> bool:

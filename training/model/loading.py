@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from peft import PeftModel
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
@@ -31,19 +32,27 @@ def load_model(
     place = place or device()
     quantised = {"quantization_config": _four_bit(dtype), "device_map": {"": place}} if four_bit else {}
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             str(folder),
             dtype=dtype,
             attn_implementation=attention,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
+            output_loading_info=True,
             **quantised,
         )
+        model, found = loaded
     except torch.OutOfMemoryError:
         raise
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError, StrictDataclassError) as error:
         raise BadInputError(f"cannot load the model in {folder}: {error}") from error
+    if missing := sorted(found["missing_keys"]):
+        # transformers would go on with random numbers in their place
+        raise BadInputError(
+            f"the model in {folder} is not whole: its files lack {len(missing)} of the weights that its config.json speaks of, "
+            f"{missing[0]} for one; take it from the model's source again"
+        )
     for module in model.modules() if four_bit else ():
         # on some CPUs a call in evaluation mode packs the weights anew, not quite as they were: a look would change the training
         module.support_avx512bf16_for_cpu = False
