@@ -74,6 +74,11 @@ class Effect(ABC):
     def __str__(self) -> str:
         """One line for the plan: `build image trainer (12 files, 84 kB)`."""
 
+    @property
+    def rests_on(self) -> str:
+        """What else in the account the change depends on: one that failed is tried again at once when this moves. Default: nothing."""
+        return ""
+
     @abstractmethod
     def run(self, context: EffectContext) -> None:
         """Do it. Idempotent: after a crash half-way it runs again from the start.

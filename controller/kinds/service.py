@@ -163,6 +163,9 @@ class ServiceKind(TableKind):
         now = images.current_digests(self.document(obj, view), view.snapshot)
         return any(True for _ in images.moved(known, now)) or bool(now.keys() - known.keys())
 
+    def _images_there(self, obj: DesiredObject, view: View) -> str:
+        return images.noted(images.current_digests(self.document(obj, view), view.snapshot))
+
     def attributes(self, obj: DesiredObject, view: View) -> dict[str, str]:
         document = self.document(obj, view)
         wanted = specification.digest(document)
@@ -237,7 +240,8 @@ class ServiceKind(TableKind):
         return {key: row.get(key) for key in columns}
 
     def create(self, obj: DesiredObject, view: View) -> Sequence[Step]:
-        return [*super().create(obj, view), NoteDigest(obj.key.name), *usage_of(obj).steps(None, view.snapshot)]
+        note = NoteDigest(obj.key.name, found=self._images_there(obj, view))
+        return [*super().create(obj, view), note, *usage_of(obj).steps(None, view.snapshot)]
 
     def update(self, obj: DesiredObject, seen: Observation, view: View) -> Sequence[Step]:
         paths = {change.path for change in seen.drift}
@@ -255,7 +259,7 @@ class ServiceKind(TableKind):
             clauses.append(sql.equals("QUERY_WAREHOUSE", warehouse.sql))
         steps += usage_of(obj).steps(seen.mark, view.snapshot) if "usage" not in obj.manifest.metadata.ignore else []
         steps += self.alterations(obj, seen, view, more=clauses)
-        steps += [NoteDigest(obj.key.name, whole)] if respecified else []
+        steps += [NoteDigest(obj.key.name, whole, self._images_there(obj, view))] if respecified else []
         return [*steps, Sql(sql.alter(self.what, obj.key.name, "RESUME"))] if "suspended" in paths else steps
 
     def _to_send(self, obj: DesiredObject, view: View) -> tuple[comparison.Document, bool]:

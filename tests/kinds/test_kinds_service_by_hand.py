@@ -213,6 +213,16 @@ def test_other_content_behind_the_tag_is_rolled_out(made: Trip, full_pool: Runni
     assert after in str(row["spec"])
 
 
+def test_an_image_that_is_pushed_late_is_tried_at_once(made: Trip, full_pool: RunningAccount) -> None:
+    image = "/db/sch/images/late:1"
+    made.write([service(body={"spec": {"containers": [{"name": "main", "image": image}]}})])
+    before = only(made).fingerprint
+    assert only(made).fingerprint == before, "nothing has moved: it stays at its back-off"
+    push(full_pool, image, "here")
+    assert only(made).fingerprint != before
+    mended(made)
+
+
 def test_a_push_that_somebody_rolled_out_by_hand_changes_the_note_only(made: Trip, full_pool: RunningAccount) -> None:
     image = "/db/sch/images/moved:1"
     push(full_pool, image, "old")

@@ -20,14 +20,20 @@ _DIGITS = 12
 class NoteDigest(Effect):
     """Write into the mark what the account made of the specification: its spec_digest, and the digests of the images.
 
-    `whole` is false where what others wrote was kept: then the digest stands for no manifest, and DESCRIBE decides each time.
+    `whole` is false where what others wrote was kept: then the digest stands for no manifest, and DESCRIBE decides each time. `found` are
+    the images that are there now, as the mark notes them: one that was missing and is pushed at last is not waited for any longer.
     """
 
     service: QualifiedName
     whole: bool = True
+    found: str = ""
 
     def __str__(self) -> str:
         return f"note the specification's digest in the comment of {self.service}"
+
+    @property
+    def rests_on(self) -> str:
+        return self.found
 
     def run(self, context: EffectContext) -> None:
         row = find(context.session.execute(services_in(self.service).sql).rows, self.service)

@@ -92,6 +92,7 @@ class Change:
     def fingerprint(self) -> str:
         """Stands for what would be done: a failure is tried again at once when this has moved."""
         words = [self.action.value, *self.statements, *self.effects, *(f"{f.path}:{f.before}:{f.after}" for f in self.fields)]
+        words += [step.rests_on for step in self.steps if isinstance(step, Effect) and step.rests_on]
         return hashlib.sha256("\0".join(words).encode()).hexdigest()[:12]
 
     def as_dict(self) -> dict[str, Any]:
