@@ -23,6 +23,9 @@ _SHAPES = re.compile(
 _ASSIGNED = re.compile(
     r"(?P<key>\b(?:SECRET_STRING|PASSWORD|OAUTH_REFRESH_TOKEN|PRIVATE_KEY_PASSPHRASE|TOKEN)\s*=\s*)'(?:[^'\\]|''|\\.)*'", re.IGNORECASE
 )
+_SIGNED = re.compile(r"(?P<address>\bhttps?://[^\s?'\"<>]+)\?(?=[^\s'\"<>]*(?:sig|signature|credential|token)=)[^\s'\"<>]+", re.IGNORECASE)
+"""Addresses that whoever has them may use: of uploads and downloads in a cloud's storage."""
+
 _SHORTEST = 4  # a shorter value would hide parts of ordinary words
 
 
@@ -49,6 +52,8 @@ class Redactor:
         if pattern is not None:
             message = pattern.sub(HIDDEN, message)
         message = _ASSIGNED.sub(rf"\g<key>'{HIDDEN}'", message)
+        if "://" in message:
+            message = _SIGNED.sub(rf"\g<address>?{HIDDEN}", message)
         return _SHAPES.sub(HIDDEN, message)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import sqlglot
 from hypothesis import given
@@ -9,6 +11,8 @@ from hypothesis import strategies as st
 
 from controller.account import statements as sql
 from controller.account.counters import Counters, StatementClass, class_of_statement
+from controller.account.driver import OperationalError
+from controller.account.driver_errors import from_driver
 from controller.account.errors import AlreadyExists, Denied, LoginFailed, NotFound, NoWarehouse, Rejected, Transient, class_of
 from controller.account.redact import HIDDEN, Redactor
 from controller.api.names import Identifier, QualifiedName
@@ -157,3 +161,30 @@ def test_short_values_would_hide_ordinary_words() -> None:
     redact = Redactor()
     redact.learn(["a", "", None])
     assert redact("a banana") == "a banana"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("GET https://b.s3.amazonaws.com/a/f?X-Amz-Credential=AK&X-Amz-Signature=5f", "GET https://b.s3.amazonaws.com/a/f?********"),
+        ("'https://x.blob.core.windows.net/c/f?sv=2&sig=abc%3D' failed", "'https://x.blob.core.windows.net/c/f?********' failed"),
+        ("see https://example.com/page?id=4&lang=en", "see https://example.com/page?id=4&lang=en"),
+    ],
+)
+def test_signed_addresses_lose_what_signs_them(text: str, shown: str) -> None:
+    assert Redactor()(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("cause", "says"),
+    [
+        ("PUT with url http://h:1/_stage/1?signature=5f failed for exceeding maximum retries.", "h:1, did not take the file"),
+        ("HTTPError('403 Client Error: Forbidden for url: https://b.s3.aws.com/f?X-Amz-Signature=5f')", "b.s3.aws.com, answered HTTP 403"),
+        ("no room", "did not take the file (no room)"),
+    ],
+)
+def test_an_upload_that_fails_is_told_without_its_address(cause: str, says: str) -> None:
+    text = f"While putting file(s) there was an error: '{cause}', this might be caused by your access to the blob storage provider."
+    found = from_driver(OperationalError(msg=text), "PUT …")
+    assert isinstance(found, Transient) and says in found.message
+    assert not re.search("ignature|5f|url|putting", found.message)
