@@ -59,15 +59,19 @@ def read_text(path: Path) -> str | Problem:
     """The text of a file without its byte order mark, or why there is none."""
     start = Location(path, 1)
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):  # reading a pipe would wait for ever
-            return Problem(start, "this is no file", "only files, and links to files, are read as manifests")
-        if found.st_size > MAX_BYTES:
-            size = found.st_size / (1 << 20)
-            return Problem(
-                start, f"the file has {size:.1f} MiB; a manifest has at most 1 MiB", "split it, and keep data in files of its own"
-            )
-        data = path.read_bytes()
+        opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # waiting for who writes into a pipe would take for ever
+        try:
+            found = os.fstat(opened)
+            if not stat.S_ISREG(found.st_mode):
+                return Problem(start, "this is no file", "only files, and links to files, are read as manifests")
+            if found.st_size > MAX_BYTES:
+                size = found.st_size / (1 << 20)
+                return Problem(
+                    start, f"the file has {size:.1f} MiB; a manifest has at most 1 MiB", "split it, and keep data in files of its own"
+                )
+            data = _content(opened, found.st_size)
+        finally:
+            os.close(opened)
     except OSError as error:
         return Problem(start, f"the file cannot be read: {error.strerror or error}", "check its permissions and where it links to")
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
@@ -82,6 +86,15 @@ def read_text(path: Path) -> str | Problem:
         line = text[: bad.start()].count("\n") + 1
         return Problem(Location(path, line), f"the file holds the control character {bad[0]!r}; is it a binary file?", "remove it")
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _content(opened: int, size: int) -> bytes:
+    """All bytes of an open file, in one call where it has the size that it says. All files are read at each save, and at each call of the
+    system's another thread may take its turn."""
+    data = os.read(opened, size + 1)
+    while len(data) != size and (more := os.read(opened, MAX_BYTES)):  # somebody writes to it in this moment
+        data += more
+    return data
 
 
 def field_location(place: Location, path: Sequence[str | int]) -> Location:

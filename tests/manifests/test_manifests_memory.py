@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from controller.manifests import files as files_module
 from controller.manifests import project as project_module
 from controller.manifests import resolve as resolve_module
 from controller.manifests.memory import Memory
@@ -205,3 +206,26 @@ def test_a_cycle_that_an_edit_makes_is_found(folder: Path) -> None:
     )
     now = load_project(folder, local=True, memory=memory)
     assert any("wait for each other" in problem.message for problem in now.errors)
+
+
+def test_each_file_is_read_in_one_call(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    real = os.read
+
+    def spy(opened: int, size: int) -> bytes:
+        read.append(size)
+        return real(opened, size)
+
+    monkeypatch.setattr(os, "read", spy)
+    assert load_project(folder).complete
+    assert sorted(read) == sorted((folder / name).stat().st_size + 1 for name in ("snowcat.yaml", "a.yaml", "b.yaml", "c.yaml"))
+
+
+@pytest.mark.parametrize(("told", "reason"), [(3, "just so"), (1, "it has grown since"), (0, "it was empty"), (9, "it has shrunk")])
+def test_a_file_that_is_written_to_meanwhile_is_read_to_its_end(tmp_path: Path, told: int, reason: str) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    opened = os.open(tmp_path / "a", os.O_RDONLY)
+    try:
+        assert files_module._content(opened, told) == b"abc", reason
+    finally:
+        os.close(opened)
