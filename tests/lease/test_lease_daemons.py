@@ -13,6 +13,7 @@ from lease_daemons import PERIOD, Process, Shared, entries, late, wait_for
 LEADS, READY = '"event": "leading"', "all objects are ready"
 STAGES = 6  # as many as a daemon works on at once
 LEASE_MADE = re.compile(r"^CREATE STAGE \S+_LEASE_1\b")
+LOOK = re.compile("^SHOW STAGES LIKE .* IN SCHEMA")
 ALTER = "^ALTER STAGE (?!.*_LEASE_)"
 
 
@@ -41,13 +42,13 @@ def test_one_leads_and_the_other_takes_over_at_once_when_it_is_killed(shared: Sh
     assert not shared.changes(second), "who stands by changes nothing"
     assert LEADS not in second.text
     wait_for(lambda: len(renewals_of(shared, first)) > 6, "the lease is not renewed")
-    looks = [e for e in shared.statements(first) if e["statement"].startswith("SHOW STAGES LIKE")]
+    looks = [e for e in shared.statements(first) if LOOK.search(e["statement"])]
     assert abs(len(looks) - len(renewals_of(shared, first))) <= 2, "a renewal is one ALTER and one SHOW"
     first.kill()
     second.until(LEADS)
     shared.stages(2)
     wait_for(lambda: shared.made() == 2, "the second stage is not made")
-    polls = [e for e in shared.statements(second) if e["statement"].startswith("SHOW STAGES LIKE")]
+    polls = [e for e in shared.statements(second) if LOOK.search(e["statement"])]
     took = next(e for e in shared.statements(second) if "RENAME TO" in e["statement"])
     renewals = renewals_of(shared, first)
     since = [e for e in polls if renewals[-1]["n"] < e["n"] < took["n"]]
@@ -61,7 +62,7 @@ def test_one_that_stands_still_is_taken_over_from_within_three_periods_and_then_
     shared.stages(3)
     wait_for(lambda: shared.made() == 3, "the stages are not made")
     renewals = renewals_of(shared, first)
-    looks = [e for e in shared.statements(second) if e["statement"].startswith("SHOW STAGES LIKE") and e["n"] > renewals[-1]["n"]]
+    looks = [e for e in shared.statements(second) if LOOK.search(e["statement"]) and e["n"] > renewals[-1]["n"]]
     took = next(e for e in shared.statements(second) if "RENAME TO" in e["statement"])
     assert len([e for e in looks if e["n"] < took["n"]]) <= 9, "three periods of three looks each"
     sent = len(shared.changes(first))
@@ -242,3 +243,23 @@ def test_a_session_that_may_have_ended_or_not_be_seen_counts_as_one_that_could_n
     assert answer["outcome"].startswith("error"), "the account says that it is not found or not authorized"
     took = next(e for e in shared.statements(second) if "RENAME TO" in e["statement"])
     assert min(e["startedAt"] for e in shared.changes(second)) - took["endedAt"] >= PERIOD
+
+
+def test_two_homes_of_one_project_do_not_both_lead(shared: Shared) -> None:
+    shared.stages(1)
+    daemon = shared.daemon()
+    daemon.until(READY)
+    with shared.account.connect(role="ACCOUNTADMIN") as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE SCHEMA SNOWCAT.{shared.name}_HOME")
+        cursor.execute(f"GRANT USAGE, CREATE STAGE ON SCHEMA SNOWCAT.{shared.name}_HOME TO ROLE worker_{shared.name}")
+    shared.settings(f"home: snowcat.{shared.name}_home\n")
+    shared.stages(2)
+    daemon.until('"event": "Created"', count=4)
+    other = shared.start("apply", "--timeout", "3")
+    assert other.end() == 1
+    assert f"(pid {daemon.pid}), since" in other.text and "in another schema than `home` says here" in other.text
+    assert not shared.changes(other)
+    os.kill(daemon.pid, signal.SIGTERM)
+    assert daemon.end() == 0
+    again = shared.start("apply")
+    assert again.end() == 0, "the other lease is released"

@@ -146,7 +146,7 @@ def test_a_first_term_begins_with_one_renewal(account: Account) -> None:
     lease.step()
     lease.step()
     assert lease.may_mutate()
-    assert account.statements == 6, "a look, two stages, a look, and one renewal of two statements: there is nobody to be ended"
+    assert account.statements == 7, "two looks, two stages, a look, and one renewal of two statements: there is nobody to be ended"
 
 
 def test_a_successor_ends_all_sessions_of_its_predecessors_before_it_leads(account: Account) -> None:
@@ -387,3 +387,18 @@ def test_the_anchor_goes_with_the_lease(account: Account) -> None:
     steps(account, lease, 0.1)
     lease.release(drop=True)
     assert account.anchor is None and not account.leases
+
+
+def test_a_lease_of_the_project_in_another_schema_is_waited_for_as_long_as_it_is_renewed(account: Account) -> None:
+    lease = process(account)
+    elsewhere = {"OPS.CONTROL.SNOWCAT_LAB_LEASE_7": OTHER}
+    lease.stage.elsewhere = lambda: dict(elsewhere)  # type: ignore[method-assign]
+    for renewals in range(60):
+        elsewhere["OPS.CONTROL.SNOWCAT_LAB_LEASE_7"] = replace(OTHER, renewals=renewals)
+        steps(account, lease, PERIOD / 3)
+    assert not lease.may_mutate() and not account.leases
+    standing = lease.standing()
+    assert standing.waits and "'snowcat run' on there (pid 2)" in standing.message
+    assert "stage OPS.CONTROL.SNOWCAT_LAB_LEASE_7" in standing.message and "SNOWCAT.CONTROL" in standing.message
+    steps(account, lease, 60 + PERIOD / 3)
+    assert lease.may_mutate(), "nobody renews it any more"

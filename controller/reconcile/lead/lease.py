@@ -32,6 +32,7 @@ _KEPT = 3  # times as many are left: more than can be open, with the lease's own
 _PATIENCE = 45.0  # seconds without an answer after which a command gives up; a daemon goes on
 _LISTED = 8.0  # seconds in which a home that was made just now, and a grant on it, must show
 _LEAVE = 2.5  # seconds that a stop waits for a renewal under way
+_RIVAL = 60.0  # seconds without a renewal after which a lease in another schema, whose period is not known, counts as deserted
 _AGAIN = 12  # parts of a period after which what failed is tried again
 
 
@@ -82,6 +83,7 @@ class Lease:
     _stop: threading.Event = field(default_factory=threading.Event, init=False)
     _nudge: threading.Event = field(default_factory=threading.Event, init=False)
     _writing: threading.RLock = field(default_factory=threading.RLock, init=False)
+    _rivals: dict[str, tuple[LeaseMark, float]] = field(default_factory=dict, init=False)  # leases elsewhere, each as it is since when
     _thread: threading.Thread | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -243,6 +245,9 @@ class Lease:
                 return min(decision.seconds, self.seconds / 3)
             elif not self._anchored():
                 self._unseen(now, self.stage.anchor)
+            elif rival := self._rival():
+                self._stand(Standing(False, rival, waits=True))
+                return self.seconds / 3
             elif self._begin(decision):
                 self._unseen_since = None
                 return 0.0
@@ -259,6 +264,22 @@ class Lease:
     def _anchored(self) -> bool:
         """Whether the leases that were listed are the project's, and not those of this role beside another one's."""
         return self.stage.anchored or self.stage.claim()
+
+    def _rival(self) -> str:
+        """Who holds a lease of the project in another schema, in words; '' when nobody does, or has not renewed it for long."""
+        now, before = self.clock.now(), self._rivals
+        held = self.stage.elsewhere()
+        self._rivals = {}
+        for name, mark in held.items():
+            said, since = before.get(name, (mark, now))
+            self._rivals[name] = (mark, since if said == mark else now)
+        for name, (mark, since) in self._rivals.items():
+            if now - since < max(self.seconds, _RIVAL) and not self.is_gone(mark.holder):
+                return (
+                    f"{mark.words}, leads by stage {name}, in another schema than `home` says here: {self.stage.home}. Give both the same "
+                    "`home`, or drop that stage if no snowcat works with it"
+                )
+        return ""
 
     def _unseen(self, now: float, name: QualifiedName) -> None:
         """It is there, and this role may not see it: somebody was faster, or another role leads the project."""

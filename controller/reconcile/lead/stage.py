@@ -19,7 +19,7 @@ from controller.account.errors import AccountError, AlreadyExists, Denied, NotFo
 from controller.account.session import Session
 from controller.account.snapshot import Describe, Row
 from controller.api.names import QualifiedName
-from controller.reconcile.lead.mark import Found, LeaseMark, anchor_name, lease_name, like, parse, term_of
+from controller.reconcile.lead.mark import Found, LeaseMark, LeaseState, anchor_name, lease_name, like, parse, term_of
 
 log = structlog.get_logger("snowcat.lease")
 _LOG_OUT = 2.0  # seconds
@@ -68,6 +68,18 @@ class LeaseStage:
             mark = parse(comment)
             if term is not None:
                 found.append(Found(term, mark if mark is not None and mark.project == self.project else None, comment))
+        return found
+
+    def elsewhere(self) -> dict[str, LeaseMark]:
+        """Leases of the project in other schemas that are held, as far as this role sees them, by their full names."""
+        found = {}
+        for row in self._run(f"SHOW STAGES LIKE {sql.text(like(self.project))} IN ACCOUNT"):
+            place = (row.get("database_name"), row.get("schema_name"))
+            mark = parse(str(row.get("comment") or ""))
+            if mark is None or mark.project != self.project or mark.state is not LeaseState.HELD or None in place:
+                continue
+            if place != tuple(part.text for part in self.home.parts):
+                found[f"{place[0]}.{place[1]}.{row.get('name')}"] = mark
         return found
 
     def claim(self) -> bool:
