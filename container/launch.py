@@ -20,6 +20,7 @@ from types import FrameType
 from container import memory, nodes, settings
 from container.nodes import Nodes
 from training.errors import StoppedError, TrainingError
+from training.planner.machine import HOST_MEMORY
 from training.rank import die_with_parent
 
 _OOM_SCORE = Path("/proc/self/oom_score_adj")  # 1000: of all processes the kernel takes this one first
@@ -87,6 +88,8 @@ def environment(where: Nodes, processes: int) -> dict[str, str]:
     """What the ranks see: this process's environment, threads for each, and the network between nodes."""
     found = {**os.environ, "PYTHONUNBUFFERED": "1"}
     found.setdefault("OMP_NUM_THREADS", str(max(1, settings.cores() // processes)))
+    if (limit := memory.Group.own().limit()) is not None:
+        found.setdefault(HOST_MEMORY, str(limit))
     if where.count > 1 and (name := nodes.interface(where.own)) is not None:
         # else both libraries may choose an interface that the other nodes cannot reach
         found.setdefault("GLOO_SOCKET_IFNAME", name)

@@ -129,6 +129,34 @@ def start(model: Any, config: TrainingConfig, stage: int, accumulation: int, off
     return engine
 
 
+def run_only(model: Any, config: TrainingConfig, offload: Offload) -> Any:
+    """Give a model that was loaded inside `spreading` to DeepSpeed to be run, not trained."""
+    import deepspeed
+
+    engine, *_ = deepspeed.initialize(model=model, config=deepspeed_config(config, 3, 1, offload))
+    engine.eval()
+    return engine
+
+
+def release(engine: Any) -> None:
+    """Give back the memory of an engine that is of no more use.
+
+    DeepSpeed remembers every model that it has seen, so weights and masters are emptied one by one.
+    """
+    parameters = list(engine.module.parameters())
+    engine.destroy()
+    optimizer = getattr(engine.optimizer, "optimizer", engine.optimizer)
+    if isinstance(optimizer, torch.optim.Optimizer):  # an engine that only ran has none
+        parameters += [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        optimizer.state.clear()
+    for parameter in parameters:
+        parameter.grad = None
+        parameter.data = parameter.data.new_empty(0)
+        if hasattr(parameter, "ds_tensor"):
+            parameter.ds_tensor.data = parameter.ds_tensor.data.new_empty(0)
+    hardware.tidy()
+
+
 def deepspeed_config(config: TrainingConfig, stage: int, accumulation: int, offload: Offload = "none") -> dict[str, Any]:
     """DeepSpeed's own configuration document."""
     zero: dict[str, Any] = {"stage": stage}
@@ -152,10 +180,12 @@ def trained_weights(engine: Any) -> dict[str, torch.Tensor]:
     """Copies of the trained parameters by name, whole on every rank, on the CPU."""
     import deepspeed
 
-    named = [(name, p) for name, p in engine.module.named_parameters() if p.requires_grad]
-    sharded = any(hasattr(p, "ds_id") for _, p in named)
-    with deepspeed.zero.GatheredParameters([p for _, p in named], enabled=sharded):
-        return {name: p.detach().to("cpu", copy=True) for name, p in named}
+    found: dict[str, torch.Tensor] = {}
+    for name, parameter in engine.module.named_parameters():
+        if parameter.requires_grad:
+            with deepspeed.zero.GatheredParameters([parameter], enabled=hasattr(parameter, "ds_id")):
+                found[name] = parameter.detach().to("cpu", copy=True)
+    return found
 
 
 def _free_port() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import platform
@@ -13,7 +14,7 @@ import torch.distributed as dist
 from training import progress
 from training.config import Dtype
 from training.planner.calibration import Calibration
-from training.planner.machine import Machine, chip, known_chip
+from training.planner.machine import HOST_MEMORY, Machine, chip, known_chip
 from training.planner.shape import Shape, UnknownShapeError
 from training.planner.speed import flops_per_token
 
@@ -32,7 +33,7 @@ def name() -> str:
 def computes_in_bfloat16() -> bool:
     """Whether bfloat16 is faster than float32 here: a GPU that has it, or a CPU with AVX512-BF16 or AMX."""
     if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported())
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError:
@@ -58,19 +59,50 @@ def peak_memory() -> int:
     return int(torch.cuda.max_memory_allocated()) if torch.cuda.is_available() else progress.peak_memory()
 
 
+def ranks_here() -> int:
+    """How many ranks share this node; all of them where nobody says it."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", dist.get_world_size()))
+
+
+def host_memory() -> float:
+    """Bytes of this node's memory that this run may take: what there is, or the limit that the launcher knows of."""
+    there_is = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return min(there_is, float(os.environ.get(HOST_MEMORY, there_is)))
+
+
+def free_host_memory() -> float:
+    """The same without what others have taken already."""
+    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    free = next(float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    return min(free, host_memory())
+
+
+def least(here: float) -> float:
+    """The smallest over all ranks, which must all call this."""
+    found = torch.tensor(here, dtype=torch.float64, device=device())
+    dist.all_reduce(found, op=dist.ReduceOp.MIN)
+    return float(found)
+
+
+def tidy() -> None:
+    """Give back what nothing needs: a model refers to itself, so its memory would not be free when the next one is loaded."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 def machine() -> Machine:
     """All nodes of this run, taken to be like this one; a rank has one GPU, and not every GPU need have a rank."""
-    world = dist.get_world_size()
-    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", torch.cuda.device_count()))
+    world, ranks = dist.get_world_size(), ranks_here()
     return Machine(
         name="this node",
         ranks=ranks,
         nodes=-(-world // ranks),
-        host_memory=float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")),
+        host_memory=host_memory(),
         cores=float(len(os.sched_getaffinity(0))),
         gpu_memory=float(torch.cuda.mem_get_info()[1]),
         gpu=chip(torch.cuda.get_device_name()),
-        half=True,
+        half=computes_in_bfloat16(),
     )
 
 

@@ -7,27 +7,25 @@ took tells how long the last part will take.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Literal
 
-import torch
 import torch.distributed as dist
 
 from training import engine, hardware, links
 from training.checkpoint.kept_choice import as_begun, begun_with
 from training.config import TrainingConfig
 from training.data.dataset import Dataset, prepare
-from training.data.tokens import Tokens
 from training.errors import StoppedError
 from training.files import Folders
 from training.loop import StopFlag
-from training.model import loading
-from training.model.folder import BaseIdentity, check_folder, fits_whole, stored_dtype
+from training.model.folder import BaseIdentity, check_folder
+from training.models import Models, held_here
 from training.planner import Rows, in_words
+from training.planner.memory import Held
 from training.progress import Progress, report
 from training.results import artefacts
 from training.results.tracker import tracking
@@ -64,12 +62,14 @@ class Job:
         rows = Rows(len(data.train.lengths), data.train.mean_length, int(max(data.train.lengths)))
         chosen = engine.choose_stage(as_begun(self.config, self.folders.base, self.folders.output, rows), self.folders.base, rows)
         self.choice = begun_with(chosen, self.folders.output, self.config.run.id, lambda text: self._say(Progress("load", message=text)))
-        base = self._score_base(data)
+        held = held_here(self.config, self.folders.base, self.dtype, self.choice.stage)
+        models = Models(self.config, self.folders, self.choice, self.dtype, held, data.tokens)
+        base = self._score_base(models, data)
         with self._phase("train"):
-            tuning = Tuning(self.config, self.folders, self.choice, self.dtype, self.stop, self._say)
+            tuning = Tuning(self.config, self.folders, self.choice, self.dtype, self.stop, self._say, models.take)
             trained = tuning.run(data.train, data.held_out, data.tokens, self.seconds["evalBase"])
-        with self._phase("evalTuned"):
-            tuned = self._score(self._write_models(trained.weights, data.tokens), data.held_out, "tuned")
+        with self._phase("evalTuned"), models.tuned(trained.weights) as model:
+            tuned = self._score(model, held, data.held_out, "tuned")
         if self.lead:
             self._leave(data, trained, base, tuned)
 
@@ -82,9 +82,9 @@ class Job:
         self._say(Progress("data", message=str(data)))
         return data
 
-    def _score_base(self, data: Dataset) -> Scores:
+    def _score_base(self, models: Models, data: Dataset) -> Scores:
         """The base model's scores: those of an earlier attempt, with the seconds that they took then, or found now."""
-        identity, four_bit = BaseIdentity.read(self.folders.base), self._in_four_bit()
+        identity, four_bit = BaseIdentity.read(self.folders.base), models.held is Held.FOUR_BITS
         kept = BaseScores.of(self.folders.output, self.config, identity, data.fingerprint, self.dtype, four_bit=four_bit)
         found = [kept.read() if self.lead else None]
         dist.broadcast_object_list(found)
@@ -94,8 +94,8 @@ class Job:
             message = "the base model was scored by an earlier attempt"
             self._say(Progress("eval", "base", step=total, steps=total, metrics=scores.means, message=message))
             return scores
-        with self._phase("evalBase"):
-            scores = self._score(loading.load_model(self.folders.base, self.dtype, four_bit=four_bit), data.held_out, "base")
+        with self._phase("evalBase"), models.base() as model:
+            scores = self._score(model, models.held, data.held_out, "base")
         if self.lead:
             try:
                 kept.write(scores, self.seconds["evalBase"])
@@ -103,45 +103,25 @@ class Job:
                 self._say(Progress("eval", "base", message=f"the scores are not kept for a later attempt: {error}"))
         return scores
 
-    def _score(self, scored: Any, held_out: HeldOut, which: Literal["base", "tuned"]) -> Scores:
-        started = time.monotonic()
+    def _score(self, scored: Any, held: Held, held_out: HeldOut, which: Literal["base", "tuned"]) -> Scores:
+        started, together = time.monotonic(), held is Held.SPREAD
         world, total = dist.get_world_size(), len(held_out.rows)
-        self._say(Progress("eval", which, step=0, steps=total, message=f"the {which} model answers {total} rows"))
+        self._say(Progress("eval", which, step=0, steps=total, message=f"the {which} model ({held}) answers {total} rows"))
 
         def progress(done: int) -> None:
-            if self.stop.is_set:
+            if hardware.least(not self.stop.is_set) == 0 if together else self.stop.is_set:  # spread, none may leave alone
                 raise StoppedError(f"stopped while the {which} model was scored")
             passed = min(total, done * world)
             left = (time.monotonic() - started) / passed * (total - passed)
             self._say(Progress("eval", which, step=passed, steps=total, eta_seconds=round(left, 1)))
 
-        scores = held_out.score(scored, progress)
+        def measured(done: int, of: int) -> None:
+            message = f"the loss on the wanted answers, batch {done} of {of}"
+            self._say(Progress("eval", which, step=total, steps=total, message=message))
+
+        scores = held_out.score(scored, progress, measured=measured, sharded=together)
         self._say(Progress("eval", which, step=total, steps=total, metrics=scores.means, message=f"{which} model scored"))
         return scores
-
-    def _write_models(self, weights: dict[str, torch.Tensor], tokens: Tokens) -> Any:
-        """Build the tuned model; rank 0 also writes adapter/ and merged/. Returns the model to score."""
-        local = self.folders.work / artefacts.FOLDER
-        stored = stored_dtype(self.folders.base)
-        four_bit, base, method = self._in_four_bit(), self.folders.base, self.config.method
-        tuned = loading.tuned_model(base, method, weights, self.dtype, place=torch.device("cpu") if four_bit else None)
-        if self.lead:
-            shutil.rmtree(local, ignore_errors=True)
-            local.mkdir(parents=True)
-            if self.config.output.adapter and self.config.method.adapter is not None:
-                tuned.save_pretrained(str(local / "adapter"))
-        # rounded to what is stored before it is scored: the scores are those of the model that will be served
-        tuned = loading.merge(tuned).to(stored)
-        if self.lead and self.config.output.merged:
-            tuned.save_pretrained(str(local / "merged"))
-            tokens.raw.save_pretrained(str(local / "merged"))
-        if four_bit:
-            return loading.tuned_model(base, method, weights, self.dtype, four_bit=True)
-        return tuned.to(self.dtype)
-
-    def _in_four_bit(self) -> bool:
-        """Whether models are scored on a base in 4 bits: only where the whole one does not fit."""
-        return self.config.method.qlora is not None and not fits_whole(self.folders.base, self.dtype)
 
     def _leave(self, data: Dataset, trained: Trained, base: Scores, tuned: Scores) -> None:
         """Hand everything over to whoever started the ranks, see `training.results.artefacts`."""

@@ -31,6 +31,8 @@ def main(arguments: list[str]) -> int:
     """Run this rank's share of the job; returns the exit code."""
     config_path, rows, base, work, output = (Path(argument) for argument in arguments)
     quiet_libraries()
+    from safetensors import SafetensorError
+
     from training.checkpoint.owner import Owner
     from training.config import TrainingConfig
     from training.errors import BadInputError, OutOfMemoryError, TrainingError
@@ -49,10 +51,12 @@ def main(arguments: list[str]) -> int:
         Job(config, Folders(base, rows, work, output), stop).run()
     except TrainingError as error:
         failure = error
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    except (OSError, SafetensorError) as error:
+        if not is_disk_full(error):
             raise
-        failure = BadInputError(f"no room for {error.filename or output}: {error.strerror}; make room on the stage or the node's disk")
+        # weights are written to the node's own disk only, and that library does not say where
+        place = work if isinstance(error, SafetensorError) else error.filename or output
+        failure = BadInputError(f"no room for {place}: {error}; make room on the stage or the node's disk")
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -72,6 +76,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether this is an allocation that failed, on a GPU or on the host."""
     text = str(error).lower()
     return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether there was no room on a disk or a stage for what was to be written."""
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "no space left on device" in str(error).lower()
 
 
 def write_outcome(work: Path, code: int, message: str) -> None:

@@ -24,6 +24,7 @@ from training.files import Folders
 from training.history import EvalRecord, History, StepRecord
 from training.loop import Loop, StopFlag
 from training.model import attention, blocks, loading
+from training.model.folder import attention_dropout
 from training.planner import Rows
 from training.progress import Pace, Progress
 from training.scoring.evaluate import HeldOut
@@ -32,7 +33,7 @@ from training.watch import Watch
 
 @dataclass(frozen=True)
 class Trained:
-    """What training leaves: the trained weights by name, whole, and how it went."""
+    """What training leaves: what `Tuning.take` took of it, and how it went."""
 
     weights: dict[str, torch.Tensor]
     history: History
@@ -44,7 +45,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class Tuning:
-    """One rank's part of the training. `say` tells of progress, on rank 0."""
+    """One rank's part of the training. `say` tells of progress, on rank 0; `take` what is wanted of the trained engine before it goes."""
 
     config: TrainingConfig
     folders: Folders
@@ -52,6 +53,7 @@ class Tuning:
     dtype: torch.dtype
     stop: StopFlag
     say: Callable[[Progress], None]
+    take: Callable[[Any], dict[str, torch.Tensor]] = engine.trained_weights
 
     def run(self, data: TrainingSet, held_out: HeldOut, tokens: Tokens, after: float) -> Trained:
         """Train, or go on training. `after` are the seconds that the run will need afterwards. Raises TrainingError."""
@@ -70,7 +72,7 @@ class Tuning:
         plan = plan_batches(lengths, planned, dist.get_world_size(), on_gpu=on_gpu, like=checkpoints.begun())
         checkpoints.plan = plan.bins_per_step, plan.capacity
         rows = Rows(len(lengths), data.mean_length, max(lengths))
-        chosen = attention.choose(config.training.attention, self.dtype)
+        chosen = attention.choose(config.training.attention, self.dtype, attention_dropout(self.folders.base))
         with engine.spreading(config, self.choice.stage, plan.accumulation, self.choice.offload):
             base = loading.load_model(self.folders.base, self.dtype, attention=chosen, four_bit=config.method.qlora is not None)
             torch.manual_seed(config.training.seed)  # the same adapters on every rank, whatever was drawn while loading
@@ -106,7 +108,9 @@ class Tuning:
         Loop(trainer, plan, data, config, checkpoints, tokens.pad, self.stop, tell, watch).run(history)
         checkpoints.wait()
         best = self._take_best(checkpoints, trainer, watch.kept(history), plan.steps)
-        return Trained(engine.trained_weights(trainer), history, *counts, best, share)
+        weights = self.take(trainer)
+        engine.release(trainer)
+        return Trained(weights, history, *counts, best, share)
 
     def _resume(self, checkpoints: Checkpoints, trainer: Any) -> History:
         history, refused = checkpoints.resume(trainer)

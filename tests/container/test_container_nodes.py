@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from container import launch, nodes, preflight
+from container import launch, memory, nodes, preflight
 from container.nodes import Nodes, NodesError
 from training.errors import BadInputError, StoppedError
+from training.planner.machine import HOST_MEMORY
 
 
 def free_port() -> int:
@@ -128,6 +129,18 @@ def test_a_disk_without_room_and_an_output_folder_that_cannot_be_written(tmp_pat
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInputError, match="node 0 cannot write to the output folder"):
         preflight.check_places(tmp_path, tmp_path / "file", 0, 1)
+
+
+def test_ranks_are_told_how_much_memory_their_container_may_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = tmp_path / "memory.max"
+    monkeypatch.setattr(memory.Group, "own", lambda: memory.Group(None, limits))
+    monkeypatch.delenv(HOST_MEMORY, raising=False)
+    limits.write_text("max")
+    assert HOST_MEMORY not in launch.environment(local(1, 0), 2)
+    limits.write_text("1048576")
+    assert launch.environment(local(1, 0), 2)[HOST_MEMORY] == "1048576"
+    monkeypatch.setenv(HOST_MEMORY, "4096")
+    assert launch.environment(local(1, 0), 2)[HOST_MEMORY] == "4096", "whoever shares the machine knows better"
 
 
 def test_ranks_of_several_nodes_meet_at_node_0(monkeypatch: pytest.MonkeyPatch) -> None:

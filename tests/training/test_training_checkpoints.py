@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -189,6 +190,22 @@ def test_training_goes_on_while_a_checkpoint_is_copied_and_the_next_save_waits(t
     later = PlainEngine()
     made(tmp_path, attempt=2).resume(later)
     assert later.weights() == saved, "what is copied is what was there when it was saved"
+
+
+def test_a_full_disk_of_the_node_is_told_with_what_a_checkpoint_needs(tmp_path: Path) -> None:
+    """Not what is written decides, since each library tells it in its own words, but what is left on the disk."""
+    store, engine, history = made(tmp_path), PlainEngine(), History()
+    engine.step(history)
+    assert state.size_here(engine, adapters=True) == 12 * 15
+    assert state.size_here(engine, adapters=False) == 16 * 15, "weights too, which all were trained"
+    assert module.no_room(store.local, 12 * 15) is None
+    told = module.no_room(store.local, 1 << 60)
+    assert told is not None and told.exit_code == 10, "not retried"
+    assert re.search(rf"{store.local} has [\d.]+ GiB free, and it takes about 1073741824 GiB; take an instance family", str(told))
+    store.local.parent.mkdir()
+    store.local.write_text("a file where the folder should be")
+    with pytest.raises(OSError, match="checkpoints"):
+        store.save(engine, history)
 
 
 def test_a_full_stage_is_told_and_training_goes_on_with_the_last_good_one(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from training.scoring.evaluate import rows_at_once
 from training.scoring.metrics import mean_scores, rouge_l, score
 
 WANTED = '{"toy_list": ["Kite", "Red Drum"], "location": "Oslo"}'
@@ -73,3 +74,18 @@ def test_rouge_l_finds_the_longest_subsequence_as_the_usual_table_does() -> None
                 table[i + 1][j + 1] = table[i][j] + 1 if one == other else max(table[i][j + 1], table[i + 1][j])
         expected = 2 * table[-1][-1] / (len(first) + len(second))
         assert rouge_l(" ".join(first), " ".join(second)) == pytest.approx(expected), (first, second)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "longest", "free", "rows", "reason"),
+    [
+        (8, 1024, 8 << 30, 8, "half a megabyte a token: 8 rows of half a gigabyte are half of what is free"),
+        (8, 2048, 8 << 30, 4, "rows twice as long"),
+        (2, 1024, 8 << 30, 2, "no more than wanted"),
+        (8, 1024, 1 << 20, 1, "one at least: there is no smaller way to answer"),
+    ],
+)
+def test_as_many_rows_are_answered_together_as_there_is_room_for(wanted: int, longest: int, free: float, rows: int, reason: str) -> None:
+    llama = {"hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "intermediate_size": 11008, "vocab_size": 32000}
+    assert rows_at_once(wanted, longest, llama, 2, free) == rows, reason
+    assert rows_at_once(wanted, longest, {}, 2, free) == wanted, "a model without formulas"

@@ -164,6 +164,13 @@ def test_attention_that_does_not_run_here_is_refused(wanted: str, words: str) ->
         attention.choose(wanted, torch.float32)
 
 
+@pytest.mark.parametrize("wanted", ["varlen", "flex"])
+def test_attention_that_cannot_drop_out_is_refused_for_models_that_do(wanted: str) -> None:
+    with pytest.raises(BadInputError, match=f"{wanted} cannot leave out attention weights.*attention_dropout: 0.1"):
+        attention.choose(wanted, torch.bfloat16, dropout=0.1)
+    assert attention.choose("auto", torch.float32, dropout=0.1) == attention.PREFIX + "sdpa"
+
+
 @pytest.mark.parametrize("trained", [False, True], ids=["frozen head", "trained head"])
 def test_the_loss_in_chunks(trained: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(head, "CHUNK", 7)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -23,7 +24,7 @@ from training.planner import (
     ways_out,
 )
 from training.planner.machine import GIB
-from training.planner.memory import on_host, on_rank
+from training.planner.memory import Held, how_held, on_host, on_rank
 from training.planner.needs import Work, estimate, largest_micro_batch
 from training.planner.speed import model_flops, rate, recomputed_flops, tokens_per_second
 
@@ -121,6 +122,48 @@ def test_largest_micro_batch(size: str, technique: str, gib: float, checkpointed
     machine = Machine("x", 1, 1, 1000 * GIB, 32, gib * GIB, BIG.gpu)
     assert largest_micro_batch(adapters(size, technique, 1, SHAPES[size].layers), machine) in (checkpointed, 2 * checkpointed)
     assert largest_micro_batch(adapters(size, technique, 1, 0), machine) == none
+
+
+@pytest.mark.parametrize(
+    ("technique", "zero", "gpu", "host", "held", "reason"),
+    [
+        ("lora", 1, 22, 40, Held.WHOLE, "12.6 GiB of 22"),
+        ("lora", 3, 22, 40, Held.WHOLE, "trained in parts, and yet it fits whole: answers are many times as fast"),
+        ("lora", 3, 15, 40, Held.SPREAD, "too little would be left for the answers"),
+        ("lora", 3, 22, 15, Held.SPREAD, "it would not come through the host's memory"),
+        ("full", 3, 22, 30, Held.SPREAD, "the trained weights wait in the host, beside those that are read"),
+        ("full", 3, 22, 40, Held.WHOLE, "there is room for both"),
+        ("qlora", 1, 15, 40, Held.FOUR_BITS, "as it was trained"),
+        ("lora", 2, 15, 40, Held.WHOLE, "stage 2 has it whole while it trains"),
+        ("lora", 3, None, 15, Held.SPREAD, "a CPU has memory too"),
+    ],
+)
+def test_how_a_model_is_held_while_it_is_scored(technique: str, zero: int, gpu: float | None, host: float, held: Held, reason: str) -> None:
+    weights = 2.0 * SHAPES["7B"].parameters
+    gpu = None if gpu is None else gpu * GIB
+    assert how_held(weights, technique, zero, gpu=gpu, host=host * GIB) is held, reason  # type: ignore[arg-type]
+
+
+def test_scoring_is_counted() -> None:
+    """13B on four A10G: 24.2 GiB of weights cannot be scored whole; spread, a rank has a quarter and what is gathered."""
+    choice = choose(task("13B", LORA), FOUR)
+    found = choice.estimate
+    assert (choice.zero, found.held) == (3, Held.SPREAD)
+    assert found.scoring.weights == pytest.approx(2 * SHAPES["13B"].parameters / 4)
+    keys_and_values = 2 * 40 * 5120 * 2 * choice.estimate.setting.longest
+    assert found.scoring.activations > keys_and_values
+    assert found.host.loading == 2 * SHAPES["13B"].parameters, "only the first rank reads"
+    alone = estimate(replace(found.setting, zero=1), FOUR, Work(1.0))
+    assert alone.held is Held.WHOLE and alone.verdict is Verdict.NO
+    assert alone.host.scoring > 4 * 2 * SHAPES["13B"].parameters
+
+
+def test_what_trains_but_cannot_be_scored_does_not_fit() -> None:
+    """Rows of 30,000 tokens need 15 GB of keys and values for 7B, more than a short micro-batch needs to train."""
+    short = replace(adapters("7B", "lora", 1024, 32), longest=1024)
+    assert estimate(short, SMALL, Work(1.0)).verdict is Verdict.FITS
+    long = estimate(replace(short, longest=30_000), SMALL, Work(1.0))
+    assert long.verdict is Verdict.NO and long.needed > long.limit > long.terms.needed
 
 
 def task(size: str, method: Method, **parts: object) -> Task:

@@ -14,6 +14,7 @@ from training_tiny import Ranks, read_json_lines, select_rows, tiny_config, tiny
 
 from training.files import problems, read_entries
 from training.model.loading import load_model
+from training.planner.machine import HOST_MEMORY
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +86,22 @@ def test_every_zero_stage_gives_the_same_losses(
     assert ranks.wait() == [0, 0], ranks.log.read_text()
     # another schedule means another rate from step 3 on, so only the steps before are the same
     assert losses(tmp_path / "out")[:3] == pytest.approx(losses(unbroken[0])[:3], abs=1e-5)
+
+
+def test_a_run_whose_model_no_rank_may_hold_leaves_the_same(
+    tmp_path: Path, tiny_base: Path, rows: Path, unbroken: tuple[Path, Ranks], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(HOST_MEMORY, "100000")  # bytes for both ranks together: less than the model
+    parts = {"deepspeed": {"zero": 3}, "training": {"maxSteps": 2}, "output": {"merged": False}}
+    ranks = Ranks(tmp_path / "work", tiny_config(tmp_path / "out", tiny_base, rows, **parts), world=2)
+    assert ranks.wait() == [0, 0], ranks.log.read_text()
+    messages = [line.get("message", "") for line in ranks.progress()]
+    assert "the base model (spread over the ranks) answers 4 rows" in messages
+    assert "the tuned model (spread over the ranks) answers 4 rows" in messages
+    spread, whole = (read_json_lines(output / "predictions.jsonl") for output in (tmp_path / "out", unbroken[0]))
+    assert [line["base"] for line in spread] == [line["base"] for line in whole]
+    assert (tmp_path / "out" / "adapter" / "adapter_model.safetensors").is_file()
+    assert not list(tmp_path.rglob("merged")), "it was scored from a local folder, and nobody wanted that one"
 
 
 def test_killed_and_stopped_runs_go_on_as_if_nothing_had_happened(

@@ -1,4 +1,4 @@
-"""At stage 3 no rank ever holds the whole base, not even while it is loaded, and the training is the same."""
+"""At stage 3 no rank ever holds the whole base: not while it is loaded, nor while it is scored, merged or written."""
 
 from __future__ import annotations
 
@@ -7,29 +7,82 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from training_spread import METHODS, write_base
+import torch
+from safetensors.torch import load_file
+from training_held import METHODS
+
+from training.files import describe
 
 HERE = Path(__file__).parent
 
 
-def test_a_base_is_spread_while_it_is_loaded(tmp_path: Path) -> None:
-    write_base(tmp_path)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("spread")
+
+
+@pytest.fixture(scope="module")
+def found(folder: Path) -> dict[str, Any]:
     ended = subprocess.run(
-        [sys.executable, str(HERE / "training_spread.py"), str(tmp_path)],
+        [sys.executable, str(HERE / "training_spread.py"), str(folder)],
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parents[1])},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
     line = next((line for line in ended.stdout.splitlines() if line.startswith("FOUND ")), None)
     assert ended.returncode == 0 and line is not None, ended.stdout[-2000:] + ended.stderr[-4000:]
-    found = json.loads(line.removeprefix("FOUND "))
-    for method in METHODS:
-        expected, whole = found[f"{method}, zero 0"]
-        losses, held = found[f"{method}, zero 3"]
-        assert expected[-1] < 0.99 * expected[0], "it learns"
-        assert losses == pytest.approx(expected, rel=1e-4), method
-        assert whole / 2 <= held < 0.51 * whole, f"{method}: its half, and padding where a matrix cannot be halved"
+    told: dict[str, Any] = json.loads(line.removeprefix("FOUND "))
+    return told
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_base_is_spread_while_it_is_loaded(found: dict[str, Any], method: str) -> None:
+    expected, whole = found["curves"][f"{method}, zero 0"]
+    losses, held = found["curves"][f"{method}, zero 3"]
+    assert expected[-1] < 0.99 * expected[0], "it learns"
+    assert losses == pytest.approx(expected, rel=1e-4), method
+    assert whole / 2 <= held < 0.51 * whole, f"{method}: its half, and padding where a matrix cannot be halved"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_model_that_is_spread_scores_the_same_as_a_whole_one(found: dict[str, Any], method: str) -> None:
+    whole, spread = found["scores"][method]
+    assert (whole["held"], spread["held"]) == ("whole", "spread over the ranks")
+    assert spread["base"] == whole["base"] and spread["tuned"] == whole["tuned"]
+    assert spread["few"] == whole["few"], "one row for two ranks: the other one computes in vain"
+    assert whole["tuned"][0] != whole["base"][0], "it has learned something"
+    answers = whole["base"][1] + whole["tuned"][1]
+    assert len({len(answer) for answer in answers}) > 2, "ranks end their answers at different times"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_written_from_spread_weights_is_the_same_to_the_byte(found: dict[str, Any], method: str) -> None:
+    whole, spread = (describe(Path(run["artefacts"])) for run in found["scores"][method])
+    assert spread == whole
+    written = {entry.path for entry in spread}
+    assert {"merged/model.safetensors", "merged/config.json", "merged/tokenizer.json"} <= written
+    assert ("adapter/adapter_model.safetensors" in written) == (method != "full")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_rank_holds_all_of_a_spread_model_while_it_is_scored(found: dict[str, Any], method: str) -> None:
+    whole, spread = found["scores"][method]
+    assert whole["most"] == whole["whole"]
+    assert spread["most"] <= 0.51 * spread["whole"] + spread["largest"] < 0.75 * spread["whole"], "its half and one matrix"
+
+
+def test_spread_weights_are_written_in_files_of_a_bounded_size(found: dict[str, Any], folder: Path) -> None:
+    base = load_file(str(folder / "base/model.safetensors"))
+    index = json.loads((folder / "pieces/model.safetensors.index.json").read_text())
+    files = sorted(set(index["weight_map"].values()))
+    read = {name: tensor for file in files for name, tensor in load_file(str(folder / "pieces" / file)).items()}
+    assert len(files) > 3 and files[0] == f"model-00001-of-{len(files):05}.safetensors"
+    assert {name: index["weight_map"][name] for name in read} == index["weight_map"]
+    assert read.keys() == base.keys()
+    assert all(torch.equal(read[name], base[name].to(torch.float16)) for name in base)
+    assert json.loads((folder / "pieces/config.json").read_text())["dtype"] == "float16"

@@ -164,7 +164,10 @@ def test_the_loss_of_the_rows_is_the_mean_over_their_answer_tokens(tmp_path: Pat
         total -= sum(float(logits[place - 1, row.ids[place]]) for place in places)
         count += len(places)
     for size in (1, 3):
-        assert answer_loss(model, held_out.encoded, held_out.tokens.pad, size) == pytest.approx(total / count, rel=1e-5)
+        told: list[tuple[int, int]] = []
+        found = answer_loss(model, held_out.encoded, held_out.tokens.pad, size, lambda *batches, told=told: told.append(batches))
+        assert found == pytest.approx(total / count, rel=1e-5)
+        assert told == [(n + 1, len(told)) for n in range(len(told))], "every batch is told, for those who wait"
 
 
 @pytest.mark.slow

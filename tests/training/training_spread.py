@@ -1,4 +1,7 @@
-"""Short trainings on two ranks: `training_spread.py BASE`; prints of each its losses and what loading left on rank 0."""
+"""Short trainings on two ranks: `training_spread.py FOLDER`; prints of each its losses and what loading left on rank 0.
+
+Then base and tuned model are scored, see `training_held`.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from training_forks import in_ranks, warm
+from training_held import all_scores, fetch_when_needed, write_folder, written_in_pieces
 from training_packs import pack
 
 METHODS: dict[str, dict[str, Any]] = {"lora": {"lora": {}}, "dora": {"lora": {"dora": True}}, "full": {"full": True}}
@@ -67,6 +71,16 @@ def curves(base: Path) -> dict[str, tuple[list[float], int]]:
     return {f"{name}, zero {stage}": curve(base, method, stage) for name, method in METHODS.items() for stage in (0, 3)}
 
 
+def everything(folder: Path) -> dict[str, Any]:
+    found = {"curves": curves(folder / "tied")}
+    fetch_when_needed()
+    written_in_pieces(folder)
+    return found | {"scores": all_scores(folder)}
+
+
 if __name__ == "__main__":
     warm()
-    print("FOUND " + json.dumps(in_ranks(2, lambda: curves(Path(sys.argv[1])))), flush=True)
+    where = Path(sys.argv[1])
+    write_base(where / "tied")
+    write_folder(where)
+    print("FOUND " + json.dumps(in_ranks(2, lambda: everything(where))), flush=True)

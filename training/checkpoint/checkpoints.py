@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
+from safetensors import SafetensorError
 
 from training.checkpoint import state
 from training.checkpoint.owner import Owner
@@ -23,6 +24,7 @@ from training.config import TrainingConfig
 from training.errors import BadInputError
 from training.files import FileEntry, copy_files, describe, problems, read_entries, write_json
 from training.history import History
+from training.planner import gib
 
 MARKER = "complete.json"
 HISTORY = "history.json"
@@ -73,16 +75,22 @@ class Checkpoints:
         """Save the state after `history.next_step` steps. All ranks must call this.
 
         It returns when the state is on this node's disk; the copy to the output folder goes on beside the training.
-        An earlier copy is waited for. Raises BadInputError when another attempt has taken over the run's folder.
+        An earlier copy is waited for. Raises BadInputError when another attempt has taken over the run's folder, or the disk is full.
         """
         self.wait()
         step = history.next_step
         folder = self.local / str(step)
         shutil.rmtree(folder, ignore_errors=True)
-        if self.config.method.adapter is not None:
-            state.save_adapters(engine, folder)
-        else:
-            state.save_all(engine, folder)
+        try:
+            if self.config.method.adapter is not None:
+                state.save_adapters(engine, folder)
+            else:
+                state.save_all(engine, folder)
+        except (OSError, RuntimeError, SafetensorError) as error:  # of whoever writes: each says in its own words that a disk is full
+            why = no_room(self.local, state.size_here(engine, adapters=self.config.method.adapter is not None))
+            if why is None:
+                raise
+            raise why from error
         dist.barrier()
         if state.leads_node():
             folder.mkdir(parents=True, exist_ok=True)
@@ -238,6 +246,17 @@ class Checkpoints:
 
     def _complete(self) -> list[int]:
         return _complete(self.remote)
+
+
+def no_room(folder: Path, needed: int) -> BadInputError | None:
+    """What to tell where the disk of `folder` has less than the bytes that a checkpoint takes; None where it has room for another one."""
+    free = shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free
+    if free >= needed:
+        return None
+    return BadInputError(
+        f"no room for a checkpoint on the node's own disk: {folder} has {gib(free)} free, and it takes about {gib(needed)}; take an "
+        "instance family with more storage, more nodes, or method: lora"
+    )
 
 
 def begun_plan(folder: Path, run: str) -> tuple[int, int] | None:

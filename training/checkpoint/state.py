@@ -42,6 +42,15 @@ def save_adapters(engine: Any, folder: Path) -> None:
         save_file(tensors, folder / ADAPTERS)
 
 
+def size_here(engine: Any, *, adapters: bool) -> int:
+    """About how many bytes a checkpoint takes on this node's disk: float32 with two moments, and all weights where they are trained."""
+    trained = sum(int(getattr(p, "ds_numel", p.numel())) for p in engine.module.parameters() if p.requires_grad)
+    if adapters:
+        return 12 * trained
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", dist.get_world_size()))
+    return 16 * trained * here // dist.get_world_size()
+
+
 def load_adapters(engine: Any, folder: Path, updates: int) -> None:
     """Put back what `save_adapters` wrote after so many updates. All ranks must call this."""
     with safe_open(str(folder / ADAPTERS), "pt") as file:

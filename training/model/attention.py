@@ -34,12 +34,17 @@ PREFIX = "snowcat_"  # names of transformers' own do not keep packed documents a
 BACKENDS = ("varlen", "sdpa", "flex", "eager")
 
 
-def choose(wanted: str, dtype: torch.dtype) -> str:
-    """The attention's name for `attn_implementation`. Raises BadInputError for what does not run here."""
+def choose(wanted: str, dtype: torch.dtype, dropout: float = 0.0) -> str:
+    """The attention's name for `attn_implementation`; `dropout` is the model's. Raises BadInputError for what does not run here."""
     register()
     on_gpu = torch.cuda.is_available()
+    if wanted in ("varlen", "flex") and dropout:
+        raise BadInputError(
+            f"training.attention: {wanted} cannot leave out attention weights, as this model does while it trains (attention_dropout: "
+            f"{dropout:g} in its config.json); use attention: auto"
+        )
     if wanted == "auto":
-        fast = "varlen" if varlen_attn is not None and dtype == torch.bfloat16 else "sdpa"
+        fast = "varlen" if varlen_attn is not None and dtype == torch.bfloat16 and not dropout else "sdpa"
         # a CPU's fused attention is slow in bfloat16's backward pass (short rows: twice the time), and fast in float32
         return PREFIX + (fast if on_gpu else "eager" if dtype == torch.bfloat16 else "sdpa")
     if wanted == "varlen" and (not on_gpu or varlen_attn is None or dtype != torch.bfloat16):

@@ -45,7 +45,9 @@ def check_folder(folder: Path) -> None:
         raise BadInputError(f"{folder} has {found}; model.safetensors is needed")
     if quantised := _config(folder).get("quantization_config"):
         way = quantised.get("quant_method", "an unknown way") if isinstance(quantised, dict) else quantised
-        raise BadInputError(f"the model in {folder} has rounded weights ({way}); take the one that it was made of, with method: qlora if need be")
+        raise BadInputError(
+            f"the model in {folder} has rounded weights ({way}); take the one that it was made of, with method: qlora if need be"
+        )
 
 
 def vocabulary(folder: Path) -> int | None:
@@ -78,9 +80,12 @@ def context_length(folder: Path) -> int:
     return length
 
 
-def fits_whole(folder: Path, dtype: torch.dtype) -> bool:
-    """Whether all weights in `dtype` leave a fifth of this GPU's free memory; without a GPU there is nothing to ask."""
-    if not torch.cuda.is_available():
-        return True
-    stored = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-    return stored * dtype.itemsize / stored_dtype(folder).itemsize < 0.8 * torch.cuda.mem_get_info()[0]
+def attention_dropout(folder: Path) -> float:
+    """The share of attention weights that the model leaves out at random while it trains."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return float(config.get("attention_dropout") or 0.0)
+
+
+def stored_bytes(folder: Path) -> int:
+    """Of all weights, as they are stored."""
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))

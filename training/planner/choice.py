@@ -197,6 +197,7 @@ def _setting(task: Task, machine: Machine, way: Way, tokens: int, layers: int) -
         tokens=tokens,
         checkpointed=layers,
         document=min(tokens, task.document),
+        longest=task.longest,
         width=task.width(machine),
         scores=task.training.attention == "eager" or (task.training.attention == "auto" and not machine.has_gpu),
         fused=machine.has_gpu and task.training.compile is not False and way[0] < 3,  # stage 3 runs layers as they are

@@ -8,6 +8,7 @@ measurement replaces (`calibration.py`).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Literal
 
 from training.planner.machine import GIB, Machine
@@ -25,6 +26,7 @@ PREFETCH = 5e7 * 2  # ZeRO-3's bucket, in bfloat16
 NF4 = 0.53  # bytes a weight, with the scales of its blocks packed too
 LIVE = 1.6  # of the layer that is computed again, in its own activations
 HEAD_CHUNK = 1024  # positions whose logits exist at once
+FILE = 4 << 30  # of a model that is written from spread weights; see training.model.spread
 HEADROOM, HEADROOM_MEASURED = 0.10, 0.05
 
 
@@ -43,6 +45,7 @@ class Setting:
     width: int = 2  # bytes of a weight: 2 for bfloat16, 4 for float32
     scores: bool = False  # attention that stores its scores: what a CPU is fastest with
     fused: bool = False  # norms, rotary positions and the gate computed in place of being stored
+    longest: int = 0  # tokens of the longest row, which is answered too; 0: those of `document`
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,14 @@ class Terms:
         return self.context + self.network + self.weights + self.trained + self.gather + self.activations + self.head
 
 
+class Held(StrEnum):
+    """What of a model's weights a rank holds while it scores it."""
+
+    WHOLE = "whole"
+    FOUR_BITS = "in four bits"
+    SPREAD = "spread over the ranks"
+
+
 @dataclass(frozen=True)
 class Host:
     """Bytes of one node's memory."""
@@ -82,11 +93,12 @@ class Host:
     processes: float
     loading: float  # every rank reads the whole model before it goes to the GPU; under ZeRO-3 only the first one reads it
     offloaded: float
-    saving: float
+    saving: float  # the trained weights, while the engine that trained them still stands
+    scoring: float  # the models on their way to the GPUs, the trained weights beside them; by then the engine has gone
 
     @property
     def needed(self) -> float:
-        return self.processes + max(self.loading, self.saving) + self.offloaded
+        return self.processes + max(max(self.loading, self.saving) + self.offloaded, self.scoring)
 
 
 def on_rank(setting: Setting, machine: Machine, correction: Correction = FORMULAS) -> Terms:
@@ -126,7 +138,7 @@ def _trained(setting: Setting, world: int) -> float:
     if setting.offload == "parameters":
         return OFFLOAD_BUFFERS
     if setting.offload == "optimizer":
-        return 2 * count / (world if zero == 3 else 1) + OFFLOAD_BUFFERS
+        return {1: 4.0, 2: 2.0, 3: 2.0 / world}[zero] * count + OFFLOAD_BUFFERS  # at stage 1 gradients stay whole until the step
     if zero == 0:
         return (18.0 if mixed else 16.0) * count
     # in float32 DeepSpeed keeps a second copy of weights and gradients all the same, and a bucket: 28 bytes, as measured with one rank
@@ -174,14 +186,48 @@ def _activations(setting: Setting) -> float:
     return setting.tokens * (kept + open_layers + live)
 
 
+def how_held(weights: float, technique: Technique, zero: int, *, gpu: float | None, host: float) -> Held:
+    """How a rank holds a model while it scores it: whole if that (`weights` bytes) leaves a fifth of its memory for answers.
+
+    `gpu`: free on its GPU, None where there is none. `host`: its share of the node's memory. The weights pass through that, and those of
+    a full fine-tune wait there for the tuned model to be put together.
+    """
+    if weights * (2 if technique == "full" else 1) < 0.8 * host and (gpu is None or weights < 0.8 * gpu):
+        return Held.WHOLE
+    if technique == "qlora":
+        return Held.FOUR_BITS
+    return Held.SPREAD if zero == 3 else Held.WHOLE
+
+
+def held_on(setting: Setting, machine: Machine) -> Held:
+    """What `how_held` will say on such a machine."""
+    gpu = machine.gpu_memory - CONTEXT if machine.has_gpu else None
+    share = (machine.host_memory - LAUNCHER) / machine.ranks - PROCESS
+    return how_held(_whole(setting), setting.technique, setting.zero, gpu=gpu, host=share)
+
+
+def while_scoring(setting: Setting, machine: Machine, correction: Correction = FORMULAS) -> Terms:
+    """Bytes that one rank needs to answer one row at a time, the longest; more at once are taken as far as there is room."""
+    shape, held, tokens = setting.shape, held_on(setting, machine), setting.longest or setting.document
+    frozen = replace(setting, technique="qlora" if held is Held.FOUR_BITS else "lora", zero=3 if held is Held.SPREAD else 0)
+    keys_and_values = 2.0 * shape.kv_heads * shape.head_dim * shape.layers * setting.width
+    return replace(
+        on_rank(frozen, machine, correction),
+        trained=0.0,
+        activations=tokens * (keys_and_values + layer_bytes(replace(setting, document=tokens))),
+        head=8.0 * min(tokens, HEAD_CHUNK) * shape.vocab,
+    )
+
+
 def on_host(setting: Setting, machine: Machine, terms: Terms) -> Host:
     """Bytes of one node. Without a GPU the ranks' own needs are host memory too."""
-    shape = setting.shape
-    whole = float(setting.width * shape.parameters)
+    whole, ranks = _whole(setting), machine.ranks
+    spread = held_on(setting, machine) is Held.SPREAD
+    kept = min(whole, FILE) / ranks if spread else float(setting.width * setting.trained)
     if not machine.has_gpu:
-        # the tuned model is put together from the file again while the trained one still stands, but no activations do
-        more = max(0.0, whole - terms.activations - terms.head)
-        return Host(LAUNCHER + machine.ranks * terms.needed, 0.0, 0.0, machine.ranks * more)
+        more = max(0.0, kept - terms.activations - terms.head)
+        scoring = max(0.0, while_scoring(setting, machine).needed + kept - terms.needed)
+        return Host(LAUNCHER + ranks * terms.needed, 0.0, 0.0, ranks * more, ranks * scoring)
     offloaded = 0.0
     if setting.offload == "optimizer":
         offloaded = (16.0 if setting.technique == "full" else 12.0) * setting.trained / machine.nodes
@@ -189,11 +235,16 @@ def on_host(setting: Setting, machine: Machine, terms: Terms) -> Host:
         frozen = 0.0 if setting.technique == "full" else _weights_whole(setting)
         offloaded = (18.0 * setting.trained + frozen) / machine.nodes
     return Host(
-        processes=LAUNCHER + machine.ranks * (PROCESS + 1.7e9),  # CUDA's libraries and pinned buffers
-        loading=whole if setting.zero == 3 and setting.technique != "qlora" else machine.ranks * whole,
+        processes=LAUNCHER + ranks * (PROCESS + 1.7e9),  # CUDA's libraries and pinned buffers
+        loading=whole if setting.zero == 3 and setting.technique != "qlora" else ranks * whole,
         offloaded=offloaded,
-        saving=machine.ranks * 2.0 * setting.trained,
+        saving=ranks * kept,
+        scoring=(whole if spread else ranks * whole) + ranks * kept,
     )
+
+
+def _whole(setting: Setting) -> float:
+    return float(setting.width * setting.shape.parameters)
 
 
 def _weights_whole(setting: Setting) -> float:

@@ -13,12 +13,15 @@ from training.planner.memory import (
     HEADROOM,
     HEADROOM_MEASURED,
     Correction,
+    Held,
     Host,
     Setting,
     Terms,
     deepspeed_estimate,
+    held_on,
     on_host,
     on_rank,
+    while_scoring,
 )
 from training.planner.speed import model_flops, tokens_per_second
 
@@ -46,7 +49,9 @@ class Estimate:
 
     setting: Setting
     machine: Machine
-    terms: Terms
+    terms: Terms  # while it trains
+    scoring: Terms  # while it scores
+    held: Held
     headroom: float
     host: Host
     verdict: Verdict
@@ -59,7 +64,7 @@ class Estimate:
     @property
     def needed(self) -> float:
         """Bytes on one rank, headroom included."""
-        return self.terms.needed + self.headroom
+        return max(self.terms.needed, self.scoring.needed) + self.headroom
 
     @property
     def limit(self) -> float:
@@ -85,6 +90,7 @@ class Estimate:
             "dtype": "bfloat16" if self.setting.width == 2 else "float32",
             "parameters": self.setting.shape.parameters,
             "trainedParameters": self.setting.trained,
+            "scoring": {"weights": self.held.value, "neededGib": round(self.scoring.needed / GIB, 2)},
             "memoryGib": {**terms, "headroom": round(self.headroom / GIB, 2), "needed": round(self.needed / GIB, 2)},
             "limitGib": round(self.limit / GIB, 2),
             "hostGib": {**host, "needed": round(self.host.needed / GIB, 2), "limit": round(self.machine.host_memory / GIB, 2)},
@@ -103,6 +109,7 @@ def estimate(setting: Setting, machine: Machine, work: Work, calibration: Calibr
     correction = calibration.correction if calibration is not None else FORMULAS
     terms = on_rank(setting, machine, correction)
     share = HEADROOM_MEASURED if correction.measured else HEADROOM
+    scoring = while_scoring(setting, machine, correction)
     host = on_host(setting, machine, terms)
     speed = tokens_per_second(setting, machine, work.tokens_per_step, calibration.reached if calibration is not None else None)
     hours = work.tokens / speed / 3600 if work.tokens is not None else None
@@ -111,9 +118,11 @@ def estimate(setting: Setting, machine: Machine, work: Work, calibration: Calibr
         setting=setting,
         machine=machine,
         terms=terms,
-        headroom=share * terms.needed,
+        scoring=scoring,
+        held=held_on(setting, machine),
+        headroom=share * max(terms.needed, scoring.needed),
         host=host,
-        verdict=_verdict(terms, host, share, machine),
+        verdict=_verdict(max(terms.needed, scoring.needed), host, share, machine),
         largest=largest_micro_batch(setting, machine, correction),
         tokens_per_second=speed,
         hours=hours,
@@ -126,13 +135,14 @@ def verdict_of(setting: Setting, machine: Machine, correction: Correction = FORM
     """Whether it fits, without the rest."""
     terms = on_rank(setting, machine, correction)
     share = HEADROOM_MEASURED if correction.measured else HEADROOM
-    return _verdict(terms, on_host(setting, machine, terms), share, machine)
+    needed = max(terms.needed, while_scoring(setting, machine, correction).needed)
+    return _verdict(needed, on_host(setting, machine, terms), share, machine)
 
 
-def _verdict(terms: Terms, host: Host, headroom: float, machine: Machine) -> Verdict:
+def _verdict(needed: float, host: Host, headroom: float, machine: Machine) -> Verdict:
     parts = [(host.needed, machine.host_memory)]
     if machine.has_gpu:
-        parts.append((terms.needed, machine.gpu_memory))
+        parts.append((needed, machine.gpu_memory))
     if any(needed > limit for needed, limit in parts):
         return Verdict.NO
     return Verdict.FITS if all(needed * (1 + headroom) <= limit for needed, limit in parts) else Verdict.TIGHT

@@ -27,6 +27,7 @@ def lines(choice: Choice) -> Iterator[str]:
     yield f"{found.verdict.value} on {machine}: {setting.technique} of {_count(setting.shape.parameters)} parameters in {number}"
     where = "each GPU" if machine.has_gpu else "each process"
     yield f"{where}: {_terms(found)}"
+    yield f"to score: {gib(found.scoring.needed)}, the weights {found.held}"
     host = f"{gib(found.host.needed)} of {gib(machine.host_memory)}"
     yield f"each node's memory: {host}; largest micro-batch that fits: {found.largest} tokens"
     yield f"{'measured' if found.measured else 'modelled'}: {speed_and_price(found)}"

@@ -21,12 +21,19 @@ from training.data.examples import Row
 from training.data.packing import best_fit, micro_batch
 from training.data.prompts import Question
 from training.data.tokens import Tokens
-from training.hardware import device
+from training.errors import BadInputError
+from training.hardware import device, least
 from training.loop import summed_loss
+from training.planner import Shape, UnknownShapeError
 from training.scoring.metrics import Prediction, mean_scores, score
 
-
 LARGEST = 700.0  # of a loss: e to much more than that is no number
+Measured = Callable[[int, int], None]
+"""Is told of how many batches the loss is known, and how many there are."""
+
+
+def _untold(done: int, of: int) -> None:
+    """Nobody listens."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +54,15 @@ class HeldOut:
     config: TrainingConfig
     longest_answer: int  # in tokens, of the training rows
 
-    def score(self, model: Any, progress: Callable[[int], None]) -> Scores:
-        """All scores of a whole model: the loss, and what the configuration names."""
-        found = self._answer(model, progress) if self._answers_wanted() else Scores({}, ())
-        loss = self._loss(model)
+    def score(self, model: Any, progress: Callable[[int], None], *, measured: Measured = _untold, sharded: bool = False) -> Scores:
+        """All scores of a model: the loss, and what the configuration names. `progress` and `sharded` as in `evaluate`."""
+        found = self._answer(model, progress, sharded=sharded) if self._answers_wanted() else Scores({}, ())
+        loss = self._loss(model, measured)
+        if not math.isfinite(loss):
+            raise BadInputError(
+                f"the loss on the rows to score is {loss}: the model's weights hold no numbers; lower training.learningRate, use "
+                "dtype: float32, or look at the base model"
+            )
         more = {"perplexity": round(_perplexity(loss), 4)} if "perplexity" in self.config.evaluation.metrics else {}
         return Scores(found.means | more | {"loss": round(loss, 5)}, found.predictions)
 
@@ -72,8 +84,8 @@ class HeldOut:
         evaluation = self.config.evaluation
         return set(evaluation.metrics) != {"perplexity"} or bool(evaluation.sql) or self.config.predictions is not None
 
-    def _loss(self, model: Any) -> float:
-        return answer_loss(model, self.encoded, self.tokens.pad, self.config.evaluation.batch_rows)
+    def _loss(self, model: Any, measured: Measured = _untold) -> float:
+        return answer_loss(model, self.encoded, self.tokens.pad, self.config.evaluation.batch_rows, measured)
 
     def _answer(self, model: Any, progress: Callable[[int], None], *, sharded: bool = False) -> Scores:
         evaluation = self.config.evaluation
@@ -94,17 +106,22 @@ def evaluate(
     """Answer all rows and score them. All ranks must call this; all get the same result.
 
     `progress` is called on each rank after each of its batches with the rows that it has done so far. `sharded`: no
-    rank holds all weights (ZeRO-3), so all must compute in step: each answers all rows.
+    rank holds all weights (ZeRO-3), so all must compute in step and are given as many batches.
     """
     encoded = [tokens.question(row.example.question) for row in rows]
     by_length = sorted(range(len(rows)), key=lambda i: -len(encoded[i]))
-    mine = by_length if sharded else by_length[_rank() :: _world()]
+    mine, most = by_length[_rank() :: _world()], len(by_length[:: _world()])
+    at_once = evaluation.batch_rows
+    if torch.cuda.is_available():
+        longest = max(map(len, encoded)) + limit
+        at_once = rows_at_once(at_once, longest, model.config.to_dict(), model.dtype.itemsize, least(torch.cuda.mem_get_info()[0]))
     answers: dict[int, str] = {}
-    for start in range(0, len(mine), evaluation.batch_rows):
-        batch = mine[start : start + evaluation.batch_rows]
-        for index, ids in zip(batch, generate(model, [encoded[i] for i in batch], limit, tokens), strict=True):
-            answers[index] = tokens.text(ids)
-        progress(min(len(mine), start + evaluation.batch_rows))
+    for start in range(0, most if sharded else len(mine), at_once):
+        batch = mine[start : start + at_once]
+        asked_now = [encoded[i] for i in batch] or [encoded[by_length[-1]]]  # a rank without rows answers one in vain
+        found = generate(model, asked_now, limit, tokens, sharded=sharded)
+        answers.update((index, tokens.text(ids)) for index, ids in zip(batch, found, strict=False))
+        progress(min(most, start + at_once))
     for other in _gather(answers):
         answers.update(other)
     predictions = tuple(
@@ -116,13 +133,26 @@ def evaluate(
     return Scores(mean_scores([prediction.scores for prediction in predictions]), predictions)
 
 
+def rows_at_once(wanted: int, longest: int, config: dict[str, Any], width: int, free: float) -> int:
+    """How many rows of `longest` tokens are answered together: fewer than wanted where keys and values would take half of the free bytes.
+
+    `config` is the model's, `width` the bytes of one of its numbers.
+    """
+    try:
+        shape = Shape.of(config)
+    except UnknownShapeError:
+        return wanted
+    each = 2.0 * shape.layers * shape.kv_heads * shape.head_dim * width * longest
+    return max(1, min(wanted, int(free / 2 / each)))
+
+
 def asked(question: Question) -> str:
     """A question as people read it: the conversation without its markers."""
     return question.text or "\n\n".join(message.content for message in question.messages)
 
 
 @torch.no_grad()
-def answer_loss(model: Any, held_out: TrainingSet, pad: int, batch_rows: int) -> float:
+def answer_loss(model: Any, held_out: TrainingSet, pad: int, batch_rows: int, measured: Measured = _untold) -> float:
     """Mean loss per answer token (nats) over the rows. All ranks must call this; all get the same result.
 
     On a GPU all batches are filled to one length, that of `batch_rows` average rows: a compiled model prepares for each
@@ -142,6 +172,7 @@ def answer_loss(model: Any, held_out: TrainingSet, pad: int, batch_rows: int) ->
         loss = float(summed_loss(model, batch))
         if mine < len(batches):
             sums += torch.tensor([loss, batch.trained], dtype=torch.float64)
+        measured(min(first + _world(), len(batches)), len(batches))
     model.train(trained)
     if _world() > 1:
         sums = sums.to(device())
@@ -150,10 +181,11 @@ def answer_loss(model: Any, held_out: TrainingSet, pad: int, batch_rows: int) ->
 
 
 @torch.no_grad()
-def generate(model: Any, questions: Sequence[Sequence[int]], limit: int, tokens: Tokens) -> list[list[int]]:
+def generate(model: Any, questions: Sequence[Sequence[int]], limit: int, tokens: Tokens, *, sharded: bool = False) -> list[list[int]]:
     """Greedy answers as token ids without the end token; at most `limit` tokens each.
 
-    Questions are padded on the left by hand and masked by position, so that pad = eos does no harm.
+    Questions are padded on the left by hand and masked by position, so that pad = eos does no harm. `sharded`: a rank
+    whose answers have ended goes on computing until those of all ranks have.
     """
     questions = [ids or [tokens.eos] for ids in questions]  # an empty question begins where another text has ended
     longest = max(len(ids) for ids in questions)
@@ -169,6 +201,7 @@ def generate(model: Any, questions: Sequence[Sequence[int]], limit: int, tokens:
         do_sample=False,
         eos_token_id=tokens.eos,
         pad_token_id=tokens.pad,
+        synced_gpus=sharded,
     )
     return [_until(row.tolist(), tokens.eos) for row in output[:, longest:]]
 
