@@ -43,6 +43,7 @@ def main() -> int:
     os.umask(0o077)
     os.environ["TZ"] = "UTC"  # sessions are in UTC; DuckDB takes the process's zone
     time.tzset()
+    sys.setswitchinterval(0.0005)  # Python's own 5 ms let a small answer wait long for the large ones that are made beside it
     lock = _lock(state)
     if lock is None:
         sys.stderr.write(f"an account is already running on {state} (its lock is held)" + "\n")
