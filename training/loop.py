@@ -133,7 +133,10 @@ class Loop:
             launched = self._launched.pop(0)
             loss, norm, found = launched.agreement.read()
             if not math.isfinite(loss):
-                self._fail(launched.step, loss)
+                self._fail(launched.step, f"the loss is {loss}")
+            skipped: int = getattr(self.engine, "skipped_steps", 0)  # DeepSpeed leaves such a step out, and would go on
+            if skipped or not math.isfinite(norm) or norm < 0:  # -1 is what some of its stages say of such a norm
+                self._fail(launched.step, "the gradient is no number")
             now = time.monotonic()
             record = StepRecord(launched.step, loss, launched.rate, norm, launched.tokens, now - self._read_at)
             self._read_at = now
@@ -142,11 +145,11 @@ class Loop:
             ends = ends.also(found)
         return ends
 
-    def _fail(self, step: int, loss: float) -> None:
+    def _fail(self, step: int, what: str) -> None:
         rows = sorted({row for batches in self.plan.step(step) for rows in batches for row in rows})
         names = ", ".join(self.data.ids[row] for row in rows[:8])
         raise BadInputError(
-            f"the loss is {loss} at step {step + 1} of {self.plan.steps} (rows {names}); lower training.learningRate "
+            f"{what} at step {step + 1} of {self.plan.steps} (rows {names}); lower training.learningRate "
             f"({self.config.training.learning_rate:g}), or use dtype: float32, or look at these rows"
         )
 

@@ -133,3 +133,12 @@ def test_nothing_is_saved_after_a_loss_that_is_no_number(tiny_base: Path, late: 
     with pytest.raises(BadInputError, match=r"the loss is nan at step 4 of 6 \(rows row"):
         made.run(History())
     assert made.checkpoints.saved == [(2, 2)]  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_step_that_deepspeed_leaves_out_ends_the_training(tiny_base: Path) -> None:
+    made = loop(tiny_base, 0)
+    made.engine.skipped_steps = 1
+    with pytest.raises(BadInputError, match=r"the gradient is no number at step 1 of 6 \(rows row"):
+        made.run(History())
+    assert made.checkpoints.saved == []  # type: ignore[attr-defined]

@@ -13,7 +13,7 @@ class Lora(Section):
     """Low-rank adapters on top of frozen weights."""
 
     rank: Positive = Field(default=16, description="Width of the adapters.")
-    alpha: Positive = Field(default=32, description="Scale of the adapters; the effective factor is alpha / rank.")
+    alpha: Positive = Field(default=32, le=1_000_000, description="Scale of the adapters; the effective factor is alpha / rank.")
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     targets: Literal["all-linear"] | Annotated[list[str], Field(min_length=1)] = Field(
         default="all-linear", description="Module names that get an adapter; all-linear: every projection but the head."

@@ -8,12 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 Positive = Annotated[int, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0, lt=1 << 32)]  # torch takes 64 bits, of which step and rank need a part
 
 
 class Section(BaseModel):
     """Base of every part of the document: camelCase outside, unknown fields refused, values frozen."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
     def document(self) -> dict[str, Any]:
         """The plain JSON form, camelCase, without fields that are not set."""

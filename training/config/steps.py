@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from training.config.section import Positive, Section, later
+from training.config.section import Positive, Section, Seed, later
 
 Dtype = Literal["auto", "float32", "bfloat16"]
 Attention = Literal["auto", "varlen", "sdpa", "flex", "eager"]
@@ -34,7 +34,7 @@ class Training(Section):
         default="auto", description="Longest row in tokens, see data.tooLong; auto: the model's context."
     )
     dtype: Dtype = Field(default="auto", description="Number format of the weights; auto: bfloat16 where the hardware computes in it.")
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     packing: Literal["auto"] | bool = later(
         "auto", description="Put several rows into one sequence without padding; they do not see each other. auto: on a GPU."
     )
