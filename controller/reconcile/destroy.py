@@ -13,6 +13,7 @@ from threading import Event
 
 import structlog
 
+from controller.account.errors import NotFound
 from controller.account.redact import redact
 from controller.api.objects import ObjectKey
 from controller.kinds.base import View
@@ -211,7 +212,8 @@ class Destroyer:
     def _note(self, done: Done, result: Destroyed, tries: dict[ObjectKey, int]) -> bool:
         key = done.change.key
         tries[key] = tries.get(key, 0) + 1
-        if done.error is not None:
+        listed_late = key in result.dropped and isinstance(done.error, NotFound)
+        if done.error is not None and not listed_late:
             result.failed[key] = redact(str(done.error))
             result.tried[key] = done.change
             self.say(f"{key}: not dropped yet: {result.failed[key]}")

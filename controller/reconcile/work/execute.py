@@ -162,7 +162,8 @@ class Executor:
         if refused is not None:
             raise refused
         if not dropped:  # the account says the same of what is not there and of what this role may not drop: the next look tells
-            raise NotFound(f"{change.key} is listed, and the account has nothing to drop: another role may own it now, which must drop it")
+            why = "the listing is late, or another role owns it now and must drop it"
+            raise NotFound(f"{change.key} is listed, and the account has nothing to drop: {why}")
 
     def _effect(self, change: Change, effect: Effect, context: WorkContext) -> None:
         started = time.monotonic()
