@@ -92,8 +92,9 @@ def test_a_run_whose_model_no_rank_may_hold_leaves_the_same(
     tmp_path: Path, tiny_base: Path, rows: Path, unbroken: tuple[Path, Ranks], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(HOST_MEMORY, "100000")  # bytes for both ranks together: less than the model
-    parts = {"deepspeed": {"zero": 3}, "training": {"maxSteps": 2}, "output": {"merged": False}}
-    ranks = Ranks(tmp_path / "work", tiny_config(tmp_path / "out", tiny_base, rows, **parts), world=2)
+    config = tiny_config(tmp_path / "out", tiny_base, rows, deepspeed={"zero": 3}, training={"maxSteps": 2})
+    config["output"]["merged"] = False
+    ranks = Ranks(tmp_path / "work", config, world=2)
     assert ranks.wait() == [0, 0], ranks.log.read_text()
     messages = [line.get("message", "") for line in ranks.progress()]
     assert "the base model (spread over the ranks) answers 4 rows" in messages
