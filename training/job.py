@@ -23,7 +23,6 @@ from training.errors import StoppedError
 from training.files import Folders
 from training.loop import StopFlag
 from training.model.folder import BaseIdentity, check_folder
-from training.models import Models, held_here
 from training.planner import Rows, in_words
 from training.planner.memory import Held
 from training.progress import Progress, report
@@ -31,6 +30,7 @@ from training.results import artefacts
 from training.results.tracker import tracking
 from training.scoring.base_scores import BaseScores
 from training.scoring.evaluate import HeldOut, Scores
+from training.scoring.models import Models, held_here
 from training.tuning import Trained, Tuning
 
 

@@ -77,8 +77,8 @@ def scores(folder: Path, method: str, limit: int) -> dict[str, Any]:
     from training.data.dataset import prepare
     from training.files import Folders
     from training.loop import StopFlag
-    from training.models import Models, held_here
     from training.planner.memory import Held
+    from training.scoring.models import Models, held_here
     from training.tuning import Tuning
 
     os.environ[hardware.HOST_MEMORY] = str(limit)
