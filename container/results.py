@@ -17,7 +17,7 @@ from training.config import TrainingConfig
 from training.errors import TrainingError
 from training.progress import Progress, report
 from training.results import artefacts
-from training.results.artefacts import Outcome
+from training.results.outcome import Outcome, take
 from training.results.tracker import tell_scores
 
 _TRIES = 3
@@ -37,7 +37,7 @@ def finish(config: TrainingConfig, work: Path, output: Path) -> None:
 
     Raises TrainingError (to be tried again) when the stage does not take the folder.
     """
-    taken = artefacts.take(work)
+    taken = take(work)
     if taken is None:
         return
     outcome, history = taken

@@ -27,6 +27,7 @@ from training.planner import Rows, in_words
 from training.planner.memory import Held
 from training.progress import Progress, report
 from training.results import artefacts
+from training.results.outcome import Outcome, leave
 from training.results.tracker import tracking
 from training.scoring.base_scores import BaseScores
 from training.scoring.evaluate import HeldOut, Scores
@@ -128,7 +129,7 @@ class Job:
         self._say(Progress("save", message="writing the run's artefacts"))
         artefacts.write_predictions(self.folders.work / artefacts.FOLDER, base.predictions, tuned.predictions)
         identity = BaseIdentity.read(self.folders.base)
-        outcome = artefacts.Outcome(
+        outcome = Outcome(
             base_id=identity.id,
             base_sha256=identity.sha256,
             fingerprint=data.fingerprint,
@@ -149,7 +150,7 @@ class Job:
             mfu=trained.history.speed() * trained.share_of_peak if trained.share_of_peak is not None else None,
             peak_memory=hardware.peak_memory(),
         )
-        artefacts.leave(self.folders.work, outcome, trained.history)
+        leave(self.folders.work, outcome, trained.history)
 
     # ---- around them ---------------------------------------------------------------------------------------------
 

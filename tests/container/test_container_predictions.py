@@ -20,7 +20,7 @@ from training.data.rows import open_rows
 from training.errors import BadInputError, TrainingError
 from training.history import History, StepRecord
 from training.results import artefacts
-from training.results.artefacts import Outcome
+from training.results.outcome import Outcome, leave
 
 ANSWERS = [
     ("r1", "q", "Oslo", "Rome", "Oslo"),
@@ -136,7 +136,7 @@ def finished(work: Path) -> None:
     counts = {"used_rows": 3, "eval_rows": 3, "parameters": 10, "trained_parameters": 1, "world": 1}
     texts = {"base_id": "b", "base_sha256": "0", "fingerprint": "f", "zero": "1", "device": "d", "dtype": "float32", "long_rows": ""}
     outcome = Outcome(**counts, **texts, splits={}, base={"valid_json": 0.0}, tuned={"valid_json": 1.0}, phase_seconds={"train": 1.0})  # type: ignore[arg-type]
-    artefacts.leave(work, outcome, History([StepRecord(0, 2.0, 1e-3, 1.0, 10, 0.5)]))
+    leave(work, outcome, History([StepRecord(0, 2.0, 1e-3, 1.0, 10, 0.5)]))
 
 
 def test_scores_reach_the_run_and_its_card(connection: Any, tmp_path: Path) -> None:

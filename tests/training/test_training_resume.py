@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from training_tiny import Ranks, tiny_config, tiny_rows, write_rows
 
-from training.results.artefacts import take
+from training.results.outcome import take
 
 STEPS = 10
 

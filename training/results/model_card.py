@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from training.config import LOWER_IS_BETTER, TrainingConfig
 from training.history import History
-
-if TYPE_CHECKING:
-    from training.results.artefacts import Outcome
+from training.results.outcome import Outcome
 
 
 def model_card(config: TrainingConfig, outcome: Outcome, history: History, versions: Mapping[str, str]) -> str:
