@@ -25,7 +25,7 @@ from container import paths, settings
 from container.model_folder import MODEL_MANIFEST, verify
 from training.config import Section
 from training.errors import BadInputError, NeedsPersonError, TrainingError
-from training.files import FileEntry, copy_files, describe, write_json
+from training.files import FileEntry, copy_anew, describe, write_json
 from training.files import sha256 as file_sha256
 from training.progress import Progress, report
 
@@ -87,7 +87,7 @@ def fetch(config: FetchConfig) -> None:
         materialise(config.source, local, Path(work))
         report(Progress("save", message=f"copying to {config.output.path}"))
         files = describe(local)
-        copy_files(local, output, files)
+        copy_anew(local, output, files, MODEL_MANIFEST)
         write_json(output / MODEL_MANIFEST, manifest(config, local, files))
     report(Progress("done", message=f"the model is in {config.output.path}"))
 

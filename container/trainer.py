@@ -18,7 +18,7 @@ from container.launch import Ranks, gpus
 from container.model_folder import verify
 from training.config import TrainingConfig
 from training.errors import StoppedError, TrainingError
-from training.files import RUN_MANIFEST
+from training.files import RUN_MANIFEST, problems, read_entries
 from training.progress import Progress, begin, report
 
 
@@ -49,8 +49,10 @@ def train(config: TrainingConfig, ranks: Ranks) -> None:
 
 
 def _finished(output: Path, run: str) -> bool:
+    """Whether the run is there with all its files: uploads that an earlier attempt was not told of may have failed."""
     try:
-        return bool(json.loads((output / RUN_MANIFEST).read_text(encoding="utf-8"))["run"] == run)
+        document = json.loads((output / RUN_MANIFEST).read_text(encoding="utf-8"))
+        return bool(document["run"] == run) and not problems(output, read_entries(document), hashes=False)
     except (OSError, ValueError, KeyError):
         return False
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -75,6 +75,18 @@ def copy_files(source: Path, target: Path, files: Iterable[FileEntry]) -> None:
         destination.parent.mkdir(parents=True, exist_ok=True)
         with (source / entry.path).open("rb") as reader, destination.open("wb") as writer:
             shutil.copyfileobj(reader, writer, CHUNK)
+
+
+def copy_anew(source: Path, target: Path, files: Sequence[FileEntry], manifest: str) -> None:
+    """Copy the listed files to where `manifest` is to list them; that of an earlier try goes first, or it would vouch for a mixture.
+
+    Raises OSError, also where a copy does not show with its size. A stage mount may upload later than it says so: whoever reads the folder
+    compares it with the list again.
+    """
+    (target / manifest).unlink(missing_ok=True)
+    copy_files(source, target, files)
+    if wrong := problems(target, files, hashes=False):
+        raise OSError("; ".join(wrong))
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:

@@ -236,8 +236,8 @@ class Session:
             local = Path(folder) / Path(path).name
             return local.read_bytes() if local.is_file() else None
 
-    def list_files(self, stage: QualifiedName, path: str, pattern: str) -> list[str]:
-        """The files below a folder of a stage whose whole path is like the pattern, with the stage's name before them.
+    def list_files(self, stage: QualifiedName, path: str, pattern: str = "") -> dict[str, int]:
+        """The sizes in bytes of the files below a folder of a stage whose whole path is like the pattern, by path, the stage's name first.
 
         Empty where there is no such stage.
 
@@ -247,8 +247,8 @@ class Session:
         try:
             rows = self.execute(statements.list_stage(stage, path, pattern)).rows
         except NotFound:
-            return []
-        return [str(row.get("name", "")) for row in rows]
+            return {}
+        return {str(row.get("name", "")): int(row.get("size") or 0) for row in rows}
 
     def registry_password(self) -> str:
         """A password for the account's image registry, for the user `0sessiontoken`: a child token of this session, as JSON.

@@ -245,8 +245,11 @@ class Gatherer(Protocol):
     def read_stage_file(self, stage: str, path: str) -> bytes | None:
         """GET one file of a stage; None when it does not exist, or offline."""
 
-    def list_stage_files(self, stage: str, folder: str, pattern: str) -> list[str]:
-        """LIST of a folder, for whoever would look for many files in it one by one; `pattern` is over whole paths. Empty offline."""
+    def list_stage_files(self, stage: str, folder: str, pattern: str = "") -> Mapping[str, int]:
+        """LIST of a folder, for whoever would look for many files in it one by one; `pattern` is over whole paths. Empty offline.
+
+        Sizes in bytes by path, the stage's name first.
+        """
 
     def show(self, read: Show) -> tuple[Mapping[str, Any], ...]:
         """A SHOW before planning, cached for the cycle (its answer joins the snapshot); none offline."""

@@ -24,8 +24,9 @@ from controller.kinds.base import Effect, EffectContext, Gatherer, Health, Inven
 from controller.kinds.comments import marked_comment
 from controller.kinds.image import image_path
 from controller.kinds.jobs.endings import HOPELESS, last_progress
+from controller.kinds.jobs.result import read_result
 from controller.kinds.jobs.room import job_load
-from controller.kinds.jobs.service import JobFact, JobRequest, Mount, finished, gather_job, job_name
+from controller.kinds.jobs.service import JobFact, JobRequest, Mount, gather_job, job_name
 from controller.kinds.jobs.status import drop_jobs, job_inventory, jobs_of, observe_jobs
 from controller.kinds.references import name_of, names_of, warehouse_of
 from controller.kinds.service_health import services_in
@@ -76,7 +77,7 @@ def config_of(obj: DesiredObject, gatherer: Gatherer) -> Mapping[str, Any] | Non
         return _parsed(_read(obj.location.file.parent / source.path / CONFIG))
     key = f"config:{identity_of(obj)}"
     known = gatherer.recall(key)
-    if known is None and not gatherer.offline and finished(stage_of(obj), f"{folder_of(obj)}/{MANIFEST}", gatherer) is not None:
+    if known is None and not gatherer.offline and read_result(stage_of(obj), f"{folder_of(obj)}/{MANIFEST}", gatherer).document is not None:
         known = _parsed(gatherer.read_stage_file(stage_of(obj).sql, f"{folder_of(obj)}/{CONFIG}")) or {}
         gatherer.remember(key, known)
     return known if isinstance(known, dict) else None
@@ -156,7 +157,8 @@ class BaseModelKind(Kind):
         fact = _fact(obj, view)
         if _spec(obj).via == "local":
             if fact.result is None:
-                return Observation(exists=False, health=Health.MISSING, message="not uploaded yet", reason="Missing", markable=False)
+                message = fact.lacks or "not uploaded yet"
+                return Observation(exists=False, health=Health.MISSING, message=message, reason="Missing", markable=False)
             return Observation(exists=True, message=_described(fact), reason="Uploaded", observed=_observed(obj), markable=False)
         return observe_jobs(obj, jobs_of(obj, fact, _RETRIES, view), fact, _described(fact), "model")
 

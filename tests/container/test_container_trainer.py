@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 from training_tiny import REPOSITORY, tiny_config, tiny_rows, write_rows
 
+from container.trainer import _finished
+from training.files import describe, write_json
+
 
 def start(config: dict[str, Any], log: Path, **more: str) -> subprocess.Popen[bytes]:
     environment = {
@@ -50,6 +53,17 @@ def test_two_ranks_train_and_a_finished_run_is_left_alone(tmp_path: Path, tiny_b
     assert start(config, log).wait(timeout=60) == 0
     assert "already finished" in log.read_text()
     assert (tmp_path / "out" / "run.json").stat().st_mtime_ns == written
+
+
+def test_a_run_without_its_files_is_not_finished(tmp_path: Path) -> None:
+    (tmp_path / "merged").mkdir()
+    (tmp_path / "merged" / "weights").write_bytes(b"1234")
+    write_json(tmp_path / "run.json", {"run": "r", "files": [entry.document() for entry in describe(tmp_path)]})
+    assert _finished(tmp_path, "r") and not _finished(tmp_path, "other")
+    (tmp_path / "merged" / "weights").write_bytes(b"12")
+    assert not _finished(tmp_path, "r"), "the next attempt writes it again"
+    (tmp_path / "merged" / "weights").unlink()
+    assert not _finished(tmp_path, "r")
 
 
 def test_sigterm_reaches_the_ranks_and_comes_back_as_12(tmp_path: Path, tiny_base: Path) -> None:

@@ -110,9 +110,10 @@ class World:
         self.reads.append(path)
         return self.stage_files.get(path)
 
-    def list_stage_files(self, stage: str, folder: str, pattern: str) -> list[str]:
+    def list_stage_files(self, stage: str, folder: str, pattern: str = "") -> dict[str, int]:
         self.reads.append(f"list of {folder}")
-        return [f"stage/{path}" for path in self.stage_files if path.startswith(f"{folder}/") and re.fullmatch(pattern, path)]
+        found = {path: len(content) for path, content in self.stage_files.items() if path.startswith(f"{folder}/")}
+        return {f"stage/{path}": size for path, size in found.items() if not pattern or re.fullmatch(pattern, path)}
 
     def show(self, read: Show) -> tuple[Mapping[str, Any], ...]:
         return self.answers.get(read, ())

@@ -119,6 +119,23 @@ def test_what_a_kill_has_cut_off_is_cleared_away(tmp_path: Path) -> None:
     assert sorted(path.name for path in half.parent.iterdir()) == ["2"]
 
 
+def test_one_whose_weights_were_never_uploaded_does_not_count_among_those_to_keep(tmp_path: Path) -> None:
+    store, engine, history = made(tmp_path, keep=2), PlainEngine(), History()
+    train(store, engine, history, 2)
+    (tmp_path / "out" / "checkpoints" / "2" / "adapters.safetensors").unlink()  # marked, but the stage was full
+    later = PlainEngine()
+    store = made(tmp_path, attempt=2, keep=2)
+    history, refused = store.resume(later)
+    assert history.next_step == 1 and "adapters.safetensors is missing" in refused[0]
+    train(store, later, history, 2)
+    assert kept(tmp_path) == [2, 3]
+    (tmp_path / "out" / "checkpoints" / "3" / "adapters.safetensors").unlink()
+    later.step(history)
+    store.save(later, history)
+    store.wait()
+    assert kept(tmp_path) == [2, 4], "in place of 3 and 4, of which only one could be resumed from"
+
+
 def test_an_old_one_that_cannot_be_removed_does_not_cost_the_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     remove = module.shutil.rmtree
 

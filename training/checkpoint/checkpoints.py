@@ -139,7 +139,7 @@ class Checkpoints:
             copying.why_not = str(error)
         if dist.get_rank() == 0 and copying.why_not:
             shutil.rmtree(target, ignore_errors=True)  # half a checkpoint only takes the room of the next
-            last = max(self._complete(), default=None)
+            last = max(self._whole(), default=None)
             kept = f"the last good checkpoint is the one after step {last}" if last is not None else "there is no good checkpoint yet"
             what = f"the checkpoint after step {copying.step} could not be copied to the output folder"
             self.say(f"{what}: {copying.why_not}; training goes on, {kept}")
@@ -167,7 +167,7 @@ class Checkpoints:
 
     def _prune(self, newest: int, best: int | None) -> None:
         """Remove older ones. One that cannot be removed takes room, but does no harm to the new one."""
-        complete = sorted({newest, *self._complete()})  # a stage may list what was just written only later
+        complete = sorted({newest, *self._whole()})  # a stage may list what was just written only later
         keep = {best, *complete[-self.config.checkpoint.keep :]}
         for folder in self.remote.iterdir():
             # older ones, whole or cut off by a kill; what is newer will be written again
@@ -247,6 +247,10 @@ class Checkpoints:
     def _complete(self) -> list[int]:
         return _complete(self.remote)
 
+    def _whole(self) -> list[int]:
+        """Of the complete ones those that have their files: of an earlier attempt an upload may have failed after it was marked."""
+        return [step for step in self._complete() if _has_files(self.remote / str(step))]
+
 
 def no_room(folder: Path, needed: int) -> BadInputError | None:
     """What to tell where the disk of `folder` has less than the bytes that a checkpoint takes; None where it has room for another one."""
@@ -277,6 +281,16 @@ def _complete(folder: Path) -> list[int]:
     if not folder.is_dir():
         return []
     return [int(path.name) for path in folder.iterdir() if path.name.isdigit() and (path / MARKER).is_file()]
+
+
+def _has_files(folder: Path) -> bool:
+    """Whether a marked checkpoint has the files that it lists, with their sizes. True where the stage does not say."""
+    try:
+        return not problems(folder, read_entries(json.loads((folder / MARKER).read_text(encoding="utf-8"))), hashes=False)
+    except OSError:
+        return True
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def _gathered(value: Any) -> list[Any]:

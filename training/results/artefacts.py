@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from training.config import TrainingConfig
-from training.files import RUN_MANIFEST, copy_files, describe, write_json
+from training.files import RUN_MANIFEST, copy_anew, describe, write_json
 from training.history import History
 from training.progress import elapsed
 from training.results.model_card import model_card
@@ -76,7 +76,7 @@ def plot_loss(folder: Path, history: History) -> None:
 def publish(folder: Path, target: Path, config: TrainingConfig, outcome: Outcome, history: History) -> dict[str, Any]:
     """Copy the finished folder to the output folder, `run.json` last. Returns that document."""
     files = describe(folder)
-    copy_files(folder, target, files)
+    copy_anew(folder, target, files, RUN_MANIFEST)
     document = {
         "version": 1,
         "run": config.run.id,

@@ -2,27 +2,27 @@
 
 A job service cannot be altered and keeps its name after its end, so every attempt has its own: `<name>_<identity8>_<attempt>`. The name
 is made of what is wanted alone: a daemon that died right after the statement finds its own job again, and error 2002 means 'started
-already'. Whether the work is done is told by a document that the job writes last onto the stage, never by the job's status.
+already'. Whether the work is done is told by what the job left on the stage (`controller.kinds.jobs.result`), never by the job's status.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from controller.account import statements as sql
-from controller.account.snapshot import Row, Show
+from controller.account.snapshot import Row
 from controller.api.names import Identifier, QualifiedName
 from controller.api.objects import DesiredObject
 from controller.api.parts import Resources
 from controller.kinds.base import Gatherer, Sql
 from controller.kinds.instance_families import Family
 from controller.kinds.jobs.endings import CONTAINER, HOPELESS, LOG_LINES, Ending, ending_of, last_progress
+from controller.kinds.jobs.result import read_result
 from controller.kinds.properties import as_upper
-from controller.kinds.references import schema_of, schema_scope
+from controller.kinds.references import schema_of
 from controller.kinds.service_health import services_in
 from controller.kinds.services.comparison import Document
 from controller.kinds.services.specification import render
@@ -64,6 +64,7 @@ class JobFact:
     progress: Mapping[str, Any] | None = None
     endings: Mapping[int, Ending] = field(default_factory=dict)
     looks: int = 0  # how often the result of a job that is DONE was looked for in vain
+    lacks: str = ""  # what of the result did not arrive on the stage
     seconds: float = 0.0  # that its attempts ran, as far as they said so and this project remembers
     forgiven: int = 0  # failures up to this attempt do not count: a person said `snowcat reconcile`
 
@@ -87,13 +88,15 @@ def job_name(obj: DesiredObject, fact: JobFact, attempt: int) -> QualifiedName:
 def gather_job(obj: DesiredObject, identity: str, stage: QualifiedName, document: str, gatherer: Gatherer, *, infix: str = "") -> JobFact:
     """Look at the stage for the finished work, else at the jobs.
 
-    `document` is the path on the stage of what is written last. What was read once is remembered for as long as the stage is the same one.
+    `document` is the path on the stage of what is written last; it counts only with all files that it lists. What was read once is
+    remembered for as long as the stage is the same one.
     Jobs are called `<name>_<infix><identity>_<attempt>`.
     """
     prefix = f"{obj.key.name.name.text}_{infix}{identity}".upper()
     if gatherer.offline:
         return JobFact(identity, prefix)
-    result = finished(stage, document, gatherer)
+    left = read_result(stage, document, gatherer)
+    result = left.document
     found = attempts(gatherer.show(services_in(obj.key.name)), prefix, schema_of(obj.key.name))
     progress = None
     if found and not found[-1].finished and found[-1].status == "RUNNING" and result is None:
@@ -104,30 +107,15 @@ def gather_job(obj: DesiredObject, identity: str, stage: QualifiedName, document
         if result is None
         else {}
     )
+    if left.lacks and found and found[-1].number in endings:
+        ending = endings[found[-1].number]
+        endings[found[-1].number] = replace(ending, message=f"{ending.message}; {left.lacks}")
     looks = 0
     if result is None and found and found[-1].status == "DONE":
         looks = int(gatherer.recall(f"looks:{found[-1].name}") or 0) + 1
         gatherer.remember(f"looks:{found[-1].name}", looks)
-    return JobFact(identity, prefix, result, progress, endings, looks, seconds, _forgiven(obj, identity, found, gatherer))
-
-
-def finished(stage: QualifiedName, document: str, gatherer: Gatherer) -> Mapping[str, Any] | None:
-    """The document that a job writes last, once it is on the stage; read once for each stage."""
-    row = next((r for r in gatherer.show(Show("STAGES", schema_scope(stage))) if r.get("name") == stage.name.text), None)
-    if row is None:
-        return None
-    key = f"finished:{stage}:{row.get('created_on')}:{document}"
-    known = gatherer.recall(key)
-    if known is None:
-        content = gatherer.read_stage_file(stage.sql, document)
-        if content is None:
-            return None
-        try:
-            known = json.loads(content)
-        except ValueError:
-            return None  # still being written: the next look reads it whole
-        gatherer.remember(key, known)
-    return known if isinstance(known, dict) else None
+    forgiven = _forgiven(obj, identity, found, gatherer)
+    return JobFact(identity, prefix, result, progress, endings, looks, left.lacks, seconds, forgiven)
 
 
 def _ran(attempt: Attempt, progress: Mapping[str, Any] | None, result: Mapping[str, Any] | None, gatherer: Gatherer) -> float:
@@ -177,7 +165,8 @@ def next_step(found: Sequence[Attempt], fact: JobFact, limit: int) -> Next:
     if last.number <= fact.forgiven:
         return Next(attempt=last.number + 1)
     if last.status == "DONE":
-        text = f"job {last.name.name} ended well, but its result is not on the stage; run `snowcat reconcile` to start it again"
+        lacks = fact.lacks or "its result is not on the stage"
+        text = f"job {last.name.name} ended well, but {lacks}; run `snowcat reconcile` to start it again"
         return Next(stalled=text, reason="ResultMissing") if fact.looks > _PATIENCE else Next()
     ending = fact.endings.get(last.number, Ending(None, last.status.lower()))
     if last.status == "CANCELLED":

@@ -66,7 +66,7 @@ class OneListing:
     def __init__(self, inner: Gatherer, stage: str, folder: str, document: str) -> None:
         self._inner = inner
         self._stage, self._folder = stage, f"{folder}/"
-        names = inner.list_stage_files(stage, folder, f".*/{re.escape(document)}") if not inner.offline else []
+        names = inner.list_stage_files(stage, folder, f".*/{re.escape(document)}") if not inner.offline else {}
         self._ends = ["/" + name.lower() for name in names]
 
     def read_stage_file(self, stage: str, path: str) -> bytes | None:

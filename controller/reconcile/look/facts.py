@@ -111,9 +111,9 @@ class FactGatherer:
     def read_stage_file(self, stage: str, path: str) -> bytes | None:
         return self._with_session(lambda session: session.get_file(QualifiedName.parse(stage.removeprefix("@")), path))
 
-    def list_stage_files(self, stage: str, folder: str, pattern: str) -> list[str]:
+    def list_stage_files(self, stage: str, folder: str, pattern: str = "") -> dict[str, int]:
         named = QualifiedName.parse(stage.removeprefix("@"))
-        return self._with_session(lambda session: session.list_files(named, folder, pattern)) or []
+        return self._with_session(lambda session: session.list_files(named, folder, pattern)) or {}
 
     def show(self, read_: Show) -> tuple[Row, ...]:
         if self.pool is None:
