@@ -58,7 +58,7 @@ def setting(name: str) -> Setting:
         "loop": Setting(stage=None),
         "loop-plain": Setting(stage=None, fused=False),
         "loop-full": Setting(stage=None, full=True),
-        "zero2-full": Setting(stage=2, full=True),
+        **{f"zero{stage}-full": Setting(stage=stage, full=True) for stage in range(3)},
         **{f"zero{stage}": Setting(stage=stage, fused=stage < 3) for stage in range(4)},
     }[name]
 

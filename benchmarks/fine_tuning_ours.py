@@ -37,13 +37,15 @@ class Setting:
 
 
 class Plain:
-    """What the loop asks of an engine, by torch alone."""
+    """What the loop asks of an engine, by torch alone. Weights in bfloat16 have masters in float32 here too."""
 
     def __init__(self, model: Any, config: TrainingConfig, accumulation: int) -> None:
         self.module = model
         self.parameters = [p for p in model.parameters() if p.requires_grad]
+        half = any(p.dtype == torch.bfloat16 for p in self.parameters)
+        self.masters = [p.detach().float() for p in self.parameters] if half else self.parameters
         self.optimizer = torch.optim.AdamW(
-            self.parameters,
+            self.masters,
             lr=config.training.learning_rate,
             betas=engine.BETAS,
             weight_decay=config.training.weight_decay,
@@ -60,9 +62,14 @@ class Plain:
     def step(self) -> None:
         self.done += 1
         if self.done % self.accumulation == 0:
-            self.norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.clip)
+            for master, parameter in zip(self.masters, self.parameters, strict=True):
+                if master is not parameter:
+                    master.grad, parameter.grad = parameter.grad.float(), None
+            self.norm = torch.nn.utils.clip_grad_norm_(self.masters, self.clip)
             self.optimizer.step()
             self.optimizer.zero_grad()
+            if self.masters is not self.parameters:
+                torch._foreach_copy_([p.data for p in self.parameters], self.masters)
 
 
 def adapted(workload: Workload, name: str) -> Any:

@@ -19,8 +19,14 @@ from typing import Any
 
 from fine_tuning_workload import MARK, Workload
 
-PAIRS = {"zero0": "loop", "zero1": "loop", "zero2": "loop", "zero3": "loop-plain", "zero2-full": "loop-full"}
-"""With DeepSpeed, and the same without: stage 3 runs layers as PEFT made them; the last trains all weights."""
+PAIRS = {
+    "zero0": "loop",
+    "zero1": "loop",
+    "zero2": "loop",
+    "zero3": "loop-plain",
+    **{f"zero{stage}-full": "loop-full" for stage in range(3)},
+}
+"""With DeepSpeed, and the same without: stage 3 runs layers as PEFT made them; `full` trains all weights."""
 BOUND = 0.03
 
 

@@ -25,6 +25,7 @@ from training.config import TrainingConfig
 from training.errors import BadInputError
 from training.hardware import choose_dtype
 from training.planner import Offload, Rows, Shape, Task, UnknownShapeError, choose, in_words
+from training.planner.memory import BUCKET
 
 BETAS = (0.9, 0.98)
 ALONE = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
@@ -65,6 +66,8 @@ def choose_stage(config: TrainingConfig, base: Path | None = None, rows: Rows | 
         return ZeroChoice(wanted, "as the manifest says", offload=offload)
     if offload == "parameters":
         return ZeroChoice(3, "only stage 3 can keep weights in host memory", offload=offload)
+    if config.method.full and dist.is_initialized() and dist.get_world_size() == 1:
+        return ZeroChoice(0, "one rank has nobody to spread with, and ZeRO's copies of weights and gradients cost time", offload=offload)
     if config.method.full and on_gpu:
         return ZeroChoice(2, "all weights are trained: gradients and optimizer state are worth spreading", offload=offload)
     return ZeroChoice(1, "optimizer state is spread; gathering weights or gradients would cost more than it saves", offload=offload)
@@ -125,8 +128,32 @@ def start(model: Any, config: TrainingConfig, stage: int, accumulation: int, off
         weight_decay=config.training.weight_decay,
         fused=torch.cuda.is_available(),  # one kernel for all parameters; in host memory it is ten times as fast as the plain one
     )
-    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=deepspeed_config(config, stage, accumulation, offload))
+    document = deepspeed_config(config, stage, accumulation, offload)
+    if stage > 0:
+        # DeepSpeed makes the bucket as large as it may be, 1 GB, also for the gradients of small adapters
+        trained = sum(int(getattr(parameter, "ds_numel", parameter.numel())) for parameter in parameters)
+        document["zero_optimization"]["reduce_bucket_size"] = min(BUCKET, trained)
+        return deepspeed.initialize(model=model, optimizer=optimizer, config=document)[0]
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0  # in bfloat16 DeepSpeed takes a step to make AdamW's state: it must not change the masters
+    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=document)
+    optimizer.state.clear()  # nor count as one
+    for group in optimizer.param_groups:
+        group["lr"] = config.training.learning_rate
+    engine.enable_backward_allreduce = dist.get_world_size() > 1  # alone it would copy all gradients, and copy them back
+    if not document["bf16"]["enabled"]:
+        _clip_and_tell(optimizer, config.training.clip)
     return engine
+
+
+def _clip_and_tell(optimizer: torch.optim.Optimizer, clip: float) -> None:
+    """Clip before each step, and leave the norm where the engine looks for it: its own clipping in float32 without ZeRO tells none."""
+
+    def before(stepping: Any, *_: Any) -> None:
+        parameters = [parameter for group in stepping.param_groups for parameter in group["params"]]
+        stepping._global_grad_norm = torch.nn.utils.clip_grad_norm_(parameters, clip)
+
+    optimizer.register_step_pre_hook(before)
 
 
 def run_only(model: Any, config: TrainingConfig, offload: Offload) -> Any:
@@ -164,12 +191,13 @@ def deepspeed_config(config: TrainingConfig, stage: int, accumulation: int, offl
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": True}
     if offload == "parameters":
         zero["offload_param"] = {"device": "cpu", "pin_memory": True}
+    half = choose_dtype(config.training.dtype) == torch.bfloat16
     return {
         "train_micro_batch_size_per_gpu": 1,  # only used for DeepSpeed's own counting; rows vary in length here
         "gradient_accumulation_steps": accumulation,
-        "gradient_clipping": config.training.clip,
+        "gradient_clipping": config.training.clip if stage or half else 0.0,  # else `start` clips
         "zero_optimization": zero,
-        "bf16": {"enabled": choose_dtype(config.training.dtype) == torch.bfloat16},
+        "bf16": {"enabled": half},
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": 10**9,

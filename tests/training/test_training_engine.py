@@ -46,6 +46,13 @@ def test_deepspeed_keeps_master_weights_only_for_bfloat16(dtype: str, enabled: b
 
 
 @pytest.mark.parametrize(
+    ("stage", "dtype", "clip"), [(0, "float32", 0.0), (0, "bfloat16", 0.5), (1, "float32", 0.5)], ids=["we clip", "masters", "ZeRO"]
+)
+def test_who_clips(stage: int, dtype: str, clip: float) -> None:
+    assert deepspeed_config(config(training={"dtype": dtype, "clip": 0.5}), stage, 1)["gradient_clipping"] == clip
+
+
+@pytest.mark.parametrize(
     ("offload", "moved"),
     [("none", set()), ("optimizer", {"offload_optimizer"}), ("parameters", {"offload_optimizer", "offload_param"})],
 )

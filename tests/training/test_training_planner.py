@@ -29,6 +29,7 @@ from training.planner.needs import Work, estimate, largest_micro_batch
 from training.planner.speed import model_flops, rate, recomputed_flops, tokens_per_second
 
 SHAPES = {
+    "1B": Shape(2048, 22, 32, 4, 64, 5632, 32000),
     "7B": Shape(4096, 32, 32, 32, 128, 11008, 32000),
     "8B": Shape(4096, 32, 32, 8, 128, 14336, 128256),
     "13B": Shape(5120, 40, 40, 40, 128, 13824, 32000),
@@ -108,6 +109,16 @@ def test_all_weights_over_gpus(
 
 
 @pytest.mark.parametrize(
+    ("zero", "gpus", "width", "each"),
+    [(0, 1, 2, 20.0), (2, 1, 2, 20.0), (0, 1, 4, 16.0), (2, 1, 4, 28.0), (0, 4, 2, 20.0)],
+)
+def test_all_weights_without_zero(zero: int, gpus: int, width: int, each: float) -> None:
+    """Bytes a weight: alone no more than stage 2 takes; several ranks add up 1 GB of bfloat16 gradients at once."""
+    terms = on_rank(replace(full("7B", zero, "none"), width=width), nodes_of(gpus))
+    assert terms.trained == each * 6_738_415_616 + (1e9 if gpus > 1 else 0.0)
+
+
+@pytest.mark.parametrize(
     ("size", "technique", "gib", "checkpointed", "none"),
     [
         ("7B", "lora", 22, 8192, 1024),
@@ -182,6 +193,9 @@ LORA, FULL, QLORA = Method(lora=Lora()), Method(full=True), Method(qlora=Lora())
         ("13B", QLORA, FOUR, 1, "none", "only the adapters", "in 4 bits it fits again"),
         ("7B", FULL, LARGE, 2, "none", "worth spreading", "stage 2 where the weights fit whole"),
         ("13B", FULL, LARGE, 3, "none", "stage 2 would need", "else stage 3"),
+        ("1B", FULL, BIG, 0, "none", "nobody to spread with", "one rank gains nothing by ZeRO"),
+        ("1B", FULL, Machine.with_cores("C", 8, 64), 0, "none", "nobody to spread with", "neither without a GPU"),
+        ("1B", FULL, Machine.with_cores("C", 8, 128, ranks=2), 1, "none", "there is no more to gain", "two ranks may spread"),
     ],
 )
 def test_stage_that_is_chosen(size: str, method: Method, machine: Machine, zero: int, offload: str, words: str, reason: str) -> None:
@@ -213,8 +227,8 @@ def test_as_few_layers_as_fit_are_checkpointed() -> None:
             "stage 2 would need",
             "two nodes of four A10G: 18 × 6.7 GB over 8 is 14 GiB, no host is asked",
         ),
-        ("7B", FOUR, {}, 3, "optimizer", "stage 3 would need 36.2 GiB", "one node: 28 GiB a GPU at stage 3, 100 of 178 GiB in the host"),
-        ("7B", ROOMY, {}, 2, "optimizer", "stage 2 would need 141 GiB", "one GPU has nobody to spread with: 2 × 6.7 GB stay on it"),
+        ("7B", FOUR, {}, 3, "optimizer", "stage 3 would need 36.7 GiB", "one node: 28 GiB a GPU at stage 3, 100 of 178 GiB in the host"),
+        ("7B", ROOMY, {}, 2, "optimizer", "stage 0 would need 141 GiB", "one GPU has nobody to spread with: 2 × 6.7 GB stay on it"),
         ("13B", ROOMY, {}, 3, "parameters", "stage 2 with the optimizer in host memory would need", "2 × 13 GB do not fit; 218 of 424 GiB"),
         ("7B", FOUR, {"zero": 2}, 2, "optimizer", "stage 2 would need", "a pinned stage may be helped by the host too"),
         ("7B", FOUR, {"zero": 3, "offload": "parameters"}, 3, "parameters", "as the manifest says", "pinned"),

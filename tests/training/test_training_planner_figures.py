@@ -35,15 +35,15 @@ def test_what_a_token_costs(size: str, trained: float, flops: float | None, chec
 
 
 def test_lora_of_7b_by_hand() -> None:
-    """8,192 tokens, all 32 layers checkpointed, documents of 520, bfloat16: 17.9 GiB on one GPU."""
+    """8,192 tokens, all 32 layers checkpointed, documents of 520, bfloat16: 18 GiB on one GPU."""
     terms = on_rank(adapters("7B", "lora", 8192, 32), nodes_of(1))
     assert terms.weights == 2 * 6_738_415_616
     assert terms.trained == 16 * 39_976_960, "16 bytes a number: weight, gradient, master, two moments"
     layer = 2 * (7 * 4096 + 2 * 4096) + 6 * 11008
     assert terms.activations == pytest.approx(8192 * (32 * 2 * 4096 + 1.6 * layer))
     assert terms.head == 8 * 1024 * 32000
-    assert (terms.network, terms.gather) == (0, 0), "one rank has nobody to talk to"
-    assert terms.needed / GIB == pytest.approx(17.9, abs=0.05)
+    assert (terms.network, terms.gather) == (2 * 39_976_960, 0), "one rank has nobody to talk to, but stage 1 has a bucket for gradients"
+    assert terms.needed / GIB == pytest.approx(18.0, abs=0.05), "17.9 and the bucket"
 
 
 def test_all_weights_of_7b_over_8_gpus_by_hand() -> None:

@@ -65,14 +65,18 @@ def save_all(engine: Any, folder: Path) -> None:
 def load_all(engine: Any, folder: Path, updates: int, *, same_layout: bool) -> None:
     """Put back what `save_all` wrote after so many updates. All ranks must call this.
 
-    `same_layout`: it was saved by as many ranks under the same ZeRO stage. Else it is converted first, on each node by
-    one of its ranks.
+    `same_layout`: it was saved by as many ranks under the same ZeRO stage. Else what stage 0 saved is read as it is, and what others
+    saved is converted first, on each node by one of its ranks.
     """
     if same_layout:
         with only_weights():
             loaded, _ = engine.load_checkpoint(str(folder.parent), tag=folder.name)
         if loaded is None:
             raise ValueError(f"DeepSpeed cannot read {folder}")
+        return
+    if not any(folder.glob("*zero_pp_rank*")):
+        _fill(engine, _without_zero(engine, folder), updates)
+        dist.barrier()
         return
     universal = folder.with_name(f"{folder.name}-universal")
     if leads_node():
@@ -155,6 +159,26 @@ def _convert(folder: Path, universal: Path) -> None:
     )
     with only_weights(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         ds_to_universal.main(arguments)
+
+
+def _without_zero(engine: Any, folder: Path) -> Callable[[str, str], torch.Tensor]:
+    """Reads what stage 0 saved, which DeepSpeed cannot convert: one file, with AdamW's state in the order of the parameters."""
+    with only_weights():
+        found = torch.load(folder / "mp_rank_00_model_states.pt", map_location="cpu", weights_only=True)
+    places = {name: i for i, name in enumerate(name for name, parameter in engine.module.named_parameters() if parameter.requires_grad)}
+    optimizer = found["optimizer"]
+    masters = optimizer.get("fp32_groups")  # in bfloat16
+    moments = optimizer["optimizer_state_dict" if masters else "state"]
+
+    def read(name: str, part: str) -> torch.Tensor:
+        value: torch.Tensor
+        if part:
+            value = (moments["state"] if masters else moments)[places[name]][part]
+        else:
+            value = masters[0][places[name]] if masters else found["module"][name]
+        return value.detach()
+
+    return read
 
 
 def _trained(engine: Any) -> Iterator[tuple[str, Any, torch.Tensor]]:

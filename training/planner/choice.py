@@ -3,8 +3,9 @@
 The order of stages is that of what they cost. Adapters: stage 1, because it moves only the adapters' gradients; stage 3 would fetch all
 frozen weights twice for each micro-step, so it is for models that do not fit otherwise. All weights: stage 2, then 3, then 3 with the
 optimizer in host memory, then with the weights there too: that slows every step down, so it is taken where nothing else fits. Adapters
-get it only when the manifest says so, since a base in 4 bits is the better way. Within a stage as few layers as possible are checkpointed:
-for adapters the second forward pass costs half as much time again.
+get it only when the manifest says so, since a base in 4 bits is the better way. One rank has nobody to spread with: all weights are trained
+without ZeRO, which would only copy them and their gradients. Within a stage as few layers as possible are checkpointed: for adapters the
+second forward pass costs half as much time again.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ Way = tuple[int, Offload]
 
 # in the order of what they cost; one rank has nobody to spread with, so stage 3 is then for weights that lie in host memory
 _FULL: tuple[Way, ...] = ((2, "none"), (3, "none"), (3, "optimizer"), (3, "parameters"))
-_FULL_ALONE: tuple[Way, ...] = ((2, "none"), (2, "optimizer"), (3, "parameters"))
+_FULL_ALONE: tuple[Way, ...] = ((0, "none"), (2, "optimizer"), (3, "parameters"))
 _ADAPTERS: tuple[Way, ...] = ((1, "none"), (3, "none"), (1, "optimizer"), (3, "optimizer"), (3, "parameters"))
 _ADAPTERS_ALONE: tuple[Way, ...] = ((1, "none"), (1, "optimizer"), (3, "parameters"))
 _NO_GPU: tuple[Way, ...] = ((1, "none"), (1, "optimizer"), (3, "parameters"))
@@ -133,10 +134,10 @@ def _ways(task: Task, machine: Machine) -> Iterator[Way]:
     known: tuple[Way, ...]
     if zero != "auto":
         known = tuple((zero, kept) for kept, least in _LEAST_STAGE.items() if zero >= least)
-    elif not machine.has_gpu:
-        known = _NO_GPU
+    elif machine.world == 1:
+        known = _FULL_ALONE if full else _ADAPTERS_ALONE
     else:
-        known = (_FULL if full else _ADAPTERS) if machine.world > 1 else (_FULL_ALONE if full else _ADAPTERS_ALONE)
+        known = (_FULL if full else _ADAPTERS) if machine.has_gpu else _NO_GPU
     if offload == "auto" and full and machine.has_gpu:
         yield from known
     else:
@@ -250,6 +251,8 @@ def _why(task: Task, machine: Machine, setting: Setting, ways: list[Way], found:
         return "as the manifest says"
     if task.technique != "full":
         return "only the adapters' gradients travel; gathering frozen weights would cost more than it saves"
+    if machine.world == 1:
+        return "one rank has nobody to spread with, and ZeRO's copies of weights and gradients cost time"
     if not machine.has_gpu:
         return "the optimizer's state is spread; the ranks share their node's memory, so there is no more to gain"
     return "all weights are trained: gradients and the optimizer's state are worth spreading, the weights fit whole"

@@ -23,6 +23,8 @@ PROCESS = 0.5e9  # Python with torch, transformers and DeepSpeed, in host memory
 LAUNCHER = 0.5e9  # what starts the ranks and reads the rows
 OFFLOAD_BUFFERS = 1.0e9
 PREFETCH = 5e7 * 2  # ZeRO-3's bucket, in bfloat16
+BUCKET = 200_000_000  # gradients that ZeRO adds up over the ranks at once; room for them is taken on a GPU
+FLAT = 5e8  # gradients that are added up at once without ZeRO
 NF4 = 0.53  # bytes a weight, with the scales of its blocks packed too
 LIVE = 1.6  # of the layer that is computed again, in its own activations
 HEAD_CHUNK = 1024  # positions whose logits exist at once
@@ -106,7 +108,7 @@ def on_rank(setting: Setting, machine: Machine, correction: Correction = FORMULA
     gpu = machine.has_gpu
     return Terms(
         context=max(0.0, (CONTEXT if gpu else PROCESS) + correction.context),
-        network=NETWORK if gpu and machine.world > 1 else 0.0,
+        network=(NETWORK if machine.world > 1 else 0.0) + _bucket(setting) if gpu else 0.0,
         weights=_weights(setting, machine.world),
         trained=_trained(setting, machine.world),
         gather=_gather(setting),
@@ -140,7 +142,8 @@ def _trained(setting: Setting, world: int) -> float:
     if setting.offload == "optimizer":
         return {1: 4.0, 2: 2.0, 3: 2.0 / world}[zero] * count + OFFLOAD_BUFFERS  # at stage 1 gradients stay whole until the step
     if zero == 0:
-        return (18.0 if mixed else 16.0) * count
+        # in bfloat16 the gradients stand beside their float32 copies in a step; several ranks add them up in a bucket
+        return (20.0 if mixed else 16.0) * count + (min(count, FLAT) * setting.width if world > 1 else 0.0)
     # in float32 DeepSpeed keeps a second copy of weights and gradients all the same, and a bucket: 28 bytes, as measured with one rank
     kept, spread = (
         {1: (6.0, 12.0), 2: (2.0, 18.0), 3: (0.0, 18.0)}[zero] if mixed else {1: (8.0, 20.0), 2: (4.0, 24.0), 3: (0.0, 28.0)}[zero]
@@ -157,6 +160,11 @@ def _gather(setting: Setting) -> float:
         return unpacked
     block = shape.block * (NF4 if setting.technique == "qlora" else setting.width)
     return unpacked + 2 * block + setting.width * shape.largest + PREFETCH
+
+
+def _bucket(setting: Setting) -> float:
+    """Room for the gradients on their way. On a CPU only what is used of it is taken: counted with them, as with offload in its buffers."""
+    return float(setting.width * min(setting.trained, BUCKET)) if setting.zero and setting.offload == "none" else 0.0
 
 
 def _head(setting: Setting) -> float:
