@@ -1,4 +1,4 @@
-"""Several short trainings by some ranks: `training_curves.py WORLD…`, prints for each world the losses of each ZeRO stage as JSON.
+"""Several short trainings by some ranks: `training_curves.py WORLD…`, prints for each world the losses of each ZeRO stage as JSON, and the last gradient's norm.
 
 All stages run in the same ranks, one after the other, and the ranks are forked: importing DeepSpeed takes longer than training.
 """
@@ -60,7 +60,7 @@ def curve(stage: int, world: int, offload: Any) -> list[float]:
         total = train_step(trainer, batches, plan.accumulation * world / trained)
         dist.all_reduce(total)
         losses.append(float(total) / trained)
-    return losses
+    return [*losses, float(trainer.get_global_grad_norm())]
 
 
 def curves(world: int) -> dict[str, list[float]]:
