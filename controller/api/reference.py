@@ -45,7 +45,7 @@ _METADATA = {
     "labels": "Words of your own; Snowcat does not read them.",
     "dependsOn": "`Kind/name` of objects that must be ready first, beyond what the spec refers to.",
     "suspend": "Leave the object as it is and only report, until this is false again.",
-    "managementPolicy": "`full`; `observe`: report only, and never delete; `orphan`: create and correct, never delete.",
+    "managementPolicy": "`full`; `observe`: report only; `orphan`: create and correct, never delete.",
     "adopt": "Take over an object that exists and was not made by this project.",
     "deletionPolicy": "`delete` or `orphan`; without it `orphan` for kinds that hold data, `delete` for others.",
     "replace": "`allowed`: a field that cannot be changed in place may lead to a drop and a new object.",

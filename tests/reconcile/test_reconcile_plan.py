@@ -32,7 +32,6 @@ ONE_OBJECT = [
         "ObserveOnly",
         ["autoSuspend"],
     ),
-    ("an object that is now observed is taken the leave to be dropped", {"managementPolicy": "observe"}, OURS, {}, "update", "", ["mark"]),
     ("an ignored field is left to others", {"ignore": "[autoSuspend]"}, OURS, {"auto_suspend": 1}, "none", "", []),
     ("with or without spec. before it", {"ignore": "[spec.autoSuspend]"}, OURS, {"auto_suspend": 1}, "none", "", []),
     ("the other fields are not", {"ignore": "[size]"}, OURS, {"auto_suspend": 1, "size": "Large"}, "update", "", ["autoSuspend"]),
@@ -62,13 +61,6 @@ def test_a_blocked_object_sends_nothing(tmp_path: Path) -> None:
     change = world.change("Warehouse", "wh")
     assert not change.runnable and not change.steps
     assert "adopt: true" in change.reason
-
-
-def test_an_observed_object_stays_when_its_manifest_goes(tmp_path: Path) -> None:
-    world = World(write(tmp_path, all=warehouse(managementPolicy="observe", deletionPolicy="delete")))
-    world.account.put("WAREHOUSES", "wh", OURS, **{**WAREHOUSE, "auto_suspend": 10})
-    (statement,) = world.change("Warehouse", "wh").statements
-    assert statement == f"ALTER WAREHOUSE WH SET COMMENT = '{mark('Warehouse', 'wh')}'"
 
 
 CHAIN = """

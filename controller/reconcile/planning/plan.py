@@ -172,23 +172,11 @@ class _Planner:
             text, reason = "metadata.suspend is true: nothing is changed", "Suspended"
         elif any(o.manifest.metadata.management_policy is ManagementPolicy.OBSERVE for o in line):
             text, reason = "managementPolicy is observe: differences are only reported", "ObserveOnly"
-            if released := self._released(obj, seen):
-                return released
         else:
             return None
         if seen.exists and not seen.drift and paused is None:
             return Change(obj.key, Action.NONE)
         return Change(obj.key, Action.BLOCKED, fields=seen.drift, reason=text, block=Block.HELD, block_reason=reason)
-
-    def _released(self, obj: DesiredObject, seen: Observation) -> Change | None:
-        """The one thing that is written to an observed object: that it may not be dropped any more, should its manifest be removed next."""
-        if seen.mark is None or not written_for(seen.mark, obj.key) or not may_drop(seen.mark, self.view.project.name):
-            return None
-        steps = attempt(lambda: tuple(self.kinds[obj.key.kind].remark(obj, self.view, {"delete": ""})))
-        if isinstance(steps, Refusal) or not steps:
-            return None
-        fields = tuple(f for f in seen.drift if f.path == "mark")
-        return Change(obj.key, Action.UPDATE, fields, steps, "managementPolicy is observe: its mark no longer lets it be dropped")
 
     def _create(self, obj: DesiredObject, seen: Observation, composite: bool, refusal: Refusal | None) -> Change:
         steps = attempt(lambda: tuple(self.kinds[obj.key.kind].create(obj, self.view)))
