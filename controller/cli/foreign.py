@@ -6,6 +6,7 @@ our log. SNOWCAT_DEBUG=1 shows all of it, through the redactor.
 
 from __future__ import annotations
 
+import _thread
 import logging
 import os
 import sys
@@ -38,7 +39,10 @@ def _thread_ended(args: threading.ExceptHookArgs) -> None:
 
 
 def _ignored(args: Any) -> None:
-    """An error in a destructor."""
+    """An error in a destructor. Python drops even the wish of a person to stop, when it comes in the midst of one: it is said again."""
+    if isinstance(args.exc_value, KeyboardInterrupt):
+        _thread.interrupt_main()
+        return
     _report("an error while something was cleared away", args.exc_value or args.exc_type(), args.exc_traceback, "")
 
 

@@ -46,3 +46,9 @@ def test_what_libraries_print_becomes_one_line_each_or_nothing() -> None:
     for line, (says, reason) in zip(done.stderr.splitlines(), told, strict=True):
         assert says in line and line.startswith("{"), (reason, line)
     assert not done.stdout and "open-sesame" not in done.stderr
+
+
+def test_ctrl_c_in_the_midst_of_a_destructor_is_not_lost() -> None:
+    code = f"{BEGIN}\nclass A:\n    def __del__(self): raise KeyboardInterrupt\nA()\ntime.sleep(60)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False, timeout=30)
+    assert "KeyboardInterrupt" in done.stderr.splitlines()[-1]

@@ -148,11 +148,11 @@ def test_a_secret_whose_value_is_left_to_others(made: Trip) -> None:
         metadata = {"name": "thing", "schema": "db.sch", "ignore": list(ignore)}
         return [{"kind": "Secret", "metadata": metadata, "spec": {"valueFrom": {"command": ["echo", value]}}}]
 
-    made.write(secret("first"))
+    made.write(secret("the value at first"))
     settled(made)
-    made.write(secret("second", "valueFrom"))
+    made.write(secret("another value", "valueFrom"))
     assert made.plan().empty, told(made.plan())
-    made.write(secret("second"))
+    made.write(secret("another value"))
     settled(made)
     assert [text.startswith("ALTER SECRET DB.SCH.THING SET SECRET_STRING") for text in made.sent] == [True], "it was not taken for sent"
 

@@ -260,8 +260,7 @@ spec:
             }
           },
           "deepspeed": {
-            "zero": 1,
-            "offload": "none"
+            "zero": 1
           },
           "training": {
             "maxSteps": 40,

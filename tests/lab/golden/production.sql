@@ -266,8 +266,7 @@ spec:
             }
           },
           "deepspeed": {
-            "zero": "auto",
-            "offload": "none"
+            "zero": "auto"
           },
           "training": {
             "epochs": 1.0,
