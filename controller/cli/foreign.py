@@ -6,9 +6,9 @@ our log. SNOWCAT_DEBUG=1 shows all of it, through the redactor.
 
 from __future__ import annotations
 
-import _thread
 import logging
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -41,7 +41,10 @@ def _thread_ended(args: threading.ExceptHookArgs) -> None:
 def _ignored(args: Any) -> None:
     """An error in a destructor. Python drops even the wish of a person to stop, when it comes in the midst of one: it is said again."""
     if isinstance(args.exc_value, KeyboardInterrupt):
-        _thread.interrupt_main()
+        # as a signal, from outside: what the program waits for next has to be woken by it
+        again = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+        again.daemon = True
+        again.start()
         return
     _report("an error while something was cleared away", args.exc_value or args.exc_type(), args.exc_traceback, "")
 
