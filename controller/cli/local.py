@@ -55,5 +55,8 @@ def reset(state: Path | None, yes: bool) -> None:
         return
     if not yes and not typer.confirm(f"Remove the embedded account in {account.folder} with everything in it?"):
         raise Failure("nothing was removed")
-    account.reset()
-    typer.echo("removed")
+    left = account.reset()
+    if left:
+        typer.echo(f"removed, but not the folder {account.folder}: it holds what the account has not made: {', '.join(left)}")
+    else:
+        typer.echo("removed")

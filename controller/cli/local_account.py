@@ -7,7 +7,6 @@ import importlib.util
 import json
 import math
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from controller.cli.errors import INVALID, Failure
+from controller.cli.local_folder import AccountFolder
 
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 60.0
@@ -83,7 +83,7 @@ class LocalAccount:
         """Start it if it is not up, and wait until it answers.
 
         Raises:
-            Failure: a part of the extra `local` is missing, the port is taken, or it does not come up.
+            Failure: the folder is somebody else's, a part of the extra `local` is missing, the port is taken, or it does not come up.
         """
         found = self.record()
         if found:
@@ -91,7 +91,7 @@ class LocalAccount:
         missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
         if missing:
             raise Failure(f"the embedded account needs {', '.join(missing)}: pip install 'snowcat[local]'")
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        AccountFolder(self.folder).make()
         scale = time_scale if time_scale is not None else _time_scale(os.environ.get("SNOWCAT_LOCAL_TIME_SCALE", "1"))
         for _ in range(_TRIES):
             self._forget_stale()
@@ -163,16 +163,16 @@ class LocalAccount:
         except (OSError, ValueError, KeyError):
             return None  # still starting, or already going
 
-    def reset(self) -> None:
-        """Stop it and remove everything it holds.
+    def reset(self) -> tuple[str, ...]:
+        """Stop it and remove everything that it has made; the names of what is left in the folder, in which somebody else put it.
 
         Raises:
-            Failure: the folder holds something else than an account.
+            Failure: the folder holds no account, or a part of it cannot be removed.
         """
-        if self.folder.exists() and any(self.folder.iterdir()) and not (self.folder / "lock").exists():
-            raise Failure(f"{self.folder} does not look like an embedded account; nothing was removed", INVALID)
+        own = AccountFolder(self.folder)
+        own.check_reset()
         self.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        return own.remove()
 
 
 def _time_scale(text: str) -> float:

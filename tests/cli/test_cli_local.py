@@ -96,6 +96,70 @@ def test_reset_never_removes_what_is_no_account(local: Snowcat) -> None:
     assert (folder(local) / "thesis.txt").exists()
 
 
+def test_start_refuses_the_folder_of_others(local: Snowcat) -> None:
+    folder(local).mkdir()
+    (folder(local) / "thesis.txt").write_text("years of work")
+    done = local("local", "start")
+    assert done.code == 2
+    assert "holds thesis.txt, which no embedded account has made: name an empty or a new folder with --state" in done.err
+    assert [entry.name for entry in folder(local).iterdir()] == ["thesis.txt"]
+
+
+def test_reset_leaves_what_the_account_has_not_made(local: Snowcat) -> None:
+    local("local", "start")
+    (folder(local) / "notes").mkdir()
+    (folder(local) / "notes" / "thesis.txt").write_text("years of work")
+    done = local("local", "reset", "--yes")
+    assert done.code == 0
+    assert done.out == f"removed, but not the folder {folder(local)}: it holds what the account has not made: notes\n"
+    assert [entry.name for entry in folder(local).iterdir()] == ["notes"], "nothing of the account's is left"
+    assert (folder(local) / "notes" / "thesis.txt").read_text() == "years of work"
+
+
+FOREIGN = [
+    ("a project's folder of images", ["images"]),
+    ("names of an account beside others", ["lock", "thesis.txt"]),
+    ("a catalogue that is a folder", ["catalogue.sqlite"]),
+]
+
+
+@pytest.mark.parametrize(("reason", "names"), FOREIGN)
+def test_a_name_of_the_accounts_makes_no_account(reason: str, names: list[str], tmp_path: Path) -> None:
+    for name in names:
+        (tmp_path / name).mkdir()
+    account = LocalAccount(tmp_path)
+    with pytest.raises(Failure, match="no embedded account has made"):
+        account.start()
+    with pytest.raises(Failure, match="nothing was removed"):
+        account.reset()
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted(names), reason
+
+
+def test_what_cannot_be_removed_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("catalogue.sqlite", "password"):
+        (tmp_path / name).touch()
+
+    def refused(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    with pytest.raises(Failure, match=r"cannot be removed: Permission denied"):
+        LocalAccount(tmp_path).reset()
+    assert (tmp_path / "catalogue.sqlite").exists(), "it is still known as an account's"
+
+
+def test_a_link_in_the_folder_is_removed_and_not_what_it_points_to(tmp_path: Path) -> None:
+    account, outside = tmp_path / "account", tmp_path / "outside"
+    account.mkdir()
+    outside.mkdir()
+    (outside / "thesis.txt").touch()
+    (account / "catalogue.sqlite").touch()
+    (account / "stages").symlink_to(outside)
+    assert LocalAccount(account).reset() == ()
+    assert not account.exists()
+    assert (outside / "thesis.txt").exists()
+
+
 def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "duckdb" else found(name, *rest))
