@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from controller.api.base import Manifest, Model, Ref, Scope, Spec
 from controller.api.faults import DerivedFault, Faults, FieldFault, Path
 from controller.api.parts import Environment, ImageName, Priority, Resources
-from controller.api.sweep import Sweep, applied, told
+from controller.api.sweep import Sweep, applied
 from training.config import (
     Checkpoint,
     Columns,
@@ -155,7 +155,7 @@ class FineTuneJobSpec(Spec):
                 made.append((run.values, FineTuneJobSpec.model_validate(document)))
             except pydantic.ValidationError as error:
                 sources: dict[Path, Path] = {tuple(path.split(".")): ("sweep", *place) for path, place in run.places.items()}
-                wrong.append(DerivedFault(FineTuneJobSpec, document, error, sources, ("sweep", *run.whole), told(run.values)))
+                wrong.append(DerivedFault(FineTuneJobSpec, document, error, sources, ("sweep", *run.whole), self.sweep.told(run.values)))
             except Faults as error:
                 wrong += error.faults
         if wrong:

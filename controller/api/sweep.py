@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
@@ -74,6 +74,17 @@ class Sweep(Model):
         return [run.values for run in self.settings]
 
     @property
+    def names(self) -> dict[str, str]:
+        """What people read for each path that any run sets: as few of its last parts as tell it from the others (`seed`, `data.seed`)."""
+        paths = list(dict.fromkeys(path for run in self.values for path in run))
+        return {path: _shortest(path, paths) for path in paths}
+
+    def told(self, values: Mapping[str, Any]) -> str:
+        """`learningRate 0.001, rank 8`: what a run differs by, for people."""
+        names = self.names
+        return ", ".join(f"{names[path]} {value}" for path, value in values.items())
+
+    @property
     def smaller_is_better(self) -> bool:
         return self.goal == "min" or (self.goal == "auto" and self.metric in ("loss", "perplexity"))
 
@@ -113,6 +124,8 @@ def _set(document: Mapping[str, Any], path: list[str], value: Any) -> dict[str, 
     return {**document, first: _set(inner or {}, rest, value)}
 
 
-def told(values: Mapping[str, Any]) -> str:
-    """`learningRate 0.001, rank 8`: what a run differs by, for people."""
-    return ", ".join(f"{path.rpartition('.')[2]} {value}" for path, value in values.items())
+def _shortest(path: str, paths: Sequence[str]) -> str:
+    parts = path.split(".")
+    ends = [".".join(parts[place:]) for place in reversed(range(len(parts)))]
+    others = [f".{other}" for other in paths if other != path]
+    return next((end for end in ends if not any(other.endswith(f".{end}") for other in others)), path)

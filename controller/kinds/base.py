@@ -49,6 +49,7 @@ class FieldChange:
     after: Any
     immutable: bool = False  # Snowflake cannot change it in place
     way_out: str = ""  # for an immutable field: what a person can do
+    own: bool = False  # the object's own work came this far, and goes on from here: nobody changed anything
 
 
 # ---- steps: what a change is made of -------------------------------------------------------------------------------------------------

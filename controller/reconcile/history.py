@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from controller.account.redact import redact
 from controller.api.objects import ObjectKey
-from controller.kinds.base import Health
+from controller.kinds.base import FieldChange, Health
 from controller.reconcile.events import Reason
 from controller.reconcile.pause import PAUSED
 from controller.reconcile.planning.change import Action, Change, ObjectPlan, Plan, plain
@@ -74,17 +74,22 @@ def _suspensions(state: State, status: ObjectStatus, old: ObjectStatus | None) -
 
 def _phase(state: State, status: ObjectStatus, old: ObjectStatus | None) -> None:
     """A job went on to another phase: told once for each attempt, also when the daemon was started anew in between."""
-    job, phase, model = (status.observed.get(name) for name in ("job", "phase", "model"))
-    reason = _PHASES.get(str(phase))
-    if (
-        reason is None
-        or job is None
-        or (old and all(old.observed.get(name) == status.observed.get(name) for name in ("job", "phase", "model")))
-    ):
-        return
-    text = f"{job}" + (f": the {model} model" if model else "")
-    if not any((event.reason, event.message) == (reason, text) for event in state.events(status.key, _LOOKED_BACK)):
-        state.event(status.key, reason, text, generation=status.generation)
+    before = list(_places(old)) if old is not None else []
+    for place in _places(status):
+        job, phase, model = place
+        reason = _PHASES.get(phase)
+        if reason is None or place in before:
+            continue
+        text = job + (f": the {model} model" if model else "")
+        if not any((event.reason, event.message) == (reason, text) for event in state.events(status.key, _LOOKED_BACK)):
+            state.event(status.key, reason, text, generation=status.generation)
+
+
+def _places(status: ObjectStatus) -> Iterator[tuple[str, str, str]]:
+    """(job, phase, model or nothing) of the job that runs, or of each of a sweep's runs."""
+    for row in (status.observed, *(status.observed.get("runs") or ())):
+        if row.get("job") is not None:
+            yield str(row["job"]), str(row.get("phase") or ""), str(row.get("model") or "")
 
 
 def _paused(status: ObjectStatus) -> bool:
@@ -102,9 +107,10 @@ def _differences(state: State, entry: ObjectPlan, status: ObjectStatus, old: Obj
         synced, generation = bool(known and known[0] == "True"), known[2] if known else 0
     if not synced:
         return
-    if change.fields and not change.cause:
-        reason = Reason.CHANGED if status.generation != generation else Reason.DRIFTED
-        state.event(entry.key, reason, _from_to(change), generation=status.generation)
+    changed = status.generation != generation
+    fields = [field for field in change.fields if changed or not field.own]
+    if fields and not change.cause:
+        state.event(entry.key, Reason.CHANGED if changed else Reason.DRIFTED, _from_to(fields), generation=status.generation)
     elif change.action is Action.CREATE and generation:
         state.event(entry.key, Reason.DRIFTED, "it is gone from the account", generation=status.generation)
 
@@ -112,11 +118,11 @@ def _differences(state: State, entry: ObjectPlan, status: ObjectStatus, old: Obj
 def hastened(state: State, change: Change, generation: int) -> None:
     """A manifest was just changed, and its object is worked on before a look at everything has seen the difference."""
     if change.fields:
-        state.event(change.key, Reason.CHANGED, _from_to(change), generation=generation)
+        state.event(change.key, Reason.CHANGED, _from_to(change.fields), generation=generation)
 
 
-def _from_to(change: Change) -> str:
-    return "; ".join(f"{f.path}: {plain(f.before)!r} → {plain(f.after)!r}" for f in change.fields[:5])
+def _from_to(fields: Sequence[FieldChange]) -> str:
+    return "; ".join(f"{f.path}: {plain(f.before)!r} → {plain(f.after)!r}" for f in fields[:5])
 
 
 def succeeded(state: State, done: Done, generation: int) -> None:

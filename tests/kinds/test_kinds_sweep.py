@@ -117,13 +117,57 @@ def test_at_most_so_many_at_once_one_after_the_other(tmp_path: Path) -> None:
     assert (seen.exists, seen.health) == (False, Health.MISSING)
     assert made.started() == [made.run(0)], "one statement at a time, so that each finds its room on the pool"
     made.put(0, "RUNNING")
-    assert [change.path for change in made.look().drift] == ["runs"], "the second is due"
+    (change,) = made.look().drift
+    assert (change.path, change.own) == ("runs", True), "the second is due, and nobody changed anything by hand"
     assert made.started() == [made.run(1)]
     made.put(1, "PENDING")
     assert not made.look().drift and made.started() == []
     made.finish(0, field_f1=0.5)
     assert made.started() == [made.run(2)]
     assert made.look().message == "1 of 4 runs finished, 1 running, 2 due"
+
+
+def test_a_run_that_goes_on_tells_its_job_and_phase(tmp_path: Path) -> None:
+    made = Swept(tmp_path)
+    job = f"WISHES_{made.run(0).upper()}_1"
+    made.world.logs[made.job.key.name.parent.child(Identifier(job)).sql] = 'SNOWCAT_PROGRESS {"phase": "eval", "model": "base", "step": 1}'
+    made.put(0, "RUNNING")
+    made.put(1, "PENDING")
+    rows = made.look().observed["runs"]
+    assert [(row.get("job"), row.get("phase"), row.get("model")) for row in rows] == [
+        (job, "eval", "base"),
+        (f"WISHES_{made.run(1).upper()}_1", None, None),
+        (None, None, None),
+        (None, None, None),
+    ]
+
+
+def test_fields_of_one_name_have_columns_of_their_own(tmp_path: Path) -> None:
+    made = Swept(tmp_path, "sweep: {grid: {training.seed: [1], data.seed: [7, 8], method.lora.rank: [4]}}")
+    made.put(0, "RUNNING")
+    seen = made.look()
+    assert [(row["training.seed"], row["data.seed"], row["rank"]) for row in seen.observed["runs"]] == [(1, 7, 4), (1, 8, 4)]
+    for place in range(2):
+        made.put(place, "FAILED", code=10)
+    with pytest.raises(Stalled, match=r"the first, training\.seed 1, data\.seed 7, rank 4"):
+        TUNE.update(made.job, made.look(), made.view)
+
+
+@pytest.mark.parametrize(
+    ("runs", "wanted", "reason"),
+    [
+        ([{"training.seed": 1}], {"training.seed": "seed"}, "the last part is enough"),
+        ([{"training.seed": 1}, {"data.seed": 1}], {"training.seed": "training.seed", "data.seed": "data.seed"}, "of all runs together"),
+        (
+            [{"method.lora.rank": 1, "method.qlora.rank": 1}],
+            {"method.lora.rank": "lora.rank", "method.qlora.rank": "qlora.rank"},
+            "as few parts as tell them apart",
+        ),
+        ([{"a.b.c": 1, "b.c": 1}], {"a.b.c": "a.b.c", "b.c": "b.c"}, "one is the end of the other"),
+    ],
+)
+def test_the_shortest_name_that_tells_a_field_from_the_others(runs: list[dict[str, Any]], wanted: dict[str, str], reason: str) -> None:
+    assert Sweep.model_validate({"list": runs}).names == wanted, reason
 
 
 def test_the_best_run_is_the_result(tmp_path: Path) -> None:
@@ -177,7 +221,7 @@ def test_a_failure_that_may_pass_is_tried_again_by_itself(tmp_path: Path) -> Non
     made.retries = 1
     made.load(GRID)
     made.put(0, "FAILED", code=12)
-    assert made.look().health is Health.PROGRESSING
+    assert made.look().health is Health.PROGRESSING and all(change.own for change in made.look().drift)
     (step,) = TUNE.create(made.job, made.view)
     assert f"_{made.run(0).upper()}_2\n" in str(step)
 

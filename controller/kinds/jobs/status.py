@@ -76,7 +76,7 @@ def observe_jobs(obj: DesiredObject, jobs: Jobs, fact: JobFact, done: str, what:
         after = f"attempt {jobs.next.attempt}" if jobs.next.attempt is not None else "a finished one"
         ending = fact.endings.get(last.number)
         message = jobs.next.stalled or f"attempt {last.number} failed: {ending.message if ending else last.status.lower()}"
-        change = FieldChange(what, f"attempt {last.number} {last.status.lower()}", after)
+        change = FieldChange(what, f"attempt {last.number} {last.status.lower()}", after, own=last.status == "FAILED")
         return Observation(
             exists=True,
             health=Health.DEGRADED,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from controller.api.sweep import Sweep, told
+from controller.api.sweep import Sweep
 from controller.kinds.base import FieldChange, Gatherer, Health, Observation
 from controller.kinds.jobs.service import JobFact
 from controller.kinds.jobs.status import Jobs, sentence, share
@@ -116,13 +116,15 @@ def observe_sweep(runs: Sequence[SweptRun], sweep: Sweep, others: Sequence[tuple
     if started == 0 and not others:
         text = f"none of {len(runs)} runs has been made"
         return Observation(exists=False, health=Health.MISSING, message=text, reason="Missing", observed=observed)
-    change = FieldChange("runs", f"{started} of {len(runs)} started", told(following.values)) if following is not None else None
+    drift: tuple[FieldChange, ...] = ()
+    if following is not None:
+        drift = (FieldChange("runs", f"{started} of {len(runs)} started", sweep.told(following.values), own=True),)
     return Observation(
         exists=True,
         health=Health.PROGRESSING,
         message=_counts(runs),
         reason="Running",
-        drift=(change,) if change is not None else (),
+        drift=drift,
         mark=mark,
         markable=mark is not None,
         owner=owner,
@@ -143,7 +145,7 @@ def _ended(
     failed = [run for run in runs if run.state is State.FAILED]
     if winner is None:
         text = failure(runs, sweep)
-        change = FieldChange("runs", f"{len(failed)} of {len(runs)} failed", "a finished one")
+        change = FieldChange("runs", f"{len(failed)} of {len(runs)} failed", "a finished one", own=True)
         return Observation(
             exists=True,
             health=Health.DEGRADED,
@@ -156,7 +158,7 @@ def _ended(
             observed=observed,
         )
     chosen = next(run for run in runs if run.run == winner)
-    text = f"best of {len(finished)} runs: {winner} ({told(chosen.values)}), {sweep.metric} {chosen.scores[sweep.metric]:.4g}"
+    text = f"best of {len(finished)} runs: {winner} ({sweep.told(chosen.values)}), {sweep.metric} {chosen.scores[sweep.metric]:.4g}"
     text += f"; {len(failed)} failed" if failed else ""
     conditions = {"RunsFailed": (True, "SomeRunsFailed", "; ".join(f"{run.run}: {run.message}" for run in failed))} if failed else {}
     return Observation(
@@ -176,7 +178,7 @@ def failure(runs: Sequence[SweptRun], sweep: Sweep) -> str:
     failed = [run for run in runs if run.state is State.FAILED]
     if len(failed) < len(runs):
         return f"no run has the score {sweep.metric}, which chooses the best; name another one as sweep.metric"
-    return f"all {len(runs)} runs failed; the first, {told(failed[0].values)}: {failed[0].message}"
+    return f"all {len(runs)} runs failed; the first, {sweep.told(failed[0].values)}: {failed[0].message}"
 
 
 def _owned(runs: Sequence[SweptRun]) -> tuple[Mark | None, str | None]:
@@ -192,11 +194,15 @@ def _row(run: SweptRun, sweep: Sweep) -> dict[str, Any]:
     """One line of the table in the object's status."""
     row: dict[str, Any] = {
         "run": run.run,
-        **{path.rpartition(".")[2]: value for path, value in run.values.items()},
+        **{sweep.names[path]: value for path, value in run.values.items()},
         "state": run.state.value,
     }
     if run.jobs.last is not None:
         row["attempt"] = run.jobs.last.number
+        if run.state is State.RUNNING:
+            progress = run.fact.progress or {}
+            row["job"] = run.jobs.last.name.name.text
+            row |= {key: progress[key] for key in ("phase", "model") if progress.get(key) is not None}
     if (found := score(run.scores, sweep)) is not None:
         row[sweep.metric] = found
     if run.message:
