@@ -14,7 +14,9 @@ from controller.api.base import Ref
 from controller.api.faults import DerivedFault, Faults, FieldFault
 from controller.api.names import NameProblem, QualifiedName
 from controller.api.parts import is_name
+from controller.api.secret import Secret
 from controller.manifests.nodes import Node, dotted, node_of
+from controller.manifests.plain_secrets import HINT, is_secret_name
 from controller.manifests.problems import did_you_mean
 
 Segment = str | int
@@ -57,6 +59,14 @@ OTHERS = ("missing", "extra_forbidden", "string_pattern_mismatch", "value_error"
 _KNOWN = "known here: "
 
 
+@dataclass(frozen=True, repr=False)
+class Hidden:
+    """A scalar that may be a secret: messages tell what sort of value it is, and never the value."""
+
+    sort: str
+    value: Any
+
+
 @dataclass(frozen=True)
 class Finding:
     """One sentence about one field. `line` is where the field, or what should hold it, stands; `type` is pydantic's name of the error."""
@@ -85,7 +95,8 @@ def findings(error: pydantic.ValidationError, model: type[pydantic.BaseModel], n
     """
     told: dict[Path, Finding] = {}
     wanted: dict[Path, list[str]] = {}
-    for detail in _of_meant_shapes(error.errors(include_url=False), node):
+    for found in _of_meant_shapes(error.errors(include_url=False), node):
+        detail = _quiet(found, model, node)
         expected = _expected(detail)
         for finding in [_mismatch(detail, expected, model, node)] if expected else _findings(detail, model, node):
             known = told.setdefault(finding.path, finding)
@@ -98,6 +109,21 @@ def findings(error: pydantic.ValidationError, model: type[pydantic.BaseModel], n
     told = {path: f for path, f in told.items() if f.type != "missing" or path not in meant}
     deeper = [f for path, f in told.items() if not path or not any(o[: len(path)] == path for o in told if o != path)]
     return sorted(deeper, key=lambda f: f.line)
+
+
+def _may_hold_secret(model: type[pydantic.BaseModel], path: Path) -> bool:
+    """Whether what stands at a path may be the value of a secret that somebody wrote into the file."""
+    names = [segment for segment in path if isinstance(segment, str)]
+    return (model is Secret and names[:1] == ["spec"]) or any(name == "valueFrom" or is_secret_name(name) for name in names)
+
+
+def _quiet(detail: ErrorDetails, model: type[pydantic.BaseModel], node: Node) -> ErrorDetails:
+    """The error with its value hidden, where that may be a secret."""
+    given = detail["input"]
+    if given is None or isinstance(given, dict | list) or not _may_hold_secret(model, node.find(detail["loc"])[1]):
+        return detail
+    sort = "text" if isinstance(given, str) else "true or false" if isinstance(given, bool) else "a number"
+    return {**detail, "input": Hidden(sort, given)}
 
 
 def _of_meant_shapes(details: list[ErrorDetails], node: Node) -> list[ErrorDetails]:
@@ -173,8 +199,11 @@ def _mismatch(detail: ErrorDetails, expected: list[str], model: type[pydantic.Ba
     kind, given = detail["type"], detail["input"]
     line, present = node.find(detail["loc"])
     hint = ""
-    if kind in CHOICES and isinstance(given, str):
-        hint = did_you_mean(given, expected)
+    raw = given.value if isinstance(given, Hidden) else given
+    if kind in CHOICES and isinstance(raw, str):
+        hint = did_you_mean(raw, expected)
+    elif isinstance(given, Hidden):
+        hint = HINT
     elif kind == "string_type" and isinstance(given, int | float):
         hint = _name_in_place_of(given) if _is_name(model, present) else "put it in quotes"
     return Finding(present, line, kind, f"expected {_either(expected)}, got {_shown(given)}", hint)
@@ -190,7 +219,11 @@ def _finding(detail: ErrorDetails, model: type[pydantic.BaseModel], node: Node) 
         known, renamed = _fields(model, present[:-1])
         if last in renamed:
             return Finding(present, line, kind, f"unknown field {last!r}", f"today's name is {renamed[str(last)]}")
-        hint = did_you_mean(str(last), known) or f"{_KNOWN}{', '.join(known)}"
+        near, rest = did_you_mean(str(last), known), f"{_KNOWN}{', '.join(known)}"
+        value_as_name = given is None or "valueFrom" in present  # `{word}` is a field without a value
+        if not near and value_as_name and _may_hold_secret(model, present):
+            return Finding(present[:-1], line, kind, "unknown field; its name is not repeated here, as it may be a secret", rest)
+        hint = near or rest
         return Finding(present, line, kind, f"unknown field {last!r}", hint)
     if kind == "string_pattern_mismatch":
         hint = _meaning(model, present) or f"it must match {context.get('pattern')}"
@@ -200,10 +233,14 @@ def _finding(detail: ErrorDetails, model: type[pydantic.BaseModel], node: Node) 
         one = 1 in (limit.get("min_length"), limit.get("max_length"))
         words = {"entries": "entry" if one else "entries", "letters": "character" if one else "characters"}
         return Finding(present, line, kind, LIMITS[kind].format(given=_shown(given), **words, **limit), _meaning(model, present))
+    if isinstance(given, Hidden):
+        return Finding(present, line, kind, f"this {given.sort} does not look right", _meaning(model, present))
     return Finding(present, line, kind, str(context.get("error", detail["msg"])))
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, Hidden):
+        return f"{value.sort} that is not repeated here"
     if value is None:
         return "nothing"
     if isinstance(value, dict):

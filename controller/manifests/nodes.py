@@ -123,8 +123,8 @@ def _explained(problem: str, line: int, text: str) -> YamlProblem:
         return YamlProblem(
             "this is not YAML: a ':' where none may stand", line, "put text that holds ': ' in quotes, and check the indentation"
         )
-    if "undefined alias" in problem:
-        return YamlProblem(f"this is not YAML: {problem}", line, "an alias *name needs an anchor &name before it")
+    if "',' or" in problem and re.search(r"(?<![\"'$])\$\{", here):
+        return YamlProblem(f"this is not YAML: {problem}", line, 'put "${…}" in quotes where it stands within { } or [ ]')
     return YamlProblem(f"this is not YAML: {problem}", line, "check the indentation, quotes and brackets here and above")
 
 
@@ -156,14 +156,16 @@ class _Builder:
                 yield from self._place(Node(event.value if quoted or is_key else scalar(event.value), line, {}), event.anchor, 1)
             elif isinstance(event, yaml.AliasEvent):
                 if any(event.anchor == part.anchor for part in self.open):
-                    raise YamlProblem(f"the alias *{event.anchor} stands within its own anchor", line)
+                    raise YamlProblem("an alias stands within its own anchor", line)
                 if event.anchor not in self.anchors:
-                    raise YamlProblem(f"there is no anchor &{event.anchor} before this alias", line)
+                    raise YamlProblem("there is no anchor of its name before this alias", line, "quote text that begins with '*'")
                 target = self.anchors[event.anchor]
                 yield from self._place(Node(target.value, line, target.lines, target.size), None, target.size)
 
     def _refuse_tag(self, tag: str | None, line: int) -> None:
         if tag not in (None, "!", _TAG_PREFIX + "str"):
+            if tag.startswith("!"):  # of the user's own making, or a secret that begins with '!'
+                raise YamlProblem("'!' begins a tag, which is not allowed", line, "quote text that begins with '!'")
             name = tag.replace(_TAG_PREFIX, "!!")
             raise YamlProblem(f"the tag {name} is not allowed", line, "manifests are plain data: remove the tag")
 

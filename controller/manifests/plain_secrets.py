@@ -11,7 +11,7 @@ HINT = "keep it out of the file: make a Secret with valueFrom: {env: …} and re
 
 # Names, compared without case, '-' and '_', that hold a secret in every system we know.
 _NAMES = re.compile(r"(password|passwd|passphrase|token|secretstring|apikey|secretkey|accesskey|privatekey|credentials?)$")
-_SECRET_SPEC = ("value", "secret", "string")  # in a Secret's spec there is no other reason to write these
+_SECRET_SPEC = ("value", "secret", "string", "valuefrom")  # in a Secret's spec there is no other reason to write text there
 _HARMLESS = re.compile(r"/|\$\{|@")  # a path, a value still to be filled in, a stage
 
 # What the issuers of tokens promise about their shape.
@@ -42,5 +42,15 @@ def _named(path: tuple[str | int, ...], kind: str, value: str) -> bool:
         return False
     if len(names) > 1 and names[-2] == "valueFrom":  # the name of a variable, a file, a command
         return False
-    last = re.sub(r"[-_]", "", names[-1]).lower()
-    return bool(_NAMES.search(last)) or (kind == "Secret" and names[0] == "spec" and last in _SECRET_SPEC)
+    if kind == "Secret" and (names == ["spec"] or (names[0] == "spec" and _plain(names[-1]) in _SECRET_SPEC)):
+        return True
+    return is_secret_name(names[-1])
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a field of this name holds a secret, in any kind."""
+    return bool(_NAMES.search(_plain(name)))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_]", "", name).lower()

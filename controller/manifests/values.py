@@ -74,8 +74,7 @@ class Values:
         match = _NAME.match(inside)
         rest = inside[match.end() :] if match else inside
         if not end or not match or (rest and not rest.startswith(":-")):
-            found = text[start : end + 1 if end else start + 20]
-            raise YamlProblem(f"{found} is not ${{name}} or ${{name:-default}}", line, "write $${ for a literal ${")
+            raise YamlProblem("what follows '${' here is not ${name} or ${name:-default}", line, "write $${ for a literal ${")
         name = match[0]
         if name in self._values:
             return self._lookup(name, line), end + 1

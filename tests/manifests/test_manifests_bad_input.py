@@ -139,7 +139,16 @@ ROWS = [
     Row("5 MB of YAML", "# x\n" * 1_310_720, 1, "", "the file has 5.0 MiB", "split it"),
     Row("an alias bomb", BOMB, 5, "", "unfolds to more than", "write the values out"),
     Row("an alias within its own anchor", "a: &a [1, *a]\n", 1, "", "within its own anchor"),
-    Row("an alias of nothing", "a: *b\n", 1, "", "no anchor &b"),
+    Row("an alias of nothing", "a: *b\n", 1, "", "no anchor of its name", "quote text"),
+    Row("a tag of one's own", "a: !b c\n", 1, "", "'!' begins a tag", "quote text"),
+    Row(
+        "a value in braces without quotes",
+        POOL + "  instanceFamilies: {a: ${family}}\n",
+        6,
+        "",
+        "did not find expected",
+        '"${…}" in quotes',
+    ),
     Row(
         "a Python tag",
         "apiVersion: !!python/object/apply:os.system ['true']\n",
@@ -312,6 +321,65 @@ def test_a_secret_is_never_repeated_in_a_message(row: Row, tmp_path: Path) -> No
     text = "\n".join(str(problem) for problem in load(tmp_path, row.text).problems)
     for value in ("hunter2", "abcdefghijkl"):
         assert value not in text
+
+
+SHAPES = [
+    "spec: hunter2",
+    "spec: [hunter2]",
+    "spec: {valueFrom: hunter2}",
+    "spec: {valueFrom: [hunter2]}",
+    "spec: {valueFrom: {hunter2}}",
+    "spec: {valueFrom: {hunter2: yes}}",
+    "spec: {hunter2}",
+    "spec: {valueFrom: {evn: hunter2}}",
+    "spec: {valueFrom: {env: [hunter2]}}",
+    "spec: {valueFrom: {env: {a: hunter2}}}",
+    "spec: {valueFrom: {command: hunter2}}",
+    "spec: {valueFrom: {command: [{a: hunter2}]}}",
+    "spec: {valueFrom: {env: A, optional: hunter2}}",
+    "spec: {valueFrom: {env: A}, type: hunter2}",
+    "spec: {valueFrom: {env: A}, type: password, username: [hunter2]}",
+    "spec: {valueFrom: {env: A}, oauthScopes: hunter2}",
+    "spec: {valueFrom: {env: A}, oauthScopes: ['hunter2,']}",
+    "spec: {valueFrom: {env: A}, apiAuthentication: hunter2-x}",
+    "spec: {valueFrom: {env: A}, comment: [hunter2]}",
+    "spec: {value: [hunter2]}",
+    "spec: {anything: {value: hunter2}}",
+    "spec: {valueFrom: *hunter2}",
+    "spec: {valueFrom: !hunter2 x}",
+    "spec: {valueFrom: '${hunter2 x}'}",
+    "spec: 4711",
+    "spec: 47.11",
+    "spec: {valueFrom: 4711}",
+    "spec: {valueFrom: {env: 4711}}",
+    "spec: {valueFrom: {env: A}, apiAuthentication: 4711}",
+    "spec: {valueFrom: {env: A, optional: 4711}}",
+    "spec: {value: 4711}",
+]
+
+
+@pytest.mark.parametrize("spec", SHAPES)
+def test_no_shape_of_a_secret_repeats_what_stands_in_it(spec: str, tmp_path: Path) -> None:
+    result = load(tmp_path, f"apiVersion: snowcat/v1\nkind: Secret\nmetadata: {{name: token, schema: db.s}}\n{spec}\n")
+    text = "\n".join(f"{problem!r} {problem}" for problem in result.problems)
+    assert result.errors
+    assert not [value for value in ("hunter2", "4711", "47.11") if value in text], text
+
+
+@pytest.mark.parametrize("field", ["password: 4711", "token: [4711]", "valueFrom: hunter2"])
+def test_a_field_that_is_called_like_a_secret_is_not_repeated_in_any_kind(field: str, tmp_path: Path) -> None:
+    containers = f"      containers: [{{name: m, image: /a/b/c/d:1, {field}}}]\n"
+    for written in (service(containers), pool(extra=f"  {field}\n")):
+        result = load(tmp_path, written)
+        text = "\n".join(f"{problem!r} {problem}" for problem in result.problems)
+        assert result.errors
+        assert not [value for value in ("hunter2", "4711") if value in text], text
+
+
+def test_a_secret_still_says_which_word_was_meant(tmp_path: Path) -> None:
+    text = "\n".join(str(problem) for problem in load(tmp_path, secret("  type: pasword\n  valueFrom: {evn: A}\n")).problems)
+    assert "did you mean password?" in text
+    assert "unknown field 'evn'; did you mean env?" in text
 
 
 def test_a_wrong_object_leaves_the_others_of_its_file_alone(tmp_path: Path) -> None:

@@ -58,9 +58,9 @@ def test_a_scalar_is_filled_in(reason: str, text: str, expected: Any) -> None:
     ("reason", "text", "says"),
     [
         ("not defined", "${nme}", "the value ${nme} is not defined"),
-        ("never closed", "${n", "${n is not ${name}"),
-        ("an expression", "${n+1}", "${n+1} is not ${name}"),
-        ("no name", "${}", "${} is not ${name}"),
+        ("never closed", "${n", "is not ${name}"),
+        ("an expression", "${n+1}", "is not ${name}"),
+        ("no name", "${}", "is not ${name}"),
         ("made of itself", "${self}", "made of itself: self → self"),
         ("made of each other", "${ping}", "made of itself: ping → pong → ping"),
         ("a list within text", "x ${list}", "a list or a mapping cannot be part of a text"),
