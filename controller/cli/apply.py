@@ -81,8 +81,8 @@ def verdict(report: Report, timeout: float | None) -> int:
         count = len(report.statuses)
         typer.echo(f"all {count} objects are ready" if count != 1 else "the only object is ready")
         return 0
-    for problem in report.problems:
-        typer.echo(problem, err=True)
+    for text in (*report.problems, *report.notes):
+        typer.echo(text, err=True)
     for status in report.failed:
         where = f" ({place_of(status.location)})" if status.location is not None else ""
         typer.echo(f"{status.key}{where} is {status.sync.value}, {status.health.value}: {status.message}", err=True)
@@ -92,8 +92,8 @@ def verdict(report: Report, timeout: float | None) -> int:
         typer.echo(f"not done within {timeout:g} seconds; 'snowcat apply' again goes on from here", err=True)
     if report.problems:
         ready, wrong = len(report.statuses) - len(report.failed), len(report.problems)
-        left = "1 problem in files, its objects are" if wrong == 1 else f"{wrong} problems in files, their objects are"
-        typer.echo(f"{ready} ready; {left} left as they were", err=True)
+        left = "1 problem in files, none of its" if wrong == 1 else f"{wrong} problems in files, none of their"
+        typer.echo(f"{ready} ready; {left} objects is made or dropped", err=True)
     return INVALID if report.problems else FAILED
 
 

@@ -61,7 +61,7 @@ def plan(target: Target, offline: bool, watch: bool, exit_code: bool, manner: Ma
             return _watch(project, manner)
         now = take_look(project)
         _print(now.plan, manner)
-        for problem in (*now.problems, *unknown_families(now.loaded.graph, now.view.snapshot)):
+        for problem in (*now.problems, *unknown_families(now.loaded.graph, now.view.snapshot), *now.loaded.notes):
             typer.echo(str(problem), err=True)
         if any(problem.is_error for problem in now.problems):
             if out is not None:

@@ -142,7 +142,7 @@ class Engine:
     def plan(self, loaded: Loaded, view: View, failed: Mapping[ObjectKey, str] | None = None) -> Plan:
         """What would be done. Pure. `failed`: objects whose last try stalled → fingerprint of the change that was tried."""
         rules = Rules(loaded.prune_off, loaded.settings.prune_share, self.allow_prune)
-        inputs = (view.project, rules, loaded.invalid, self.permit, dict(failed or {}))
+        inputs = (view.project, rules, loaded.invalid, loaded.remembered, self.permit, dict(failed or {}))
         last, seen_at = self._planned, time.monotonic()
         if last is not None and last.inputs == inputs and _same(last.view, view):
             self._seen_at = seen_at
@@ -154,6 +154,7 @@ class Engine:
                 account=self.account,
                 prune=rules,
                 invalid=loaded.invalid,
+                remembered=loaded.remembered,
                 permit=self.permit,
                 failed=failed,
                 before=last.plan.objects if last is not None else None,

@@ -105,7 +105,8 @@ class ObjectStatus:
 
 @dataclass(frozen=True)
 class Report:
-    """One look of the loop. `problems` are the texts of what is wrong in the files; `error` is set when the account could not be read,
+    """One look of the loop. `problems` are the texts of what is wrong in the files, `notes` say which of
+    them stand with their last good text; `error` is set when the account could not be read,
     `tries` times in a row. `standby` says who else works on the project: then nothing was looked at."""
 
     project: str
@@ -113,6 +114,7 @@ class Report:
     plan: Plan | None = None
     events: tuple[Event, ...] = ()  # since the last report
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     working: tuple[ObjectKey, ...] = ()
     error: str = ""
     tries: int = 0

@@ -89,6 +89,7 @@ class Reporter:
             plan=plan,
             events=self.state.fresh_events(),
             problems=problems(loaded),
+            notes=loaded.notes,
             working=tuple(sorted(busy)),
             settled=self._settled(plan, found, now, full=full, idle=not busy and not unread),
         )
@@ -139,6 +140,7 @@ class Reporter:
             statuses=tuple(self.before.values()),
             events=self.state.fresh_events(),
             problems=problems(loaded),
+            notes=loaded.notes,
             working=tuple(sorted(busy)),
             error=message,
             tries=self._unreachable,

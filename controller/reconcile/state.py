@@ -40,6 +40,7 @@ CREATE TABLE IF NOT EXISTS conditions (
 CREATE TABLE IF NOT EXISTS generations (object TEXT PRIMARY KEY, generation INTEGER, hash TEXT);
 CREATE TABLE IF NOT EXISTS failures (object TEXT PRIMARY KEY, kind TEXT, reason TEXT, message TEXT, fingerprint TEXT, count INTEGER);
 CREATE TABLE IF NOT EXISTS manifests (file TEXT PRIMARY KEY, text TEXT);
+CREATE TABLE IF NOT EXISTS manifest_times (file TEXT PRIMARY KEY, kept REAL);
 CREATE TABLE IF NOT EXISTS cache (key TEXT PRIMARY KEY, value TEXT);
 CREATE TABLE IF NOT EXISTS births (object TEXT PRIMARY KEY, born TEXT);
 CREATE TABLE IF NOT EXISTS pokes (id INTEGER PRIMARY KEY, object TEXT);
@@ -257,6 +258,11 @@ class State:
                 self._good = now, {Path(r[0]): r[1] for r in self._rows("SELECT file, text FROM manifests")}
             return self._good[1]
 
+    def good_since(self, file: Path) -> datetime | None:
+        """When the last good text of a file was first read; None where an older Snowcat has kept it."""
+        rows = self._rows("SELECT kept FROM manifest_times WHERE file=?", str(file))
+        return _time(rows[0][0]) if rows else None
+
     def keep_good(self, texts: Mapping[Path, str], *, complete: bool) -> None:
         """Remember the texts that just loaded; after a complete load all others are forgotten."""
         known = self.last_good()
@@ -265,7 +271,9 @@ class State:
         if changed or gone:
             with self._write() as db:
                 db.executemany("INSERT OR REPLACE INTO manifests VALUES (?,?)", [(str(file), text) for file, text in changed.items()])
-                db.executemany("DELETE FROM manifests WHERE file=?", [(str(file),) for file in gone])
+                db.executemany("INSERT OR REPLACE INTO manifest_times VALUES (?,?)", [(str(file), self._wall()) for file in changed])
+                for table in ("manifests", "manifest_times"):
+                    db.executemany(f"DELETE FROM {table} WHERE file=?", [(str(file),) for file in gone])  # noqa: S608 - constants
                 if self._good is not None:
                     self._good = self._good[0], {file: text for file, text in {**known, **changed}.items() if file not in gone}
 

@@ -266,13 +266,19 @@ def test_columns_of_a_description_never_run_together() -> None:
             "a broken file",
             Report("p", (status("Stage", "a"), status("Stage", "b", Health.DEGRADED)), problems=("b.yaml:1: no",), settled=True),
             2,
-            "1 ready; 1 problem in files, its objects are left as they were",
+            "1 ready; 1 problem in files, none of its objects is made or dropped",
         ),
         (
             "two broken files",
             Report("p", (status("Stage", "a"),), problems=("b.yaml:1: no", "c.yaml:1: no"), settled=True),
             2,
-            "1 ready; 2 problems in files, their objects are left as they were",
+            "1 ready; 2 problems in files, none of their objects is made or dropped",
+        ),
+        (
+            "a file with its last good text",
+            Report("p", (status("Stage", "a", Health.MISSING),), problems=("b.yaml:1: no",), notes=("b.yaml: as it was",), settled=True),
+            2,
+            "0 ready; 1 problem in files, none of its objects is made or dropped",
         ),
     ],
 )

@@ -110,6 +110,23 @@ def test_missing_privilege(small_account: RunningAccount, tmp_path: Path) -> Non
     assert "CREATE COMPUTE POOL" in text or "Insufficient privileges" in text
 
 
+def test_what_stood_in_a_file_that_is_broken_now_is_not_made(small_account: RunningAccount, tmp_path: Path) -> None:
+    """Its creation had failed, and its manifest was taken out of the file since."""
+    where = ("-c", "test", str(tmp_path))
+    shop = Shop(tmp_path, login(small_account), POOL.replace("shop_pool", "late_pool"), role="guest")
+    shop.told("apply", *where, code=1)
+    (tmp_path / "snowcat.yaml").write_text((tmp_path / "snowcat.yaml").read_text().replace("guest", "worker"))
+    assert "create   ComputePool/late_pool" in shop.told("plan", *where, code=0), "the other role may"
+    (tmp_path / "object.yaml").write_text("x: [\n")
+    for command in ("plan", "apply"):
+        text = shop.told(command, *where, code=2)
+        assert "object.yaml:2 is wrong; ComputePool/late_pool stood in that file before, and is not made until the file is mended" in text
+        assert text.count("object.yaml: until it is mended its last good text of ") == 1
+    assert text.splitlines()[-1] == "0 ready; 1 problem in files, none of its objects is made or dropped"
+    with small_account.connect(role="ACCOUNTADMIN") as connection:
+        assert connection.cursor().execute("SHOW COMPUTE POOLS LIKE 'late_pool'").fetchall() == []
+
+
 @pytest.mark.parametrize(
     ("warehouse", "says"),
     [("nobodys_wh", "nobodys_wh"), ("tired_wh", "tired_wh")],

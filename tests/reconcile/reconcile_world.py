@@ -108,7 +108,8 @@ class World:
 
     def plan(self) -> Plan:
         loaded = self.load()
-        return plan(self.view(loaded), KINDS, prune=replace(self.rules, off=loaded.prune_off), invalid=loaded.invalid)
+        rules = replace(self.rules, off=loaded.prune_off)
+        return plan(self.view(loaded), KINDS, prune=rules, invalid=loaded.invalid, remembered=loaded.remembered)
 
     def entry(self, kind: str, name: str) -> ObjectPlan:
         return self.plan().objects[key(kind, name)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from reconcile_world import PROJECT, STAGE, WAREHOUSE, World, key, mark, warehouse, write
@@ -10,7 +12,7 @@ from reconcile_world import PROJECT, STAGE, WAREHOUSE, World, key, mark, warehou
 from controller.kinds.base import Health
 from controller.reconcile.engine import invalid_objects
 from controller.reconcile.look.files import NoProject
-from controller.reconcile.planning.change import Action
+from controller.reconcile.planning.change import Action, Block
 
 
 def names(world: World) -> list[str]:
@@ -55,6 +57,43 @@ def test_an_invalid_manifest_leaves_its_last_good_form_in_force(tmp_path: Path) 
     assert "autoSuspend" in str(loaded.errors[0]) and "a.yaml" in str(loaded.errors[0])
     assert plan.objects[key("Warehouse", "one")].change.action is Action.NONE
     assert plan.objects[key("Warehouse", "two")].change.runnable, "it holds nothing else up"
+
+
+STAGED = (
+    "kind: Stage\nmetadata: {{name: one, schema: db.s, deletionPolicy: delete{}}}\nspec: {{encryption: SNOWFLAKE_SSE, directory: true}}"
+)
+OURS = mark("Stage", "one", delete="yes")
+FROM_MEMORY = [
+    ("it was never made, and may have been taken out of the file", "", None, None, Action.CREATE, "not made until"),
+    ("it is there", "", OURS, {}, Action.NONE, ""),
+    ("it is there and was changed by hand", "", OURS, {"directory_enabled": "N"}, Action.UPDATE, ""),
+    ("it is there and is not ours yet", ", adopt: true", None, {}, Action.ADOPT, "not taken over until"),
+    ("it would be dropped", ", replace: allowed", OURS, {"type": "INTERNAL"}, Action.REPLACE, "not made again until"),
+]
+
+
+@pytest.mark.parametrize(("reason", "metadata", "comment", "row", "action", "held"), FROM_MEMORY, ids=[case[0] for case in FROM_MEMORY])
+def test_of_a_remembered_text_only_what_exists_is_kept(
+    reason: str, metadata: str, comment: str | None, row: dict[str, Any] | None, action: Action, held: str, tmp_path: Path
+) -> None:
+    file, text = tmp_path / "a.yaml", STAGED.format(metadata)
+    (tmp_path / "snowcat.yaml").write_text(PROJECT + "existing: [Schema/db.s]\n")
+    world = World(write(tmp_path, a=text))
+    if row is not None:
+        world.account.put("STAGES", "db.s.one", comment, **{**STAGE, **row})
+    assert world.change("Stage", "db.s.one").action is action, "while the file is good"
+    file.write_text("apiVersion: snowcat/v1\nkind: [")
+    loaded, entry = world.load(), world.entry("Stage", "db.s.one")
+    assert (entry.change.action is Action.BLOCKED) is bool(held) and entry.change.action in (action, Action.BLOCKED), reason
+    if held:
+        assert (entry.change.block, entry.change.block_reason, entry.change.steps) == (Block.STALLED, "InvalidManifest", ())
+        assert entry.change.reason.startswith(f"{file}:3 is wrong; Stage/one stood in that file before, and is {held}"), reason
+        assert entry.ready is (row is not None), "what needs it goes on when it is there"
+    (note,) = loaded.notes
+    assert re.match(re.escape(f"{file}: until it is mended its last good text of ") + r"[-0-9]{10} [:0-9]{8} UTC is used: ", note)
+    write(tmp_path, a=text)
+    assert world.change("Stage", "db.s.one").action is action, "mended"
+    assert world.load().notes == ()
 
 
 def test_a_duplicate_stalls_both(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from controller.api.objects import Graph, ObjectKey
 from controller.api.project import ProjectSettings
 from controller.kinds.base import Project
 from controller.manifests.memory import Memory
-from controller.manifests.problems import Problem
+from controller.manifests.problems import Problem, place_of, shown
 from controller.manifests.project import LoadResult, load_project
 from controller.manifests.resolve import existing_objects
 from controller.reconcile.state import State
@@ -41,7 +41,7 @@ class NoProject(Exception):
 
 @dataclass(frozen=True)
 class Loaded:
-    """What the files say. `stale` are the files that stand with their last good text."""
+    """What the files say. `stale` are the files that stand with their last good text, and `notes` say so, for people."""
 
     project: Project
     settings: ProjectSettings
@@ -49,6 +49,7 @@ class Loaded:
     problems: tuple[Problem, ...] = ()
     files: tuple[Path, ...] = ()
     stale: frozenset[Path] = frozenset()
+    notes: tuple[str, ...] = ()
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -67,6 +68,12 @@ class Loaded:
     def _stands(self, key: ObjectKey, file: Path) -> bool:
         obj = self.graph.get(key)
         return file in self.stale and obj is not None and obj.location.file == file
+
+    @property
+    def remembered(self) -> dict[Path, str]:
+        """The place of the first fault of each file that stands with its last good text: what is in it may be wanted no more."""
+        faults = {problem.location.file: place_of(problem.location) for problem in reversed(self.errors)}
+        return {file: faults[file] for file in sorted(self.stale)}
 
     @property
     def prune_off(self) -> str:
@@ -94,7 +101,14 @@ def load_with_last_good(load: Loader, state: State, *, local: bool = False, keep
     settings = result.settings
     existing = frozenset(existing_objects(settings)[0])
     project = Project(settings.project, result.root, settings.warehouse, local, existing, Identifier.parse(settings.role).text)
-    return Loaded(project, settings, result.graph, problems, result.files, frozenset(stale))
+    notes = tuple(_stand_in(file, state) for file in sorted(stale))
+    return Loaded(project, settings, result.graph, problems, result.files, frozenset(stale), notes)
+
+
+def _stand_in(file: Path, state: State) -> str:
+    since = state.good_since(file)
+    when = f" of {since:%Y-%m-%d %H:%M:%S} UTC" if since is not None else ""
+    return f"{shown(file)}: until it is mended its last good text{when} is used: what exists of it is kept so, and nothing is made from it"
 
 
 def _broken(result: LoadResult) -> set[Path]:

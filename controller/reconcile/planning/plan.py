@@ -7,7 +7,8 @@ done at all (ownership, policy, what must be ready first, what cannot be changed
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from controller.api.base import DeletionPolicy, ManagementPolicy, Replace
 from controller.api.objects import DesiredObject, Graph, ObjectKey
@@ -27,6 +28,8 @@ _BY_OWNER = {
     Owner.ADOPTABLE: "taken over: it carries no mark yet",
     Owner.MARK_LOST: "its comment was written over, and the mark with it",
 }
+_NOT_FROM_MEMORY = {Action.CREATE: "made", Action.REPLACE: "made again", Action.ADOPT: "taken over"}
+"""What is not done for an object that only the last good text of a broken file asks for: it may be wanted no more."""
 _FINE = (Health.HEALTHY, Health.SUSPENDED)
 
 
@@ -37,6 +40,7 @@ def plan(
     account: str = "",
     prune: Rules | None = None,
     invalid: Mapping[ObjectKey, str] | None = None,
+    remembered: Mapping[Path, str] | None = None,
     permit: Permit | None = None,
     failed: Mapping[ObjectKey, str] | None = None,
     before: Mapping[ObjectKey, ObjectPlan] | None = None,
@@ -47,6 +51,8 @@ def plan(
         prune: when leftovers may go.
         invalid: objects whose manifest cannot be used at present → what is wrong. Nothing is done to them, whether they stand in the
             graph or not; they are no leftovers and hold nothing else up.
+        remembered: files that stand with their last good text → the place of what is wrong in them now. What exists of their objects is
+            kept as that text says; none is made, replaced or taken over.
         permit: which changes may be made in this run, all when None; the others stand in the plan as held.
         failed: objects whose last try stalled → fingerprint of the change that was tried; no room is made on a pool for it.
         before: entries of an earlier plan. Those that come out equal are taken from it, so that a second plan of thousands takes no room.
@@ -54,7 +60,7 @@ def plan(
     known = before or {}
     expansion = expand_all(view, kinds)
     found = inventory(expansion.view, kinds)
-    planner = _Planner(expansion, kinds, invalid or {}, families(found.values()), permit)
+    planner = _Planner(expansion, kinds, invalid or {}, families(found.values()), permit, remembered or {})
     results: dict[ObjectKey, ObjectPlan] = {}
     for key in evaluation_order(expansion.view.graph):
         entry, old = planner.object(expansion.view.graph.objects[key], results), known.get(key)
@@ -85,6 +91,7 @@ class _Planner:
     invalid: Mapping[ObjectKey, str]
     families: Mapping[str, Mark]  # composites that are suspended as a whole
     permit: Permit | None = None
+    remembered: Mapping[Path, str] = field(default_factory=dict)
 
     @property
     def view(self) -> View:
@@ -100,7 +107,7 @@ class _Planner:
                 return ObjectPlan(obj.key, obj, None, _blocked(obj.key, seen, after), children=children)
             seen = Observation(exists=False, health=Health.MISSING)
         seen = self._without_ignored(obj, seen)
-        change = self._change(obj, seen, bool(children))
+        change = self._not_from_memory(self._change(obj, seen, bool(children)), obj)
         if change.pending or change.block is Block.WAITING:
             change = replace(change, after=after)
         change = _priced(self._permitted(change, obj), attempt(kind.cost, obj, seen, self.view))
@@ -114,6 +121,13 @@ class _Planner:
         """With its cost, and held where this run may not drop it."""
         cost = attempt(self.kinds[entry.key.kind].leftover_cost, entry.key, self.view)
         return replace(entry, change=_priced(self._permitted(entry.change, None), cost))
+
+    def _not_from_memory(self, change: Change, obj: DesiredObject) -> Change:
+        done, fault = _NOT_FROM_MEMORY.get(change.action), self.remembered.get(obj.location.file)
+        if done is None or fault is None:
+            return change
+        text = f"{fault} is wrong; {obj.key} stood in that file before, and is not {done} until the file is mended"
+        return replace(_blocked(obj.key, Refusal(Block.STALLED, text, INVALID)), fields=change.fields)
 
     def _permitted(self, change: Change, obj: DesiredObject | None) -> Change:
         refused = self.permit(change, obj) if self.permit is not None and change.pending else ""
