@@ -16,6 +16,9 @@ Codes: errors are compared by errno and sqlstate, never by text, since drivers a
 
 from __future__ import annotations
 
+GRANTS = "'snowcat bootstrap' prints what an administrator must grant"
+"""What to do where a privilege is missing."""
+
 
 class AccountError(Exception):
     """`message` is the account's own text, without secrets; `statement` the display text of what was sent."""

@@ -46,7 +46,7 @@ def _told(error: BaseException) -> tuple[int, str]:
         return INTERRUPTED, "snowcat: interrupted"
     if isinstance(error, BrokenPipeError):
         return FAILED, ""  # whoever read our output has seen enough
-    from controller.account.errors import AccountError, Denied, NotFound, NoWarehouse
+    from controller.account.errors import GRANTS, AccountError, Denied, NotFound, NoWarehouse
     from controller.kinds.base import KindError
     from controller.reconcile.look.files import NoProject
 
@@ -54,7 +54,7 @@ def _told(error: BaseException) -> tuple[int, str]:
         return INVALID, str(error)
     if isinstance(error, AccountError):
         advice = {
-            Denied: "; 'snowcat bootstrap' prints what an administrator must grant",
+            Denied: f"; {GRANTS}",
             NotFound: "; it does not exist, or the role may not see it",
             NoWarehouse: "; name one under 'warehouse' of snowcat.yaml",
         }.get(type(error), "")

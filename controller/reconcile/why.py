@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
+from controller.account.errors import GRANTS
 from controller.api.base import ManagementPolicy
 from controller.api.objects import ObjectKey
 from controller.kinds.base import Health
@@ -201,6 +202,8 @@ class _Walk:
         }
         if own is Cause.SUSPENDED:
             return _wake_up(entry)
+        if own is Cause.STALLED and any(c.type == "Stalled" and c.reason == "Denied" for c in status.conditions):
+            return f"{GRANTS}; 'snowcat reconcile {key}' then tries again at once"
         return texts[own]
 
 

@@ -108,6 +108,10 @@ def test_missing_privilege(small_account: RunningAccount, tmp_path: Path) -> Non
     text = shop.told("apply", "-c", "test", "--timeout", "60", str(tmp_path), code=1)
     assert "ComputePool/shop_pool" in text
     assert "CREATE COMPUTE POOL" in text or "Insufficient privileges" in text
+    assert "'snowcat bootstrap' prints what an administrator must grant" in text
+    told = shop.told("why", "ComputePool/shop_pool", "-c", "test", str(tmp_path), code=0).splitlines()
+    (advice,) = (line for line in told if line.startswith("What to do:"))
+    assert "'snowcat bootstrap'" in advice and "'snowcat reconcile ComputePool/shop_pool'" in advice
 
 
 def test_what_stood_in_a_file_that_is_broken_now_is_not_made(small_account: RunningAccount, tmp_path: Path) -> None:

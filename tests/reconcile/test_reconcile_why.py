@@ -222,6 +222,14 @@ CASES: list[tuple[str, list[It], str, list[str], Cause, str]] = [
         "managementPolicy is observe",
     ),
     ("nobody has done it", [It("Stage/st", Health.MISSING, pending=True)], "Stage/st", ["Stage/st"], Cause.PENDING, "snowcat apply"),
+    (
+        "a privilege is missing: an administrator is told what to grant",
+        [It("Stage/st", Health.MISSING, "Denied", "Insufficient privileges", Block.STALLED)],
+        "Stage/st",
+        ["Stage/st"],
+        Cause.STALLED,
+        "'snowcat bootstrap' prints what an administrator must grant; 'snowcat reconcile Stage/st' then",
+    ),
     ("it is under way", [It(WEB, Health.PROGRESSING, "Starting", "pulling")], WEB, [WEB], Cause.WORKING, "wait"),
     (
         "two that wait for each other end somewhere",

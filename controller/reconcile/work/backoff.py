@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from controller.account.errors import AccountError, AlreadyExists, LoginFailed, TimedOut, Transient
+from controller.account.errors import GRANTS, AccountError, AlreadyExists, Denied, LoginFailed, TimedOut, Transient
 from controller.kinds.base import KindError, Stalled, Waiting
 from controller.reconcile.work.unseen import ExistsUnseen
 
@@ -63,6 +63,8 @@ class Backoff:
             kind = FailureClass.TRANSIENT
         count = previous.count + 1 if previous and previous.fingerprint == fingerprint else 1
         text = str(error) or type(error).__name__
+        if isinstance(error, Denied):
+            text = f"{text}; {GRANTS}"
         if isinstance(error, ExistsUnseen) and (error.owner or count > 1):
             kind, reason = FailureClass.STALLED, UNSEEN
         elif isinstance(error, AlreadyExists) and not isinstance(error, ExistsUnseen) and count > self.unseen:
