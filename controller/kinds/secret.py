@@ -16,8 +16,9 @@ from controller.api.names import QualifiedName
 from controller.api.objects import DesiredObject, Graph
 from controller.api.secret import Secret
 from controller.kinds.base import FieldChange, Gatherer, Observation, Sql, Stalled, Step, View
-from controller.kinds.mark import split_comment
-from controller.kinds.properties import TableKind, as_list, as_name, as_upper, name_sql, stored_name
+from controller.kinds.comments import marked_name
+from controller.kinds.mark import Mark, split_comment
+from controller.kinds.properties import TableKind, Verdict, as_list, as_name, as_upper, name_sql, stored_name
 from controller.kinds.property import Property
 from controller.kinds.secret_values import SecretValue, read_value, source_of, tag
 
@@ -76,7 +77,10 @@ class SecretKind(TableKind):
     )  # fmt: skip
 
     def gather(self, obj: DesiredObject, graph: Graph, gatherer: Gatherer) -> SecretValue | None:
-        """The value, from where the manifest points to; offline and where it is only observed none is needed: nothing is sent."""
+        """The value, from where the manifest points to; offline and where it is only observed none is needed: nothing is sent.
+
+        One that cannot be had here is no error yet: a secret that exists needs none to stay as it is.
+        """
         where = obj.manifest.spec.value_from
         if where is None:
             return None
@@ -94,13 +98,15 @@ class SecretKind(TableKind):
         if row is not None and "valueFrom" in obj.manifest.metadata.ignore:  # the tag stays that of the value that was sent
             return {**super().attributes(obj, view), "value": mark.attributes.get("value", "") if mark is not None else ""}
         value, expiry = _value(obj, view), obj.manifest.spec.refresh_token_expiry
+        if value is not None and value.problem:
+            return {**super().attributes(obj, view), "value": _sent(obj, mark, view)}
         known = value is not None and value.text is not None
         text = f"{value.text}\0{expiry}" if known and value and expiry else value.text if value else None
         return {**super().attributes(obj, view), "value": tag(text or "", f"{view.project.name}/{obj.key}") if known else ""}
 
     def more_drift(self, obj: DesiredObject, row: Row, view: View) -> Iterable[FieldChange]:
         mark = split_comment(row.get("comment"))[1]
-        sent = mark is not None and bool(mark.attributes.get("value"))
+        sent = _sent(obj, mark, view)
         told = self.told(obj, view)
         value, wanted = _value(obj, view), self.attributes(obj, view)["value"]
         if obj.manifest.spec.type == "oauth2" and told and (value is None) == bool(told.get("oauth_refresh_token_expiry_time")):
@@ -108,9 +114,16 @@ class SecretKind(TableKind):
             before, after = (with_token, without) if value is None else (without, with_token)
             yield FieldChange("valueFrom", before, after, immutable=True, way_out=f"it has a refresh token or not for good: {_KEPT}")
             return
-        unknown = value is None or (value.text is None and not view.snapshot.offline)  # only observed: nobody can tell what it holds
-        if not unknown and (not sent or (wanted and mark is not None and mark.attributes["value"] != wanted)):
+        observed = value is None or (
+            value.text is None and not value.problem and not view.snapshot.offline
+        )  # nobody can tell what it holds
+        if not observed and (not sent or (wanted and sent != wanted)):
             yield FieldChange("valueFrom", "another value, or one that was not set by Snowcat", str(value))
+
+    def verdict(self, obj: DesiredObject, row: Row, view: View) -> Verdict:
+        """It works as it is, also where its value cannot be compared."""
+        value = _value(obj, view)
+        return Verdict(message=value.unchecked if value is not None else "")
 
     def exported_name(self, row: Row) -> QualifiedName | None:
         return super().exported_name(row) if as_upper(row.get("secret_type")) in _TYPES.values() else None
@@ -149,7 +162,16 @@ class SecretKind(TableKind):
     def _both(obj: DesiredObject, view: View) -> tuple[str, str]:
         """The value to send, and what is shown in its place."""
         value = _value(obj, view)
+        if value is not None:
+            value.needed()
         return (HIDDEN if value is None or value.text is None else value.text), HIDDEN
+
+
+def _sent(obj: DesiredObject, mark: Mark | None, view: View) -> str:
+    """The tag of the value that this project sent last; '' when it has sent none, or somebody has written over the mark."""
+    if mark is None or mark.project != view.project.name or (mark.kind, marked_name(mark)) != (obj.key.kind, obj.key.name.name):
+        return ""
+    return mark.attributes.get("value", "")
 
 
 def _hidden(text: str, display: str) -> Sql:

@@ -20,42 +20,64 @@ from controller.kinds.base import KindError, Stalled, Waiting
 
 COMMAND_TIMEOUT = 30.0  # seconds
 COMMAND_FRESH = 300  # seconds for which a command's answer is used again: password managers ask their user
+_EXPORT = ": export it and start snowcat again"
 _COST = 2**14  # scrypt's n: 16 MiB and some 40 ms a guess
 
 
 @dataclass(frozen=True)
 class SecretValue:
-    """A value and where it came from. `text` None: not known, when planning offline."""
+    """A value and where it came from.
+
+    `text` None: not known, when planning offline, or where there is none to be had here: then `problem` says why, with what to do.
+    """
 
     text: str | None = field(repr=False)
     source: str
+    problem: str = ""
+    optional: bool = False
+
+    def needed(self) -> None:
+        """Say that nothing can be done without it.
+
+        Raises:
+            Stalled: there is no value to be had here. `Waiting` instead where the manifest says `optional`.
+        """
+        if self.problem:
+            refusal: type[KindError] = Waiting if self.optional else Stalled
+            raise refusal(f"no value for the secret: {self.problem}")
+
+    @property
+    def unchecked(self) -> str:
+        """What is said of a secret that exists while its value is not known here; '' where nothing stands in the way."""
+        return f"its value is not checked: {self.problem.removesuffix(_EXPORT)}" if self.problem else ""
 
     def __str__(self) -> str:
         return f"the value of {self.source}"
 
 
 def read_value(where: ValueFrom, folder: Path) -> SecretValue:
-    """The value now. `folder` is the manifest's.
-
-    Raises:
-        Stalled: there is none; the message says what to do. `Waiting` instead where the manifest says `optional`.
-    """
+    """The value now, or why there is none. `folder` is the manifest's."""
     source = source_of(where)
     try:
         if where.env is not None:
             text = os.environ.get(where.env, "")
-            problem = f"the environment variable {where.env} is not set for the snowcat process: export it and start snowcat again"
+            problem = f"the environment variable {where.env} is not set for the snowcat process{_EXPORT}"
         elif where.file is not None:
             text, problem = _from_file(folder / Path(where.file).expanduser())
         else:
             text, problem = _from_command(tuple(where.command or ()), folder, int(time.monotonic() // COMMAND_FRESH)), "it printed nothing"
     except OSError as error:
         text, problem = "", f"{source} cannot be read: {error.strerror}"
+    except _NoAnswer as error:
+        text, problem = "", str(error)
     if not text:
-        refusal: type[KindError] = Waiting if where.optional else Stalled
-        raise refusal(f"no value for the secret: {problem}")
+        return SecretValue(None, source, problem, where.optional)
     redact.learn([text])
     return SecretValue(text, source)
+
+
+class _NoAnswer(Exception):
+    """A command gave no value; the message says why."""
 
 
 def source_of(where: ValueFrom) -> str:
@@ -80,15 +102,13 @@ def _from_command(command: tuple[str, ...], folder: Path, _period: int) -> str:
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=COMMAND_TIMEOUT, stdin=subprocess.DEVNULL)
     except FileNotFoundError:
-        raise Stalled(f"no value for the secret: there is no command {command[0]!r}") from None
+        raise _NoAnswer(f"there is no command {command[0]!r}") from None
     except subprocess.TimeoutExpired:
-        raise Stalled(
-            f"no value for the secret: {command[0]!r} did not end in {COMMAND_TIMEOUT:.0f} seconds; does it ask something?"
-        ) from None
+        raise _NoAnswer(f"{command[0]!r} did not end in {COMMAND_TIMEOUT:.0f} seconds; does it ask something?") from None
     except UnicodeDecodeError:
-        raise Stalled(f"no value for the secret: {command[0]!r} did not print text in UTF-8") from None
+        raise _NoAnswer(f"{command[0]!r} did not print text in UTF-8") from None
     if done.returncode != 0:
-        raise Stalled(f"no value for the secret: {command[0]!r} ended with exit code {done.returncode}; run it by hand to see why")
+        raise _NoAnswer(f"{command[0]!r} ended with exit code {done.returncode}; run it by hand to see why")
     return done.stdout.rstrip("\r\n")
 
 

@@ -71,9 +71,19 @@ def test_a_saved_plan_is_kept_to_until_something_moves(local: Snowcat) -> None:
     refused = local("apply", "--local", "--plan", "third.json", MY_TOKEN=SECRET)
     assert refused.code == 1 and "objects.yaml has changed" in refused.err and "AUTO" not in refused.err
 
+    # whoever has not the value of a secret that is there can plan all the same
+    seen = local("plan", "--local")
+    assert seen.code == 0 and "blocked" not in seen.text and "MY_TOKEN" not in seen.text, seen.text
+    told = local("get", "--local", "Secret")
+    assert "Degraded" not in told.out and "its value is not checked: the environment variable MY_TOKEN is not set" in told.out, told.text
+    rotated = local("plan", "--local", MY_TOKEN="another")
+    assert "Secret/token" in rotated.out and "another\n" not in rotated.out, rotated.text
+
     # why, of two that are not ready
-    told = local("why", "--local", "Secret/token")
-    assert told.code == 0 and "MY_TOKEN" in told.out and "What to do:" in told.out
+    objects.write_text(objects.read_text() + MORE[MORE.rindex("---") :].replace("name: token", "name: more").replace("MY_TOKEN", "MORE"))
+    assert local("plan", "--local", MY_TOKEN=SECRET).code == 1, "this one has to be made"
+    told = local("why", "--local", "Secret/more", MY_TOKEN=SECRET)
+    assert told.code == 0 and "MORE" in told.out and "What to do:" in told.out
     document = json.loads(local("why", "--local", "ComputePool/pool", "-o", "json", MY_TOKEN=SECRET).out)
     assert document["cause"] == "pending" and document["root"]["object"] == "ComputePool/pool" and document["events"]
 

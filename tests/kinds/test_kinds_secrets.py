@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from kinds_project import Offline, comment_of, one, row_for, seen_as, sql_of, view_of
 
 from controller.account.snapshot import Describe
-from controller.kinds.base import KindError, Stalled, Waiting
+from controller.api.objects import DesiredObject
+from controller.kinds.base import Health, KindError, Stalled, Waiting
 from controller.kinds.registry import KINDS
 from controller.kinds.secret_values import tag
 
@@ -100,6 +102,55 @@ def test_no_value_says_what_to_do(
         SECRET.create(obj, view)
 
 
+UNKNOWN = [
+    ("an unset variable", "valueFrom: {env: TEST_TOKEN}", "the environment variable TEST_TOKEN is not set for the snowcat process"),
+    ("no such file", "valueFrom: {file: token.txt}", "there is no file"),
+    ("a failing command", "valueFrom: {command: ['false']}", "'false' ended with exit code 1"),
+    ("an optional one", "valueFrom: {env: TEST_TOKEN, optional: true}", "the environment variable TEST_TOKEN is not set"),
+]
+
+
+@pytest.mark.parametrize(("reason", "spec", "says"), UNKNOWN)
+def test_a_secret_that_exists_is_fine_without_its_value_here(
+    reason: str, spec: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TEST_TOKEN", raising=False)
+    obj, graph = one(tmp_path, "Secret", spec)
+    _, seen = seen_as(obj, graph, row_for(obj, secret_type="GENERIC_STRING", comment=comment_of(obj, value=value_tag())))
+    assert (seen.health, seen.drift) == (Health.HEALTHY, ()), reason
+    assert seen.message.startswith("its value is not checked: ") and says in seen.message
+    assert "export" not in seen.message, "nothing has to be done"
+
+
+def test_without_its_value_the_rest_is_kept_in_step_and_the_tag_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TEST_TOKEN", raising=False)
+    obj, graph = one(tmp_path, "Secret", ENV + "\ncomment: for the hub")
+    row = row_for(obj, secret_type="GENERIC_STRING", comment=comment_of(obj, text="of old", value=value_tag()))
+    view, seen = seen_as(obj, graph, row)
+    assert [change.path for change in seen.drift] == ["comment"]
+    wanted = comment_of(obj, text="for the hub", value=value_tag())
+    assert sql_of(SECRET.update(obj, seen, view)) == [f"ALTER SECRET DB.SCH.THING SET COMMENT = '{wanted}'"]
+
+
+NOT_SENT = [
+    ("no mark", lambda obj: ""),
+    ("our mark without a tag", lambda obj: comment_of(obj)),
+    ("another object's mark, copied", lambda obj: comment_of(obj, value=value_tag()).replace("Secret/thing", "Secret/other")),
+]
+
+
+@pytest.mark.parametrize(("reason", "comment"), NOT_SENT)
+def test_what_we_never_sent_a_value_needs_it(
+    reason: str, comment: Callable[[DesiredObject], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TEST_TOKEN", raising=False)
+    obj, graph = one(tmp_path, "Secret", ENV)
+    view, seen = seen_as(obj, graph, row_for(obj, secret_type="GENERIC_STRING", comment=comment(obj)))
+    assert "valueFrom" in [change.path for change in seen.drift], reason
+    with pytest.raises(Stalled, match="TEST_TOKEN is not set for the snowcat process: export it"):
+        SECRET.update(obj, seen, view)
+
+
 def test_a_file_beside_the_manifest_without_its_line_break(tmp_path: Path) -> None:
     (tmp_path / "token.txt").write_text("from a file\n")
     obj, graph = one(tmp_path, "Secret", "valueFrom: {file: token.txt}")
@@ -108,9 +159,10 @@ def test_a_file_beside_the_manifest_without_its_line_break(tmp_path: Path) -> No
 
 def test_what_a_failing_command_wrote_is_not_told(tmp_path: Path) -> None:
     obj, graph = one(tmp_path, "Secret", "valueFrom: {command: [sh, -c, 'echo very-secret >&2; echo very-secret; exit 3']}")
-    error = view_of(graph).facts[obj.key]
-    assert isinstance(error, Stalled)
-    assert "very-secret" not in str(error)
+    view = view_of(graph)
+    with pytest.raises(Stalled, match="ended with exit code 3") as error:
+        SECRET.create(obj, view)
+    assert "very-secret" not in f"{error.value} {view.facts}"
 
 
 def test_offline_needs_no_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
