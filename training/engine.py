@@ -24,7 +24,7 @@ from training import hardware
 from training.config import TrainingConfig
 from training.errors import BadInputError
 from training.hardware import choose_dtype
-from training.planner import Offload, Rows, Shape, Task, UnknownShapeError, choose, in_words
+from training.planner import Offload, Rows, Shape, Task, UnknownShapeError, Way, choose, in_words
 from training.planner.memory import BUCKET
 
 BETAS = (0.9, 0.98)
@@ -39,6 +39,11 @@ class ZeroChoice:
     reason: str
     micro_batch_tokens: int | None = None
     offload: Offload = "none"
+
+    @property
+    def way(self) -> Way:
+        """Stage and offload, as the planner takes them."""
+        return self.stage, self.offload
 
     def __str__(self) -> str:
         return f"ZeRO {in_words(self.stage, self.offload)}: {self.reason}"

@@ -73,36 +73,56 @@ class Loop:
         self.stop = stop
         self.report = report
         self.watch = watch
-        # what a GPU has done is read while it does the next step: waiting for it would leave it idle in between
+        # steps in flight: what a GPU has done is read while it does the next step, since waiting for it would leave it idle in between
         self.late = 1 if torch.cuda.is_available() else 0
         self._launched: list[_Launched] = []
         self._saved_at = self._read_at = 0.0
+        self._saved_step = 0
 
     def run(self, history: History) -> None:
         """Do the steps that `history` lacks, or fewer when the watch has seen enough, and save at the end.
 
         Raises StoppedError after SIGTERM (state saved) and BadInputError when the loss is no number.
         """
-        saved_step = history.next_step
+        self._saved_step = history.next_step
         self._saved_at = self._read_at = time.monotonic()
         while (step := history.next_step + len(self._launched)) < self.plan.steps and not self.watch.enough(history):
             self._launched.append(self._launch(step))
-            looks = self.watch.due(step + 1) or self._save_due(step + 1) or step + 1 == self.plan.steps
-            ends = self._read(history, leave=0 if looks else self.late)
-            if ends.stop or ends.save:
-                ends = ends.also(self._read(history, leave=0))  # what is saved must be what the history tells
-            keep = not self._launched and self.watch.look(history)  # before a save, so that a resumed run knows what was seen
-            if ends.stop or ends.save or keep or self._save_due(step + 1):
-                self.checkpoints.save(self.engine, history)
-                self._saved_at, saved_step = time.monotonic(), history.next_step
+            done = step + 1
+            waits = self.watch.due(done) or self._save_due(done) or done == self.plan.steps
+            ends = self._settle(history, all_steps=waits)
+            is_best = self._look(history)  # before a save, so that a resumed run knows what was seen
+            if ends.stop or ends.save or is_best or self._save_due(done):
+                self._save(history)
             if ends.stop:
-                why_not = self.checkpoints.wait()
-                saved = f"its state could not be saved: {why_not}" if why_not else "the state is saved"
-                raise StoppedError(f"stopped after step {history.next_step} of {self.plan.steps}; {saved}")
-            if looks:
-                self._read_at = time.monotonic()
-        if saved_step < history.next_step:
-            self.checkpoints.save(self.engine, history)
+                self._raise_stopped(history)
+            if waits:
+                self._read_at = time.monotonic()  # a look and a save are no part of the next step's time
+        if self._saved_step < history.next_step:
+            self._save(history)
+
+    def _settle(self, history: History, *, all_steps: bool) -> _Ends:
+        """Take what was launched into the history; a GPU's last step stays in flight unless all are wanted, or a rank stops or saves."""
+        ends = self._read(history, leave=0 if all_steps else self.late)
+        if ends.stop or ends.save:
+            ends = ends.also(self._read(history, leave=0))  # what is saved must be what the history tells
+        return ends
+
+    def _look(self, history: History) -> bool:
+        """Score the held-out rows when it is time; True when the model is the best so far.
+
+        Not with a step in flight: the model is then a step further than the history.
+        """
+        return False if self._launched else self.watch.look(history)
+
+    def _save(self, history: History) -> None:
+        self.checkpoints.save(self.engine, history)
+        self._saved_at, self._saved_step = time.monotonic(), history.next_step
+
+    def _raise_stopped(self, history: History) -> None:
+        why_not = self.checkpoints.wait()
+        saved = f"its state could not be saved: {why_not}" if why_not else "the state is saved"
+        raise StoppedError(f"stopped after step {history.next_step} of {self.plan.steps}; {saved}")
 
     def _save_due(self, done: int) -> bool:
         every = self.config.checkpoint.every_steps

@@ -57,60 +57,61 @@ class Tuning:
 
     def run(self, data: TrainingSet, held_out: HeldOut, tokens: Tokens, after: float) -> Trained:
         """Train, or go on training. `after` are the seconds that the run will need afterwards. Raises TrainingError."""
-        config = self.config
-        lengths, on_gpu = data.lengths.tolist(), torch.cuda.is_available()
-        planned = config.training
-        if planned.micro_batch_tokens == "auto" and self.choice.micro_batch_tokens is not None:
-            planned = planned.model_copy(update={"micro_batch_tokens": self.choice.micro_batch_tokens})
         checkpoints = Checkpoints(
             self.folders.work / "checkpoints",
             self.folders.output / "checkpoints",
-            config,
+            self.config,
             lambda text: self.say(Progress("train", message=text)),
-            metric=config.evaluation.early_stopping.metric if config.evaluation.early_stopping is not None else "loss",
         )
-        plan = plan_batches(lengths, planned, dist.get_world_size(), on_gpu=on_gpu, like=checkpoints.begun())
-        checkpoints.plan = plan.bins_per_step, plan.capacity
-        rows = Rows(len(lengths), data.mean_length, max(lengths))
-        chosen = attention.choose(config.training.attention, self.dtype, attention_dropout(self.folders.base))
-        with engine.spreading(config, self.choice.stage, plan.accumulation, self.choice.offload):
-            base = loading.load_model(self.folders.base, self.dtype, attention=chosen, four_bit=config.method.qlora is not None)
-            torch.manual_seed(config.training.seed)  # the same adapters on every rank, whatever was drawn while loading
-            trainable = loading.prepare(base, config.method)
-        counts = loading.parameter_counts(trainable)
-        built = blocks.prepare(
-            trainable,
-            stage=self.choice.stage,
-            checkpointed=blocks.layers_to_checkpoint(
-                self.folders.base, config, (self.choice.stage, self.choice.offload), rows, plan.capacity or rows.longest
-            ),
-            # shapes that change with every row would be compiled again and again
-            compiled=bool(plan.capacity) and (on_gpu if config.training.compile == "auto" else config.training.compile),
-        )
-        self.say(
-            Progress(
-                "train",
-                step=0,
-                steps=plan.steps,
-                message=f"{self.choice}; {plan.rows_per_step:.4g} rows a step; {counts[0]:,} of {counts[1]:,} parameters; {built}",
-            )
-        )
-        trainer = engine.start(trainable, config, self.choice.stage, plan.accumulation, self.choice.offload)
+        plan = self._plan(data, checkpoints)
+        trainer, counts = self._build(plan, data)
         history = self._resume(checkpoints, trainer)
-        share = hardware.share_of_peak(self.folders.base, dist.get_world_size(), data.mean_length, full=bool(config.method.full))
-        pace = Pace(plan.steps, share, config.evaluation.every_steps, after)
+        share = hardware.share_of_peak(self.folders.base, dist.get_world_size(), data.mean_length, full=bool(self.config.method.full))
+        pace = Pace(plan.steps, share, self.config.evaluation.every_steps, after)
         watch = self._watch(plan, held_out, trainer, pace)
 
         def tell(record: StepRecord) -> None:
             if (line := pace.step(record, plan.epoch(record.step + 1))) is not None:
                 self.say(line)
 
-        Loop(trainer, plan, data, config, checkpoints, tokens.pad, self.stop, tell, watch).run(history)
+        Loop(trainer, plan, data, self.config, checkpoints, tokens.pad, self.stop, tell, watch).run(history)
         checkpoints.wait()
         best = self._take_best(checkpoints, trainer, watch.kept(history), plan.steps)
         weights = self.take(trainer)
         engine.release(trainer)
         return Trained(weights, history, *counts, best, share)
+
+    def _plan(self, data: TrainingSet, checkpoints: Checkpoints) -> BatchPlan:
+        """The batches of all steps, like those that an earlier attempt began with."""
+        planned = self.config.training
+        if planned.micro_batch_tokens == "auto" and self.choice.micro_batch_tokens is not None:
+            planned = planned.model_copy(update={"micro_batch_tokens": self.choice.micro_batch_tokens})
+        on_gpu = torch.cuda.is_available()
+        plan = plan_batches(data.lengths.tolist(), planned, dist.get_world_size(), on_gpu=on_gpu, like=checkpoints.begun())
+        checkpoints.plan = plan.bins_per_step, plan.capacity
+        return plan
+
+    def _build(self, plan: BatchPlan, data: TrainingSet) -> tuple[Any, tuple[int, int]]:
+        """(the engine around the model that is trained, how many of its parameters are trained and how many there are)."""
+        config, choice = self.config, self.choice
+        chosen = attention.choose(config.training.attention, self.dtype, attention_dropout(self.folders.base))
+        with engine.spreading(config, choice.stage, plan.accumulation, choice.offload):
+            base = loading.load_model(self.folders.base, self.dtype, attention=chosen, four_bit=config.method.qlora is not None)
+            torch.manual_seed(config.training.seed)  # the same adapters on every rank, whatever was drawn while loading
+            trainable = loading.prepare(base, config.method)
+        counts = loading.parameter_counts(trainable)
+        lengths = data.lengths.tolist()
+        rows = Rows(len(lengths), data.mean_length, max(lengths))
+        compiles = torch.cuda.is_available() if config.training.compile == "auto" else config.training.compile
+        built = blocks.prepare(
+            trainable,
+            stage=choice.stage,
+            checkpointed=blocks.layers_to_checkpoint(self.folders.base, config, choice.way, rows, plan.capacity or rows.longest),
+            compiled=bool(plan.capacity) and compiles,  # shapes that change with every row would be compiled again and again
+        )
+        message = f"{choice}; {plan.rows_per_step:.4g} rows a step; {counts[0]:,} of {counts[1]:,} parameters; {built}"
+        self.say(Progress("train", step=0, steps=plan.steps, message=message))
+        return engine.start(trainable, config, choice.stage, plan.accumulation, choice.offload), counts
 
     def _resume(self, checkpoints: Checkpoints, trainer: Any) -> History:
         history, refused = checkpoints.resume(trainer)
@@ -142,4 +143,4 @@ class Tuning:
             pace.looked(record)
             self.say(Progress("train", step=record.steps, steps=plan.steps, metrics=record.scores, message="held-out rows scored"))
 
-        return Watch(self.config.evaluation, plan.steps, self.config.checkpoint.keep_best, score, tell)
+        return Watch(self.config.evaluation, plan.steps, self.config.keeps_best, score, tell)

@@ -17,7 +17,10 @@ from training.history import EvalRecord, History
 
 
 class Watch:
-    """`score` gives the scores of the model as it is now (all ranks must take part); `tell` is called with each look."""
+    """`score` gives the scores of the model as it is now (all ranks must take part); `tell` is called with each look.
+
+    `keep_best` is `TrainingConfig.keeps_best`.
+    """
 
     def __init__(
         self,
@@ -29,7 +32,8 @@ class Watch:
     ) -> None:
         self.every = evaluation.every_steps
         self.early = evaluation.early_stopping
-        self.keep_best = keep_best or self.early is not None
+        self.metric = evaluation.best_by
+        self.keep_best = keep_best
         self.steps = steps
         self.score = score
         self.tell = tell
@@ -53,11 +57,6 @@ class Watch:
         history.evals.append(record)
         self.tell(record)
         return self.keep_best and history.best(self.metric) is record
-
-    @property
-    def metric(self) -> str:
-        """The score that decides what is best."""
-        return self.early.metric if self.early is not None else "loss"
 
     def kept(self, history: History) -> int | None:
         """Steps after which the model was best, where early stopping asks for that one instead of the last."""

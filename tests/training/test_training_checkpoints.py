@@ -20,13 +20,14 @@ from training.checkpoint import checkpoints as module
 from training.checkpoint import state
 from training.checkpoint.checkpoints import Checkpoints
 from training.checkpoint.owner import Owner
-from training.config import Run, TrainingConfig
+from training.config import Evaluation, Run, TrainingConfig
 from training.engine import ZeroChoice
 from training.errors import BadInputError
 from training.files import FileEntry, Folders, read_entries, sha256
 from training.history import EvalRecord, History, StepRecord
 from training.loop import StopFlag
 from training.tuning import Tuning
+from training.watch import Watch
 
 
 class PlainEngine:
@@ -180,6 +181,28 @@ def test_the_best_is_not_kept_where_that_is_not_wanted(tmp_path: Path) -> None:
     history.evals.append(EvalRecord(1, {"loss": 0.1}, 0.1))
     train(store, engine, history, 3)
     assert kept(tmp_path) == [3]
+
+
+def test_early_stopping_has_the_best_kept_whatever_is_asked(tmp_path: Path) -> None:
+    """Its weights are the result, so the watch that saves them and the removal of older ones must agree."""
+    store, engine, history = made(tmp_path, keep=1, keepBest=False), PlainEngine(), History()
+    evaluation = Evaluation.model_validate(
+        {"everySteps": 1, "earlyStopping": {"patience": 2, "metric": "perplexity"}, "metrics": ["perplexity"]}
+    )
+    store.config = store.config.model_copy(update={"evaluation": evaluation})
+    watch = Watch(evaluation, 9, store.config.keeps_best, lambda: {"loss": 1.0 / history.next_step, "perplexity": 1.0}, lambda record: None)
+    engine.step(history)
+    assert watch.look(history), "the first is the best, and saved for it"
+    store.save(engine, history)
+    best = engine.weights()
+    for _ in range(2):
+        engine.step(history)
+        history.evals.append(EvalRecord(history.next_step, {"loss": 0.1, "perplexity": 2.0}, 0.1))
+        store.save(engine, history)
+    store.wait()
+    assert kept(tmp_path) == [1, 3] and watch.kept(history) == 1
+    store.restore(engine, 1)
+    assert engine.weights() == best
 
 
 def test_training_goes_on_while_a_checkpoint_is_copied_and_the_next_save_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,7 +78,7 @@ def loop(base: Path, late: int, *, tell: Callable[[Loop, StepRecord], None] = la
     plan = plan_batches(data.lengths, config.training, 1, on_gpu=False)
     torch.manual_seed(2)
     engine = Engine(load_model(base, torch.float32, attention=attention.choose("auto", torch.float32)).train())
-    watch = Watch(config.evaluation, plan.steps, config.checkpoint.keep_best, lambda: {"loss": float(engine.done)}, lambda record: None)
+    watch = Watch(config.evaluation, plan.steps, config.keeps_best, lambda: {"loss": float(engine.done)}, lambda record: None)
     saves: Any = Saves()
     made = Loop(engine, plan, data, config, saves, 2, StopFlag(), lambda record: tell(made, record), watch)
     made.late = late

@@ -57,8 +57,7 @@ class Checkpoints:
     remote: Path
     config: TrainingConfig
     say: Callable[[str], None]
-    metric: str = "loss"  # what the best checkpoint is judged by
-    plan: tuple[int, int] | None = None  # (bins per step, capacity) of the run's batches, see training.batches
+    plan: tuple[int, int] | None = None  # (bins per step, capacity) of the run's batches, see training.data.batches
     _copying: _Copying | None = field(default=None, init=False)
     _nodes: Any = field(default=None, init=False)  # the ranks that copy, one of each node; they talk apart from the training
 
@@ -98,7 +97,7 @@ class Checkpoints:
                 write_json(folder / HISTORY, history.document())
             layout = _Layout(dist.get_world_size(), engine.zero_optimization_stage(), state.updates(engine))
             copying = _Copying(step)
-            best = history.best(self.metric) if self.config.checkpoint.keep_best else None
+            best = history.best(self.config.evaluation.best_by) if self.config.keeps_best else None
             arguments = (copying, folder, layout, best.steps if best is not None else None)
             copying.thread = threading.Thread(target=self._publish, args=arguments, daemon=True, name=f"checkpoint-{step}")
             self._copying = copying

@@ -53,6 +53,11 @@ class TrainingConfig(Section):
         check_parts(self.prompt, self.evaluation, self.predictions)
         return self
 
+    @property
+    def keeps_best(self) -> bool:
+        """Whether the checkpoint with the best score is kept: as asked, and always where early stopping will go back to it."""
+        return self.checkpoint.keep_best or self.evaluation.early_stopping is not None
+
 
 def check_parts(prompt: Prompt, evaluation: Evaluation, predictions: Predictions | None) -> None:
     """Raise ValueError where two parts contradict each other."""

@@ -77,6 +77,11 @@ class Evaluation(Section):
                 raise ValueError(f"earlyStopping.metric {self.early_stopping.metric!r} is none of {', '.join(known)}")
         return self
 
+    @property
+    def best_by(self) -> str:
+        """The score that decides which look found the best model."""
+        return self.early_stopping.metric if self.early_stopping is not None else "loss"
+
 
 class Mlflow(Section):
     """A tracking server to tell of the run."""

@@ -23,7 +23,7 @@ from training.planner.shape import Shape
 from training.planner.speed import tokens_per_second
 
 ASSUMED_LONGEST = 2048  # tokens, where neither maxLength nor the rows say it
-ROWS_PER_STEP = 4  # what `tokensPerStep: auto` means; see training.batches
+ROWS_PER_STEP = 4  # what `tokensPerStep: auto` means; see training.data.batches
 _FULL_SPEED_TOKENS = 16384
 _LEAST_STAGE: dict[Offload, int] = {"none": 0, "optimizer": 1, "parameters": 3}  # of ZeRO, to move it into host memory
 _ROUND = 64
