@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import torch.distributed as dist
 
@@ -30,7 +30,7 @@ from training.results import artefacts
 from training.results.outcome import Outcome, leave
 from training.results.tracker import tracking
 from training.scoring.base_scores import BaseScores
-from training.scoring.evaluate import HeldOut, Scores
+from training.scoring.evaluate import HeldOut, Scores, Which
 from training.scoring.models import Models, held_here
 from training.tuning import Trained, Tuning
 
@@ -104,7 +104,7 @@ class Job:
                 self._say(Progress("eval", "base", message=f"the scores are not kept for a later attempt: {error}"))
         return scores
 
-    def _score(self, scored: Any, held: Held, held_out: HeldOut, which: Literal["base", "tuned"]) -> Scores:
+    def _score(self, scored: Any, held: Held, held_out: HeldOut, which: Which) -> Scores:
         started, together = time.monotonic(), held is Held.SPREAD
         world, total = dist.get_world_size(), len(held_out.rows)
         self._say(Progress("eval", which, step=0, steps=total, message=f"the {which} model ({held}) answers {total} rows"))
@@ -120,7 +120,7 @@ class Job:
             message = f"the loss on the wanted answers, batch {done} of {of}"
             self._say(Progress("eval", which, step=total, steps=total, message=message))
 
-        scores = held_out.score(scored, progress, measured=measured, sharded=together)
+        scores = held_out.score(scored, which, progress, measured=measured, sharded=together)
         self._say(Progress("eval", which, step=total, steps=total, metrics=scores.means, message=f"{which} model scored"))
         return scores
 

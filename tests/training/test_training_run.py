@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import time
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from training_tiny import Ranks, read_json_lines, select_rows, tiny_config, tiny_rows, write_rows
+from training_tiny import Ranks, read_json_lines, select_rows, tiny_config, tiny_rows, tiny_tokenizer, write_rows
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from training.files import problems, read_entries
 from training.model.loading import load_model
@@ -144,23 +146,36 @@ def test_killed_and_stopped_runs_go_on_as_if_nothing_had_happened(
     assert kept == [23, 24]
 
 
-def test_a_loss_that_is_no_number_ends_the_run_and_names_the_place(tmp_path: Path, tiny_base: Path, rows: Path) -> None:
+def test_a_loss_that_is_no_number_ends_the_run_names_the_place_and_leaves_the_last_checkpoint(tmp_path: Path, tiny_base: Path) -> None:
+    """One row of the training alone has a character for which the base has no numbers."""
+    spoilt = tiny_rows()
+    spoilt[7]["INPUT"] += BROKEN
+    base = with_a_broken_character(tiny_base, tmp_path / "base")
     config = tiny_config(
         tmp_path / "out",
-        tiny_base,
-        rows,
-        method={"full": True},
-        deepspeed={"zero": 0},
-        training={"learningRate": 1.0, "clip": 1e30, "warmup": 0, "schedule": "constant", "maxSteps": 60},
-        evaluation={"rows": 1, "maxNewTokens": 1},
+        base,
+        write_rows(tmp_path / "rows.jsonl", spoilt),
+        training={"tokensPerStep": 200, "maxSteps": 30},
+        checkpoint={"everySteps": 1},
+        evaluation={"rows": 2, "maxNewTokens": 1},
     )
-    poisoned = dict(config)
-    poisoned["base"] = {"path": str(with_huge_weights(tiny_base, tmp_path / "base"))}
-    ranks = Ranks(tmp_path / "work", poisoned, world=1)
+    ranks = Ranks(tmp_path / "work", config, world=1)
     assert ranks.wait() == [10], ranks.log.read_text()
     message = json.loads((ranks.work / "outcome.json").read_text())["message"]
-    assert "at step 1 of 60 (rows row" in message
-    assert "learningRate" in message
+    place = re.search(r"the loss is nan at step (\d+) of 30 \(rows ([^)]*)\); lower training.learningRate", message)
+    assert place is not None and spoilt[7]["_ROW_ID"] in place[2], message
+    kept = {int(path.name): path for path in (tmp_path / "out/checkpoints").iterdir()}
+    last = int(place[1]) - 1
+    assert last > 0 and max(kept) == last and (kept[last] / "complete.json").is_file()
+
+
+def test_a_base_whose_loss_is_no_number_is_told_before_anything_is_trained(tmp_path: Path, tiny_base: Path, rows: Path) -> None:
+    base = with_huge_weights(tiny_base, tmp_path / "base")
+    ranks = Ranks(tmp_path / "work", tiny_config(tmp_path / "out", base, rows, evaluation={"rows": 1, "maxNewTokens": 1}), world=1)
+    assert ranks.wait() == [10], ranks.log.read_text()
+    message = json.loads((ranks.work / "outcome.json").read_text())["message"]
+    assert re.search("the loss of the base model on the rows to score is (nan|inf); nothing was trained yet: .*float32", message), message
+    assert "learningRate" not in message
 
 
 @pytest.mark.parametrize(
@@ -211,6 +226,24 @@ def with_huge_weights(source: Path, target: Path) -> Path:
     model = load_model(source, torch.float32)
     with torch.no_grad():
         model.model.norm.weight.fill_(3e38)
+    return saved(model, source, target)
+
+
+BROKEN = "~"
+
+
+def with_a_broken_character(source: Path, target: Path) -> Path:
+    """A copy of the model whose embedding of `BROKEN` is infinite; its head is another matrix, so other rows are as they were."""
+    whole = load_model(source, torch.float32)
+    settings = {**whole.config.to_dict(), "tie_word_embeddings": False}
+    model = LlamaForCausalLM(LlamaConfig.from_dict(settings))
+    model.load_state_dict(whole.state_dict())
+    with torch.no_grad():
+        model.model.embed_tokens.weight[tiny_tokenizer().convert_tokens_to_ids(BROKEN)] = torch.inf
+    return saved(model, source, target)
+
+
+def saved(model: Any, source: Path, target: Path) -> Path:
     model.save_pretrained(str(target))
     for path in source.glob("tokenizer*"):
         (target / path.name).write_bytes(path.read_bytes())

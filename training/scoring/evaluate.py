@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -27,6 +27,11 @@ from training.loop import summed_loss
 from training.planner import Shape, UnknownShapeError
 from training.scoring.metrics import Prediction, mean_scores, score
 
+Which = Literal["base", "tuned"]
+_ADVICE: dict[Which, str] = {
+    "base": "nothing was trained yet: use training.dtype: float32, look at these rows, or take another base model",
+    "tuned": "lower training.learningRate, or use training.dtype: float32",
+}
 LARGEST = 700.0  # of a loss: e to much more than that is no number
 Measured = Callable[[int, int], None]
 """Is told of how many batches the loss is known, and how many there are."""
@@ -54,15 +59,17 @@ class HeldOut:
     config: TrainingConfig
     longest_answer: int  # in tokens, of the training rows
 
-    def score(self, model: Any, progress: Callable[[int], None], *, measured: Measured = _untold, sharded: bool = False) -> Scores:
-        """All scores of a model: the loss, and what the configuration names. `progress` and `sharded` as in `evaluate`."""
+    def score(
+        self, model: Any, which: Which, progress: Callable[[int], None], *, measured: Measured = _untold, sharded: bool = False
+    ) -> Scores:
+        """All scores of a model: the loss, and what the configuration names. `progress` and `sharded` as in `evaluate`.
+
+        Raises BadInputError when the loss is no number, with advice for the base or the tuned model, `which` this is.
+        """
         found = self._answer(model, progress, sharded=sharded) if self._answers_wanted() else Scores({}, ())
         loss = self._loss(model, measured)
         if not math.isfinite(loss):
-            raise BadInputError(
-                f"the loss on the rows to score is {loss}: the model's weights hold no numbers; lower training.learningRate, use "
-                "dtype: float32, or look at the base model"
-            )
+            raise BadInputError(f"the loss of the {which} model on the rows to score is {loss}; {_ADVICE[which]}")
         more = {"perplexity": round(_perplexity(loss), 4)} if "perplexity" in self.config.evaluation.metrics else {}
         return Scores(found.means | more | {"loss": round(loss, 5)}, found.predictions)
 
