@@ -6,13 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_held import METHODS
+from training_held import METHODS, PIECE
 
 from training.files import describe
 
@@ -80,8 +81,12 @@ def test_spread_weights_are_written_in_files_of_a_bounded_size(found: dict[str, 
     base = load_file(str(folder / "base/model.safetensors"))
     index = json.loads((folder / "pieces/model.safetensors.index.json").read_text())
     files = sorted(set(index["weight_map"].values()))
-    read = {name: tensor for file in files for name, tensor in load_file(str(folder / "pieces" / file)).items()}
-    assert len(files) > 3 and files[0] == f"model-00001-of-{len(files):05}.safetensors"
+    parts = [load_file(str(folder / "pieces" / file)) for file in files]
+    read = {name: tensor for part in parts for name, tensor in part.items()}
+    sizes = [sum(tensor.nbytes for tensor in part.values()) for part in parts]
+    assert all(size <= PIECE or len(part) == 1 for size, part in zip(sizes, parts, strict=True)), "only one weight by itself may be larger"
+    assert all(size + following > PIECE for size, following in pairwise(sizes)), "no more files than that takes"
+    assert len(files) > 1 and files[0] == f"model-00001-of-{len(files):05}.safetensors"
     assert {name: index["weight_map"][name] for name in read} == index["weight_map"]
     assert read.keys() == base.keys()
     assert all(torch.equal(read[name], base[name].to(torch.float16)) for name in base)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 METHODS: dict[str, dict[str, Any]] = {"lora": {"lora": {"rank": 4}}, "dora": {"lora": {"rank": 4, "dora": True}}, "full": {"full": True}}
+PIECE = 50_000  # bytes of a file
 AT_ONCE = {"stage3_prefetch_bucket_size": 0, "stage3_max_live_parameters": 0, "stage3_max_reuse_distance": 0}
 
 
@@ -103,14 +104,14 @@ def scores(folder: Path, method: str, limit: int) -> dict[str, Any]:
 
     def scored(model: Any) -> Any:
         most.watch(model)
-        found = data.held_out.score(model, lambda done: None, sharded=held is Held.SPREAD)
+        found = data.held_out.score(model, "tuned", lambda done: None, sharded=held is Held.SPREAD)
         return [found.means, [prediction.answer for prediction in found.predictions]]
 
     with models.base() as model:
         whole = sum(getattr(p, "ds_numel", p.numel()) for p in model.parameters())
         largest = max(getattr(p, "ds_numel", p.numel()) for p in model.parameters())
         base = scored(model)
-        few = replace(data.held_out, rows=data.held_out.rows[:1]).score(model, lambda done: None, sharded=held is Held.SPREAD)
+        few = replace(data.held_out, rows=data.held_out.rows[:1]).score(model, "tuned", lambda done: None, sharded=held is Held.SPREAD)
     tuning = Tuning(config, folders, choice, torch.float32, StopFlag(), lambda line: None, models.take)
     trained = tuning.run(data.train, data.held_out, data.tokens, 0.0)
     with models.tuned(trained.weights) as model:
@@ -133,7 +134,7 @@ def all_scores(folder: Path) -> dict[str, Any]:
 
 
 def written_in_pieces(folder: Path) -> None:
-    """The base, spread and written again in files of 50,000 bytes."""
+    """The base, spread and written again in files of `PIECE` bytes."""
     import torch
     import torch.distributed as dist
 
@@ -143,7 +144,7 @@ def written_in_pieces(folder: Path) -> None:
     from training.model.spread import write_merged
 
     document = {"run": {"id": "r", "job": "j"}, "base": {"path": "/b"}, "data": {"table": "T"}, "output": {"path": "/o"}}
-    config = TrainingConfig.model_validate(document | {"deepspeed": {"zero": 3}})
+    config = TrainingConfig.model_validate(document | {"deepspeed": {"zero": 3}, "training": {"dtype": "float32"}})
     with engine.spreading(config, 3, 1):
         model = load_model(folder / "base", torch.float32)
-    write_merged(model, folder / "pieces" if dist.get_rank() == 0 else None, torch.float16, 50_000)
+    write_merged(model, folder / "pieces" if dist.get_rank() == 0 else None, torch.float16, PIECE)
