@@ -38,13 +38,14 @@ def _family(value: str) -> str:
     return name
 
 
+MOST_NODES = 2**31 - 1  # Snowflake names no limit beside the account's quota; what fits no integer is a slip of the hand
 InstanceFamily = Annotated[str, AfterValidator(_family)]
 
 
 class ComputePoolSpec(Spec):
     instance_family: InstanceFamily = Field(description="Kind of node: `CPU_X64_XS`, `GPU_NV_S` …")
     min_nodes: int = Field(default=1, ge=1, description="Nodes that are kept while the pool is not suspended.")
-    max_nodes: int = Field(default=1, ge=1, description="Nodes at most.")
+    max_nodes: int = Field(default=1, ge=1, le=MOST_NODES, description="Nodes at most.")
     application: Name | None = Field(default=None, description="Native app that has the pool for itself. Cannot be changed later.")
     auto_suspend_seconds: int = Field(default=3600, ge=0, description="Seconds without a service or job until it suspends; 0: never.")
     auto_resume: bool = Field(default=True, description="Resume when a service or job is submitted.")

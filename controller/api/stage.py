@@ -13,7 +13,7 @@ class StageFiles(Model):
     """Files of the repository that are kept on the stage."""
 
     from_: Annotated[str, LocalPath(glob=True)] = Field(
-        alias="from", description="A file, a folder or a pattern, relative to the manifest."
+        alias="from", description="A file, a folder or a pattern, relative to the manifest and within the project."
     )
     to: str = Field(default="", description="Folder on the stage; its root when empty.")
 

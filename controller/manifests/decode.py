@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -59,8 +60,11 @@ class Broken:
     database: str | None = None
 
 
-def decode(node: Node, file: Path, values: Values) -> Draft | Broken:
-    """Check one document by itself: its values, its secrets, its kind, its fields, its name and the files that it names."""
+def decode(node: Node, file: Path, values: Values, root: Path) -> Draft | Broken:
+    """Check one document by itself: its values, its secrets, its kind, its fields, its name and the files that it names.
+
+    `root` is the project's folder.
+    """
     envelope = _Envelope(node, file)
     problem = envelope.problem()
     if problem:
@@ -86,7 +90,7 @@ def decode(node: Node, file: Path, values: Values) -> Draft | Broken:
     except pydantic.ValidationError as error:
         found = findings(error, model, filled)
         return envelope.broken(*(Problem(Location(file, f.line), f.message, f.hint, f.field) for f in found))
-    problems = [*_name_problems(manifest, filled, file), *_path_problems(manifest, filled, file)]
+    problems = [*_name_problems(manifest, filled, file), *_path_problems(manifest, filled, file, root)]
     if problems:
         return envelope.broken(*problems)
     return Draft(manifest, filled, file, Identifier.parse(manifest.metadata.name))
@@ -194,10 +198,14 @@ def _container_problems(manifest: Manifest, field: str, value: str, location: Lo
     return []
 
 
-def _path_problems(manifest: Manifest, node: Node, file: Path) -> list[Problem]:
-    """Files of the user's that a manifest names and that are not there."""
+def _path_problems(manifest: Manifest, node: Node, file: Path, root: Path) -> list[Problem]:
+    """Files of the user's that a manifest names and that are not there; for a stage, that are not the project's to upload."""
     problems = []
     for path, value, marker in marked_fields(manifest.spec, LocalPath, ("spec",)):
+        if manifest.kind == "Stage" and not Path(os.path.normpath(file.parent / value)).is_relative_to(os.path.normpath(root)):
+            hint = f"a stage keeps files of the project: move it below {root}"
+            problems.append(Problem(Location(file, node.find(path)[0]), f"{value!r} leaves the project's folder", hint, dotted(path)))
+            continue
         found = any(file.parent.glob(value)) if marker.glob and not Path(value).is_absolute() else (file.parent / value).exists()
         if not found:
             line = node.find(path)[0]

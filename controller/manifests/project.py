@@ -115,7 +115,7 @@ def load_project(
     graph = memory.unchanged({file: text for file, text in found.items() if isinstance(text, str)})
     if graph is not None and files and reader.seen.keys() >= found.keys():
         return LoadResult(root, settings, chosen, graph, tuple(problems), tuple(files), reader.seen)
-    drafts, broken = _decode_all(found, reader, values, problems, memory)
+    drafts, broken = _decode_all(root, found, reader, values, problems, memory)
     broken = _without_named_files(drafts, broken)
     graph = resolve_edited(drafts, settings, memory) if not broken else None
     if graph is None:
@@ -184,7 +184,7 @@ def _other_problems(root: Path, reader: _Reader, project: ProjectFile, only: Ite
             continue
         for node in nodes:
             values = Values(project.told)
-            found = decode(node, file, values)
+            found = decode(node, file, values, root)
             if isinstance(found, Draft):
                 drafts.append(found)
             else:
@@ -236,7 +236,7 @@ def _account_needed(settings: ProjectSettings, root: Path, undefined: set[str]) 
 
 
 def _decode_all(
-    texts: Mapping[Path, str | Problem], reader: _Reader, values: Values, problems: list[Problem], memory: Memory
+    root: Path, texts: Mapping[Path, str | Problem], reader: _Reader, values: Values, problems: list[Problem], memory: Memory
 ) -> tuple[list[Draft], list[Broken]]:
     """Checked documents, and those that are wrong (one stands for a file that cannot be read). Warnings are added to `problems`."""
     drafts: list[Draft] = []
@@ -252,7 +252,7 @@ def _decode_all(
             continue
         if not nodes:
             problems.append(Problem(Location(file, 1), "the file is empty", "remove it, or write a manifest", severity=Severity.WARNING))
-        found = [decode(node, file, values) for node in nodes]
+        found = [decode(node, file, values, root) for node in nodes]
         right = [done for done in found if isinstance(done, Draft)]
         drafts += right
         broken += [done for done in found if isinstance(done, Broken)]
