@@ -1,4 +1,5 @@
-"""Several short trainings by some ranks: `training_curves.py WORLD…`, prints for each world the losses of each ZeRO stage as JSON, and the last gradient's norm.
+"""Several short trainings by some ranks: `training_curves.py WORLD…`, prints for each world the losses of each ZeRO stage as JSON and
+the last gradient's norm.
 
 All stages run in the same ranks, one after the other, and the ranks are forked: importing DeepSpeed takes longer than training.
 """
