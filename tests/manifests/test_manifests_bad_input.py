@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from manifests_bad import POOL, STAGE, load, pool
+from manifests_bad import POOL, STAGE, load, pool, service
 
 
 def secret(body: str) -> str:
