@@ -15,6 +15,7 @@ from snowflake.connector.errors import Error
 from container.predictions import Predictions
 from training.config import TrainingConfig
 from training.errors import TrainingError
+from training.files import ARTEFACTS
 from training.progress import Progress, report
 from training.results import artefacts
 from training.results.outcome import Outcome, take
@@ -41,7 +42,7 @@ def finish(config: TrainingConfig, work: Path, output: Path) -> None:
     if taken is None:
         return
     outcome, history = taken
-    folder = work / artefacts.FOLDER
+    folder = work / ARTEFACTS
     outcome = _with_answers(config, outcome, folder / artefacts.PREDICTIONS)
     report(Progress("save", message=f"writing the run's folder {config.output.path}"))
     artefacts.write_reports(folder, config, outcome, history)

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 RUN_MANIFEST = "run.json"  # written last into a run's folder
+ARTEFACTS = "artefacts"  # below the work folder: what a run is to leave, before it is copied out
 CHUNK = 1 << 20
 
 

@@ -20,7 +20,7 @@ from training.checkpoint.kept_choice import as_begun, begun_with
 from training.config import TrainingConfig
 from training.data.dataset import Dataset, prepare
 from training.errors import StoppedError
-from training.files import Folders
+from training.files import ARTEFACTS, Folders
 from training.loop import StopFlag
 from training.model.folder import BaseIdentity, check_folder
 from training.planner import Rows, in_words
@@ -127,7 +127,7 @@ class Job:
     def _leave(self, data: Dataset, trained: Trained, base: Scores, tuned: Scores) -> None:
         """Hand everything over to whoever started the ranks, see `training.results.artefacts`."""
         self._say(Progress("save", message="writing the run's artefacts"))
-        artefacts.write_predictions(self.folders.work / artefacts.FOLDER, base.predictions, tuned.predictions)
+        artefacts.write_predictions(self.folders.work / ARTEFACTS, base.predictions, tuned.predictions)
         identity = BaseIdentity.read(self.folders.base)
         outcome = Outcome(
             base_id=identity.id,

@@ -132,7 +132,12 @@ def describe_lines(status: ObjectStatus, change: Change | None, history: list[Ev
 
 
 def _observed(key: str, value: object) -> Iterator[str]:
-    """One value; a list of mappings, such as the runs of a sweep, as a table."""
+    """One value; a mapping, such as an estimate, with a line for each key; a list of mappings, such as the runs of a sweep, as a table."""
+    if isinstance(value, Mapping):
+        yield f"  {key}:"
+        for name, part in value.items():
+            yield from (f"  {line}" for line in _observed(str(name), part))
+        return
     if not isinstance(value, list) or not value or not all(isinstance(part, Mapping) for part in value):
         yield f"  {key}: {', '.join(str(part) for part in value) if isinstance(value, list) else value}"
         return

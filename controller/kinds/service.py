@@ -16,24 +16,24 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 from controller.account import statements as sql
-from controller.account.snapshot import Describe, Missing, Read, Row, Show, Snapshot, Unanswered
+from controller.account.snapshot import Read, Row, Show, Snapshot
 from controller.api.names import QualifiedName
 from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.api.service import Service, ServiceSpec
 from controller.api.specification import Container, ImageReference
 from controller.kinds.base import FieldChange, Gatherer, Load, Observation, Sql, Stalled, Step, View, Waiting
 from controller.kinds.image import image_path
-from controller.kinds.instance_families import Family, family
 from controller.kinds.mark import Mark, split_comment
 from controller.kinds.properties import TableKind, Verdict, as_bool, as_int, as_upper, as_upper_list
 from controller.kinds.property import Property
-from controller.kinds.references import name_of, names_of, schema_of, warehouse_of
+from controller.kinds.references import name_of, names_of, warehouse_of
 from controller.kinds.service_health import look_closer, verdict
 from controller.kinds.services import comparison, exported, images, room, source, specification, volumes
 from controller.kinds.services.kept import kept
-from controller.kinds.services.note import NoteDigest, in_step, parsed, short_digest
+from controller.kinds.services.known import Known, describe
+from controller.kinds.services.note import NoteDigest, parsed
 from controller.kinds.services.roles import usage_of
-from controller.kinds.services.suspension import POOLS, pool_row, suspended_by_hand
+from controller.kinds.services.suspension import POOLS, suspended_by_hand
 
 VERSION_LABEL = "snowcat/version"
 """Label of a deployment's service: what it serves. Kept in the mark as `version=`, since SHOW does not tell the specification."""
@@ -110,94 +110,30 @@ class ServiceKind(TableKind):
 
         return specification.build(source.specification_of(obj, view), image, secret)
 
-    def _seen_document(self, obj: DesiredObject, view: View) -> comparison.Document | None:
-        """What DESCRIBE shows; None when it was not asked or not answered in this look, or this role may not see the text."""
-        read = _describe(obj)
-        if view.snapshot.offline or read not in view.snapshot.answers or isinstance(view.snapshot.answers[read], Missing):
-            return None
-        return parsed(next((row.get("spec") for row in view.snapshot.rows(read)), None))
-
-    def _spec_drift(self, obj: DesiredObject, row: Row, view: View) -> tuple[FieldChange, ...]:
-        mark = split_comment(row.get("comment"))[1]
-        wanted = self.document(obj, view)
-        if in_step(mark, row, specification.digest(wanted)):
-            return ()
-        seen = self._seen_document(obj, view)
-        if seen is not None:
-            found = comparison.differences(wanted, seen, self._node(row, view), schema_of(obj.key.name))
-            return (*volumes.fixed_changes(wanted, seen), *found) if found else ()
-        noted = mark.attributes.get("spec") if mark is not None else None
-        if noted is not None and noted != specification.digest(wanted):
-            return (FieldChange("specification", noted, specification.digest(wanted)),)
-        return ()
-
-    @staticmethod
-    def _node(row: Row, view: View) -> Family | None:
-        """What a node of the service's pool has."""
-        pool = pool_row(row, view)
-        return family(str(pool.get("instance_family"))) if pool is not None else None
-
-    def _image_drift(self, obj: DesiredObject, row: Row, view: View) -> Iterable[FieldChange]:
-        """Containers whose tag has other content by now than what they run."""
-        now = images.current_digests(self.document(obj, view), view.snapshot)
-        for name, runs, wanted in images.moved(self._running_digests(obj, row, view), now):
-            yield FieldChange(f"imageDigest.{name}", runs, wanted)
-
-    def _running_digests(self, obj: DesiredObject, row: Row, view: View) -> dict[str, str]:
-        """By DESCRIBE where it was asked, else as noted."""
-        seen = self._seen_document(obj, view)
-        if seen is not None and (found := comparison.digests_in(seen)):
-            return found
-        mark = split_comment(row.get("comment"))[1]
-        return images.read_note(mark.attributes.get("images", "")) if mark is not None and self._unreadable(obj, view) else {}
-
-    def _unreadable(self, obj: DesiredObject, view: View) -> bool:
-        """DESCRIBE was answered, but not to this role: what was noted is all there is to know."""
-        answer = view.snapshot.answers.get(_describe(obj))
-        return answer is not None and not isinstance(answer, Unanswered) and self._seen_document(obj, view) is None
-
-    def _images_moved(self, obj: DesiredObject, row: Row, view: View) -> bool:
-        """Whether SHOW IMAGES and the mark disagree, so that DESCRIBE has to decide."""
-        mark = split_comment(row.get("comment"))[1]
-        known = images.read_note(mark.attributes.get("images", "")) if mark is not None else {}
-        now = images.current_digests(self.document(obj, view), view.snapshot)
-        return any(True for _ in images.moved(known, now)) or bool(now.keys() - known.keys())
+    def _known(self, obj: DesiredObject, row: Row, view: View) -> Known:
+        return Known(obj.key.name, row, self.document(obj, view), view)
 
     def _images_there(self, obj: DesiredObject, view: View) -> str:
         return images.noted(images.current_digests(self.document(obj, view), view.snapshot))
 
     def attributes(self, obj: DesiredObject, view: View) -> dict[str, str]:
         document = self.document(obj, view)
-        wanted = specification.digest(document)
         found = {
-            "spec": wanted,
+            "spec": specification.digest(document),
             "version": obj.manifest.metadata.labels.get(VERSION_LABEL, "") if obj.parent else "",
             "blocks": volumes.blocks_note(document),
             "log": _spec(obj).log_level or "",
             "usage": usage_of(obj).note,
         }
         row = None if view.snapshot.offline else self.row(obj, view)
-        if row is not None:
-            mark = split_comment(row.get("comment"))[1]
-            seen = self._seen_document(obj, view)
-            confirmed = seen is not None and not self._spec_drift(obj, row, view)
-            if in_step(mark, row, wanted) or confirmed:
-                found["digest"] = short_digest(row)
-            elif mark is not None:
-                found["digest"] = mark.attributes.get("digest", "")
-            if seen is not None and comparison.digests_in(seen):
-                found["images"] = images.noted(comparison.digests_in(seen))
-            elif mark is not None:
-                found["images"] = mark.attributes.get("images", "")
-        return found
+        return found if row is None else {**found, **self._known(obj, row, view).notes()}
 
     def deep_reads(self, obj: DesiredObject, view: View) -> Iterable[Read]:
         row = self.row(obj, view)
         if row is None:
             return
-        mark = split_comment(row.get("comment"))[1]
-        if not in_step(mark, row, specification.digest(self.document(obj, view))) or self._images_moved(obj, row, view):
-            yield _describe(obj)
+        if self._known(obj, row, view).in_doubt:
+            yield describe(obj.key.name)
         yield from usage_of(obj).questions()
 
     # ---- the rest ----
@@ -219,18 +155,15 @@ class ServiceKind(TableKind):
                 "and made again in the other pool, and its public endpoints get new URLs"
             )
             yield FieldChange("computePool", row.get("compute_pool"), pool, immutable=True, way_out=way_out)
-        spec_drift = self._spec_drift(obj, row, view)
-        yield from spec_drift
-        if not spec_drift:
-            yield from self._image_drift(obj, row, view)
-        mark = split_comment(row.get("comment"))[1]
-        if mark is not None and mark.attributes.get("log", "") != (_spec(obj).log_level or ""):
-            yield FieldChange("logLevel", mark.attributes.get("log") or "default", _spec(obj).log_level or "default")
-        yield from usage_of(obj).drift(mark, view.snapshot)
+        known = self._known(obj, row, view)
+        yield from known.drift or known.moved
+        if known.mark is not None and known.noted("log") != (_spec(obj).log_level or ""):
+            yield FieldChange("logLevel", known.noted("log") or "default", _spec(obj).log_level or "default")
+        yield from usage_of(obj).drift(known.mark, view.snapshot)
         warehouse, seen = warehouse_of(obj, view), as_upper(row.get("query_warehouse"))
         if seen != (warehouse.text if warehouse is not None else None):
             yield FieldChange("warehouse", seen, warehouse.text if warehouse is not None else None)
-        yield from suspended_by_hand(obj, row, mark, view)
+        yield from suspended_by_hand(obj, row, known.mark, view)
 
     def verdict(self, obj: DesiredObject, row: Row, view: View) -> Verdict:
         return verdict(obj.key.name, row, view.snapshot)
@@ -272,16 +205,17 @@ class ServiceKind(TableKind):
         ignored = [path for path in obj.manifest.metadata.ignore if path.split(".")[0] == "specification"]
         if not ignored:
             return document, True
-        seen = self._seen_document(obj, view)
-        if seen is None and self._unreadable(obj, view):
+        row = self.row(obj, view)
+        known = self._known(obj, row, view) if row is not None else None
+        if known is not None and known.hidden:
             raise Stalled(
                 f"metadata.ignore leaves {', '.join(ignored)} to others, and this role may not see what is there: let it own the service, "
                 "or take that out of metadata.ignore",
                 "CannotKeep",
             )
-        if seen is None:
+        if known is None or known.seen is None:
             raise Waiting("its specification is read first, since metadata.ignore leaves a part of it to others")
-        result = kept(document, seen, ignored)
+        result = kept(document, known.seen, ignored)
         return result, specification.digest(result) == specification.digest(document)
 
     # ---- its place on the pool ----
@@ -318,7 +252,3 @@ class ServiceKind(TableKind):
 
 def _spec(obj: DesiredObject) -> ServiceSpec:
     return cast(ServiceSpec, obj.manifest.spec)
-
-
-def _describe(obj: DesiredObject) -> Describe:
-    return Describe("SERVICE", obj.key.name.sql)

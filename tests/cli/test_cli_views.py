@@ -294,3 +294,9 @@ def test_runs_of_a_sweep_stand_in_a_table() -> None:
     at = lines.index("  runs:")
     assert lines[at + 1 : at + 4] == ["    run   rank  state     loss", "    aa11  8     finished  0.5", "    bb22  16    running"]
     assert "  names: a, b" in lines
+
+
+def test_an_estimate_has_a_line_for_each_part() -> None:
+    lines = list(describe_lines(replace(status("FineTuneJob", "s"), observed={"estimate": {"hours": 1.5, "memory": {"gpu": 7}}}), None, []))
+    at = lines.index("  estimate:")
+    assert lines[at + 1 : at + 4] == ["    hours: 1.5", "    memory:", "      gpu: 7"]

@@ -18,6 +18,7 @@ from container.predictions import Predictions
 from training.config import TrainingConfig
 from training.data.rows import open_rows
 from training.errors import BadInputError, TrainingError
+from training.files import ARTEFACTS
 from training.history import History, StepRecord
 from training.results import artefacts
 from training.results.outcome import Outcome, leave
@@ -132,7 +133,7 @@ def test_a_table_that_may_only_be_read_is_told_before_the_training(
 
 def finished(work: Path) -> None:
     """What the ranks leave."""
-    answers(work / artefacts.FOLDER)
+    answers(work / ARTEFACTS)
     counts = {"used_rows": 3, "eval_rows": 3, "parameters": 10, "trained_parameters": 1, "world": 1}
     texts = {"base_id": "b", "base_sha256": "0", "fingerprint": "f", "zero": "1", "device": "d", "dtype": "float32", "long_rows": ""}
     outcome = Outcome(**counts, **texts, splits={}, base={"valid_json": 0.0}, tuned={"valid_json": 1.0}, phase_seconds={"train": 1.0})  # type: ignore[arg-type]

@@ -23,7 +23,6 @@ from training.results.model_card import model_card
 from training.results.outcome import Outcome
 from training.scoring.metrics import Prediction
 
-FOLDER = "artefacts"  # below the work folder
 PREDICTIONS = "predictions.jsonl"
 LIBRARIES = ("torch", "transformers", "peft", "deepspeed", "tokenizers")
 

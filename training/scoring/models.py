@@ -21,11 +21,10 @@ from training import engine, hardware
 from training.checkpoint.state import leads_node
 from training.config import TrainingConfig
 from training.data.tokens import Tokens
-from training.files import Folders
+from training.files import ARTEFACTS, Folders
 from training.model import loading, spread
 from training.model.folder import stored_bytes, stored_dtype
 from training.planner.memory import Held, Offload, Technique, how_held
-from training.results import artefacts
 
 
 def held_here(config: TrainingConfig, base: Path, dtype: torch.dtype, stage: int) -> Held:
@@ -97,7 +96,7 @@ class Models:
 
     @property
     def _folder(self) -> Path:
-        return self.folders.work / artefacts.FOLDER
+        return self.folders.work / ARTEFACTS
 
     @property
     def _merged(self) -> Path:

@@ -56,13 +56,6 @@ def short_digest(row: Row) -> str:
     return str(row.get("spec_digest") or "")[:_DIGITS]
 
 
-def in_step(mark: Mark | None, row: Row, wanted: str) -> bool:
-    """Whether both the specification that we wrote and what the account made of it are still as noted."""
-    if mark is None or mark.attributes.get("spec") != wanted:
-        return False
-    return bool(short_digest(row)) and mark.attributes.get("digest") == short_digest(row)
-
-
 def parsed(text: Any) -> comparison.Document | None:
     """The document of DESCRIBE's text; None where there is none that can be read."""
     try:

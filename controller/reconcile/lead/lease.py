@@ -1,57 +1,33 @@
 """The lease of one project: of all processes that work on it, one leads.
 
-A thread renews it, or waits for it. Workers ask `admit` before each statement. The protocol, and why no statement of an earlier term takes
-effect after the first one of a later term, stand in docs/decisions/lease.md; the steps here have its numbers.
+A thread renews it, or waits for it. Workers ask `admit` before each statement. How a term is won stands in `campaign`, what it does in the
+account in `term`; the protocol, and why no statement of an earlier term takes effect after the first one of a later term, in
+docs/decisions/lease.md.
 """
 
 from __future__ import annotations
 
-import contextlib
 import threading
-import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import structlog
 
-from controller.account.errors import AccountError, Denied, LoginFailed, NotFound, Transient
+from controller.account.errors import AccountError, LoginFailed, Transient
 from controller.account.redact import redact
 from controller.account.session import Session
-from controller.api.names import QualifiedName
 from controller.reconcile.clock import Clock
-from controller.reconcile.lead.election import Decision, Do, Watch
+from controller.reconcile.lead.campaign import Campaign
 from controller.reconcile.lead.leadership import NotLeading, Standing
-from controller.reconcile.lead.mark import Found, LeaseMark, LeaseState, Mode
+from controller.reconcile.lead.mark import Mode
 from controller.reconcile.lead.process import Holder, gone
 from controller.reconcile.lead.stage import LeaseStage, Lost
+from controller.reconcile.lead.term import AGAIN, Term
 
 log = structlog.get_logger("snowcat.lease")
 
-_MANY = 4  # times the sessions that can be open at once: so many of one term before the least used are ended
-_KEPT = 3  # times as many are left: more than can be open, with the lease's own, so what is ended is not in use
 _PATIENCE = 45.0  # seconds without an answer after which a command gives up; a daemon goes on
-_LISTED = 8.0  # seconds in which a home that was made just now, and a grant on it, must show
 _LEAVE = 2.5  # seconds that a stop waits for a renewal under way
-_RIVAL = 60.0  # seconds without a renewal after which a lease in another schema, whose period is not known, counts as deserted
-_AGAIN = 12  # parts of a period after which what failed is tried again
-
-
-@dataclass
-class _Term:
-    """A term that this process has begun. `entered`: the earlier ones are ended, or were waited for, and it may change the account."""
-
-    mark: LeaseMark
-    begun: float
-    created: bool = False  # it is a first term; the others were taken from an earlier holder
-    read: bool = False  # what the earlier holder left is known, and stands in our own comment
-    alone: bool = False  # there was nothing: our own comment names no session of others
-    entered: bool = False
-    unfenced: bool = False  # a session of an earlier term could not be ended
-    live: bool = False  # the earlier holder is at work, and will be back
-    lower: tuple[int, ...] = ()  # leases of earlier terms that lie about
-    valid_until: float = 0.0
-    used: dict[str, float] = field(default_factory=dict)  # session of this term → when a statement was last admitted in it
-    unsure: set[str] = field(default_factory=set)  # of those: a statement was given up
 
 
 @dataclass
@@ -73,21 +49,18 @@ class Lease:
     lost: Callable[[], None] = lambda: None
     sessions: Callable[[], Iterable[str]] = tuple
     most_open: int = field(kw_only=True)
-    _term: _Term | None = field(default=None, init=False)
+    _term: Term | None = field(default=None, init=False)
     _standing: Standing = field(default=Standing(False, "has not looked at the lease yet"), init=False)
     _doubt: bool = field(default=False, init=False)
     _failing_since: float | None = field(default=None, init=False)
     _failing_with: type[Exception] | None = field(default=None, init=False)
-    _homeless_since: float | None = field(default=None, init=False)
-    _unseen_since: float | None = field(default=None, init=False)
     _stop: threading.Event = field(default_factory=threading.Event, init=False)
     _nudge: threading.Event = field(default_factory=threading.Event, init=False)
     _writing: threading.RLock = field(default_factory=threading.RLock, init=False)
-    _rivals: dict[str, tuple[LeaseMark, float]] = field(default_factory=dict, init=False)  # leases elsewhere, each as it is since when
     _thread: threading.Thread | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        self._watch = Watch(self.seconds, self.holder, self.mode, self.is_gone)
+        self._campaign = Campaign(self.stage, self.holder, self.mode, self.seconds, self.clock, self.is_gone, self.sessions, self.most_open)
 
     # ---- what the loop and its workers ask -----------------------------------------------------------------------------------------------
 
@@ -121,7 +94,7 @@ class Lease:
             term.used[session.id] = self.clock.now()
             try:
                 if session.id not in term.mark.sessions:  # a renewal for another one may have had it too
-                    self._write(term)
+                    term.renew()
             except AccountError as error:
                 self._in_doubt(error)
                 self._nudge.set()
@@ -174,32 +147,12 @@ class Lease:
             term, self._term = self._term, None
             self._standing = Standing(False, "released")
             if term is not None:
-                self._give_up(term, drop=drop, quiet=quiet)
+                term.give_up(drop=drop, quiet=quiet)
         except (AccountError, Lost) as error:
             log.warning("the lease could not be released, it ends by itself", error=redact(str(error)))
         finally:
             self.stage.close()
             self._writing.release()
-
-    def _give_up(self, term: _Term, *, drop: bool, quiet: bool) -> None:
-        if drop and term.entered and not term.live:
-            self.stage.drop_anchor()  # while the term is still held: nobody of this role begins one without it
-            self.stage.drop(term.mark.term)
-        elif not term.read and not self._read(term):
-            return  # the comment may still be the earlier holder's, with sessions that the next one has to end
-        else:
-            sessions = self._unfinished(term) if quiet and term.entered else term.mark.sessions
-            self.stage.write(replace(term.mark, sessions=sessions, renewals=term.mark.renewals + 1, state=LeaseState.RELEASED))
-        log.info("lease released", term=term.mark.term)
-
-    def _unfinished(self, term: _Term) -> frozenset[str]:
-        """The sessions in which something may still be under way, though nobody waits for it: all but those that can be ended now."""
-        left = set(term.unsure)
-        for session in sorted(left & dict(term.used).keys()):
-            with contextlib.suppress(AccountError):
-                self.stage.abort(session)
-                left.discard(session)
-        return frozenset(left)
 
     def _keep(self) -> None:
         while not self._stop.is_set():
@@ -212,7 +165,7 @@ class Lease:
         with self._writing:
             try:
                 if self._term is None:
-                    seconds = self._campaign()
+                    seconds = self._seek()
                 elif self._term.entered and self.clock.now() >= self._term.valid_until:
                     self._lose("the lease was not renewed in time")
                     return 0.0
@@ -224,197 +177,25 @@ class Lease:
                 self._lose("somebody else leads")
             except Exception as error:  # noqa: BLE001 - whatever the driver throws, a lease without its keeper would never come back
                 self._in_doubt(error)
-            return self.seconds / _AGAIN
+            return self.seconds / AGAIN
 
-    # ---- without it ----------------------------------------------------------------------------------------------------------------------
+    def _seek(self) -> float:
+        turn = self._campaign.turn()
+        self._term = turn.term
+        if turn.standing is not None:
+            self._stand(turn.standing)
+        return turn.seconds
 
-    def _campaign(self) -> float:
-        """Look whether the lease can be had; if so, begin a term."""
-        try:
-            found = self.stage.look()
-            self._homeless_since = None
-            now = self.clock.now()
-            if found and self.stage.anchored:
-                self._unseen_since = None
-            decision = self._watch.decide(found, now)
-            if decision.do is Do.STOP:
-                name = f"stage {self.stage.name(decision.term)}"
-                self._stand(Standing(False, f"{name} should be the lease of this project, but {decision.message}", hopeless=True))
-            elif decision.do is Do.WAIT:
-                self._stand(Standing(False, f"{decision.message}, leads", waits=True))
-                return min(decision.seconds, self.seconds / 3)
-            elif not self._anchored():
-                self._unseen(now, self.stage.anchor)
-            elif rival := self._rival():
-                self._stand(Standing(False, rival, waits=True))
-                return self.seconds / 3
-            elif self._begin(decision):
-                self._unseen_since = None
-                return 0.0
-            elif decision.do is Do.CREATE:
-                self._unseen(now, self.stage.name(1))
-            return self.seconds / _AGAIN
-        except (NotFound, Denied) as error:
-            now = self.clock.now()
-            self._homeless_since = now if self._homeless_since is None else self._homeless_since
-            hopeless = now - self._homeless_since >= _LISTED
-            self._stand(Standing(False, self._no_home(error), hopeless=hopeless))
-            return self.seconds / (3 if hopeless else _AGAIN)
-
-    def _anchored(self) -> bool:
-        """Whether the leases that were listed are the project's, and not those of this role beside another one's."""
-        return self.stage.anchored or self.stage.claim()
-
-    def _rival(self) -> str:
-        """Who holds a lease of the project in another schema, in words; '' when nobody does, or has not renewed it for long."""
-        now, before = self.clock.now(), self._rivals
-        held = self.stage.elsewhere()
-        self._rivals = {}
-        for name, mark in held.items():
-            said, since = before.get(name, (mark, now))
-            self._rivals[name] = (mark, since if said == mark else now)
-        for name, (mark, since) in self._rivals.items():
-            if now - since < max(self.seconds, _RIVAL) and not self.is_gone(mark.holder):
-                return (
-                    f"{mark.words}, leads by stage {name}, in another schema than `home` says here: {self.stage.home}. Give both the same "
-                    "`home`, or drop that stage if no snowcat works with it"
-                )
-        return ""
-
-    def _unseen(self, now: float, name: QualifiedName) -> None:
-        """It is there, and this role may not see it: somebody was faster, or another role leads the project."""
-        self._unseen_since = now if self._unseen_since is None else self._unseen_since
-        owner = self.stage.owner()
-        message = (
-            f"stage {name}, of the lease of this project, is there already, but this role does not see it: "
-            f"{f'role {owner}' if owner else 'another role'} works on the project. Was `role` in snowcat.yaml changed? All that work on a "
-            f"project do so as one role: set it to {owner or 'that one'}, or drop the stages {self.stage.anchor} and …_LEASE_<number> "
-            "beside it while no snowcat is up"
-        )
-        self._stand(Standing(False, message, hopeless=now - self._unseen_since >= _LISTED))
-
-    def _begin(self, decision: Decision) -> bool:
-        """Step 1: the compare-and-swap. False when somebody else was faster."""
-        first = decision.do is Do.CREATE
-        began = decision.term if first else decision.term + 1
-        mark = LeaseMark(self.stage.project, began, self.holder, self.mode, int(time.time()), frozenset({self.stage.session_id}))
-        if not (self.stage.create(mark) if first else self.stage.take(decision.term)):
-            return False
-        self._term = _Term(mark, self.clock.now(), created=first, live=decision.live)
-        self._stand(Standing(False, f"begins term {began}"))
-        return True
-
-    # ---- with it -------------------------------------------------------------------------------------------------------------------------
-
-    def _hold(self, term: _Term) -> float:
+    def _hold(self, term: Term) -> float:
         if term.entered:
-            self._write(term)
+            term.renew()
         else:
-            seconds = self._enter(term)
+            seconds = term.enter()
             if not term.entered:
                 return seconds
         self._doubt = False
         self._stand(Standing(True, f"leads in term {term.mark.term}"))
         return self.seconds / 3
-
-    def _enter(self, term: _Term) -> float:
-        """Steps 2 to 5: read what the earlier holder left, write that into our own comment, end its sessions, and then lead."""
-        if not term.read and not self._read(term):
-            return self.seconds / _AGAIN
-        for session in sorted(term.mark.before):
-            self._end(term, session)
-        left = term.begun + self.seconds - self.clock.now() if term.unfenced else 0.0
-        if left > 0:
-            self._write(term)
-            return min(left, self.seconds / 3)
-        for lower in term.lower:
-            self.stage.drop(lower)
-        if term.lower or not term.alone:
-            self._write(term, before=frozenset())
-        term.entered = True
-        log.info("leading", term=term.mark.term, holder=str(self.holder), mode=self.mode.value)
-        return 0.0
-
-    def _read(self, term: _Term) -> bool:
-        """Steps 2 and 3. False while the listing is from before the term began: what it says of the earlier holder may be old as well."""
-        now = term.mark.term
-        found = {lease.term: lease for lease in self.stage.look()}
-        if max(found, default=now) > now:
-            self.stage.drop(now)  # it is still there only if a CREATE came so late that others have led meanwhile
-            raise Lost
-        if now not in found or (term.created and not self._written_by_us(found[now])) or not self._anchored():
-            return False
-        before = set(term.mark.before)
-        for lease in found.values():
-            if lease.mark is not None:
-                own = lease.mark.holder == self.holder and lease.mark.term == now
-                before |= lease.mark.before if own else lease.mark.before | lease.mark.sessions
-        term.lower = tuple(lease.term for lease in found.values() if lease.term < now and lease.mark is not None)
-        self._write(term, before=frozenset(before - {self.stage.session_id}))
-        term.read, term.alone = True, not term.mark.before
-        return True
-
-    def _written_by_us(self, lease: Found) -> bool:
-        """Else a listing is from a time when an earlier first term was there, which may have been taken over since."""
-        return lease.mark is not None and lease.mark.holder == self.holder
-
-    def _end(self, term: _Term, session: str) -> None:
-        """Step 4, for one session.
-
-        Raises:
-            Transient: the account did not answer; it is tried again.
-        """
-        try:
-            self.stage.abort(session)
-        except Transient:
-            raise
-        except AccountError as error:
-            if not term.unfenced:
-                log.warning(
-                    "a session of the earlier leader cannot be ended: waiting one lease more. "
-                    "A statement of it that is still under way after that may yet take effect",
-                    session=session,
-                    error=redact(error.message),
-                    seconds=self.seconds,
-                )
-            term.unfenced = True
-            return
-        term.mark = replace(term.mark, before=term.mark.before - {session})
-
-    def _write(self, term: _Term, before: frozenset[str] | None = None) -> None:
-        """A renewal: one ALTER, which fails once the next term has begun, and one SHOW.
-
-        Raises:
-            Lost: the next term has begun.
-            AccountError: whether it counts is not known.
-        """
-        sent = self.clock.now()
-        term.used.update(dict.fromkeys((self.stage.session_id, *self.sessions()), sent))
-        self._end_unused(term)
-        mark = replace(
-            term.mark,
-            sessions=frozenset(dict(term.used)),  # a copy in one step: workers note their sessions meanwhile
-            before=term.mark.before if before is None else before,
-            renewals=term.mark.renewals + 1,
-        )
-        self.stage.write(mark)
-        if any(lease.term > mark.term for lease in self.stage.look()) or not self._anchored():
-            raise Lost
-        term.mark, term.valid_until = mark, sent + self.seconds
-
-    def _end_unused(self, term: _Term) -> None:
-        """End the sessions that the pool has replaced long since, so that the comment does not grow for ever."""
-        if len(term.used) <= _MANY * self.most_open:
-            return
-        used = dict(term.used)
-        for session in sorted(used, key=lambda one: used[one])[: -_KEPT * self.most_open]:
-            try:
-                self.stage.abort(session)
-            except Transient:
-                continue
-            except AccountError as error:  # gone by itself, or nobody may end it: then no successor could either
-                log.debug("a session that is not used any more cannot be ended", session=session, error=redact(error.message))
-            del term.used[session]
 
     # ---- how it stands -------------------------------------------------------------------------------------------------------------------
 
@@ -443,10 +224,3 @@ class Lease:
             if not standing.leads and standing.message != said and not told:
                 log.info("standby", message=standing.message)
             self.changed()
-
-    def _no_home(self, error: AccountError) -> str:
-        return (
-            f"the lease of the project lies in schema {self.stage.home.sql} (`home` in snowcat.yaml), where this role cannot make a stage: "
-            f"{redact(error.message)} Have an administrator run what 'snowcat bootstrap' prints, or set `lease: {{seconds: 0}}` "
-            "and see to it that one snowcat at a time works on the project"
-        )

@@ -97,6 +97,10 @@ class LeaseStage:
                 return False
         return True
 
+    def ours(self) -> bool:
+        """Whether the leases that were listed last are the project's, and not those of this role beside another one's."""
+        return self.anchored or self.claim()
+
     def owner(self) -> str:
         """The role that the anchor belongs to, '' when no role of this user may see it."""
         try:
