@@ -57,7 +57,7 @@ test-deep: .venv/.ready $(CONNECTOR5)/.ready ## properties and random kills, ove
 bench: .venv/.ready ## statements of a cycle and time of a plan, over growing projects
 	$(BIN)/python benchmarks/plan.py
 
-bench-reconcile: .venv/.ready ## the reconciler at 10 to 4,000 objects, 100 ms a statement: JSON and a table (an hour; SIZES=10,100 for less)
+bench-reconcile: .venv/.ready ## the reconciler at 10 to 4,000 objects, 100 ms a statement: JSON and a table (a quarter of an hour; SIZES=10,100 for less)
 	$(BIN)/python benchmarks/reconcile.py $(if $(SIZES),--sizes $(SIZES) --add)
 
 bench-training: .venv/.ready ## our training against HF Trainer, the lab's recipe and TRL: JSON and a table (10 minutes; PARTS=checks,contest,deepspeed)

@@ -33,17 +33,19 @@ class Answering:
     grace: float = _GRACE
     now: Callable[[], float] = time.monotonic
     _answered: float = field(default=0.0, init=False)
-    _silent_since: float | None = field(default=None, init=False)  # once it was told
+    _silent_since: float | None = field(default=None, init=False)
     _doubting: bool = field(default=False, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _told: float | None = field(default=None, init=False)  # since when the silence is that was told and is not over for whoever hears
+    _telling: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def answered(self) -> None:
         """Something came from the account, a refusal too."""
         with self._lock:
-            self._answered = now = self.now()
+            self._answered = self.now()
             since, self._silent_since = self._silent_since, None
         if since is not None:
-            self.tell(now - since)
+            self._tell()
 
     def failed(self, error: AccountError) -> None:
         """A statement ended with an error, which may be an answer."""
@@ -66,7 +68,16 @@ class Answering:
             silent = self._answered <= since
             self._silent_since = since if silent else None
         if silent:
-            self.tell(None)
+            self._tell()
+
+    def _tell(self) -> None:
+        """Tell how it is now, if that was not told: two threads may come at once, and the last word must be the true one."""
+        with self._telling:
+            silent, told = self._silent_since, self._told
+            if (silent is None) == (told is None):
+                return
+            self._told = silent
+            self.tell(None if told is None else self.now() - told)
 
     def waits(self, policy: Callable[[], Iterator[float]]) -> Iterator[float]:
         """The driver's waits between two tries of a request: each but the first is asked for after another try has failed."""

@@ -9,9 +9,9 @@ from controller.account.errors import AccountError, Rejected, StageFull, Transie
 from controller.account.redact import redact
 
 _INTERNAL = "XX000"
-# What lines 4 and 5 of the driver say when an upload was answered with 507.
 _TRANSFER = re.compile(r"While putting file\(s\) there was an error: '(?P<cause>.*)', this might be", re.DOTALL)
 _STORAGE = re.compile(r"https?://(?P<host>[^/\s']+)")
+# What lines 4 and 5 of the driver say when an upload was answered with 507.
 _FULL = ("Insufficient Storage", "HTTP 507")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from controller.account import statements
 from controller.account.connections import Connection
 from controller.account.counters import Counters
-from controller.account.errors import AccountError, Denied, Rejected, Transient
+from controller.account.errors import AccountError, Denied, Rejected, TimedOut, Transient
 from controller.account.limits import Limits
 from controller.account.session import TAG, Session, open_session
 
@@ -137,7 +137,7 @@ class SessionPool:
         """A new session. One that hung before is aborted by it first, so that nothing it was sent takes effect any more.
 
         Raises:
-            Transient: too many hang.
+            Transient: too many hang, or the new one was lost while it ended an earlier one.
             AccountError: as `open_session`.
         """
         with self._lock:
@@ -150,11 +150,18 @@ class SessionPool:
             if other.id.isdigit() and not other.aborted:
                 try:
                     session.execute(statements.call_system("ABORT_SESSION", int(other.id)))
-                except Transient:
-                    continue  # the next one tries again
+                except Transient as error:
+                    other.aborted = isinstance(error, TimedOut)  # it was sent; else the next session tries again
+                    if not session.alive:
+                        session.aborted = True  # nothing that it was sent changes anything
+                        session.close()
+                        with self._lock:
+                            self._hung += [session] if session.line.hanging else []
+                        raise
                 except AccountError:
-                    pass  # not every role may, or it is gone; else the statement may still end by itself
-                other.aborted = True
+                    other.aborted = True  # not every role may, or it is gone; else the statement may still end by itself
+                else:
+                    other.aborted = True
         return session
 
     @property

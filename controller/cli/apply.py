@@ -167,11 +167,12 @@ class _Narrator:
     def __init__(self) -> None:
         self._settled: bool | None = None
         self._problems: tuple[str, ...] = ()
+        self._notes: tuple[str, ...] = ()
 
     def __call__(self, report: Report) -> None:
         for event in report.events:
             if event.reason in (Reason.UNREACHABLE, Reason.REACHABLE):
-                continue  # said at once, by `note_silence`
+                continue  # logged where it was noticed
             write = log.warning if event.type == "Warning" else log.info
             write(event.reason, object=event.key or event.object, message=event.message, generation=event.generation)
         if report.problems != self._problems:
@@ -180,6 +181,9 @@ class _Narrator:
             if self._problems and not report.problems:
                 log.info("all manifests are valid again")
             self._problems = report.problems
+        for note in sorted(set(report.notes) - set(self._notes)):
+            log.warning("LastGoodText", message=note)
+        self._notes = report.notes
         settled = report.settled and report.ready
         if settled and self._settled is not True:
             log.info("all objects are ready", objects=len(report.statuses))

@@ -89,7 +89,10 @@ class _Lines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.name.partition(".")[0] == _DRIVER and not _debugging():
             return
-        text = record.getMessage()
-        if _debugging() and record.exc_info and record.exc_info[1] is not None:
-            text += "\n" + "".join(traceback.format_exception(record.exc_info[1]))
-        _logger().log(record.levelno, text, library=record.name)
+        try:
+            text = record.getMessage()
+            if _debugging() and record.exc_info and record.exc_info[1] is not None:
+                text += "\n" + "".join(traceback.format_exception(record.exc_info[1]))
+            _logger().log(min(max(record.levelno // 10, 1), 5) * 10, text, library=record.name)  # libraries have levels in between
+        except Exception:  # noqa: BLE001 - a line that cannot be written must not stop who wrote it
+            self.handleError(record)

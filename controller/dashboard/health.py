@@ -51,5 +51,10 @@ class Health:
         }
 
     @property
+    def account_up(self) -> bool:
+        """The account answers, and the last look at it was answered."""
+        return self.answers and not self._seen[1]
+
+    @property
     def role(self) -> str:
         return "leader" if self.leader else "standby"

@@ -174,7 +174,7 @@ class Metrics(Meter):
 
     def account_answers(self, answers: bool) -> None:
         self.health.answers = answers
-        self._up.set(answers)
+        self._up.set(self.health.account_up)
         if not answers:
             self._silences.inc()
 
@@ -185,7 +185,7 @@ class Metrics(Meter):
     def __call__(self, report: Report) -> None:
         """A report of the loop: counts of objects, cost, events."""
         self.health.looked(report.error)
-        self._up.set(self.health.answers and not report.error)
+        self._up.set(self.health.account_up)
         self._problems.set(len(report.problems))
         self._settled.set(report.settled)
         if report.plan is not None and report.plan is not self._priced:

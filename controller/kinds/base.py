@@ -267,6 +267,8 @@ class Kind(ABC):
 
     name: ClassVar[str]
     manifest: ClassVar[type[Manifest]]
+    update_makes: ClassVar[bool] = False
+    """An update may begin work anew, as a create does: of a job whose rows have changed, a new run."""
 
     def gather(self, obj: DesiredObject, graph: Graph, gatherer: Gatherer) -> Any:
         """Facts from the user's files and, rarely, the account: hashes, fingerprints, values of secrets, finished runs. Default: none.

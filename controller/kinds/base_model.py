@@ -24,7 +24,7 @@ from controller.kinds.base import Effect, EffectContext, Gatherer, Health, Inven
 from controller.kinds.comments import marked_comment
 from controller.kinds.image import image_path
 from controller.kinds.jobs.endings import HOPELESS, last_progress
-from controller.kinds.jobs.result import read_result
+from controller.kinds.jobs.result import parsed, read_result
 from controller.kinds.jobs.room import job_load
 from controller.kinds.jobs.service import JobFact, JobRequest, Mount, gather_job, job_name
 from controller.kinds.jobs.status import drop_jobs, job_inventory, jobs_of, observe_jobs
@@ -74,11 +74,11 @@ def config_of(obj: DesiredObject, gatherer: Gatherer) -> Mapping[str, Any] | Non
     """The model's `config.json`: from the folder that it comes from, else from the stage once it is there. None while it is not known."""
     source = _spec(obj).source
     if source.path is not None:
-        return _parsed(_read(obj.location.file.parent / source.path / CONFIG))
+        return parsed(_read(obj.location.file.parent / source.path / CONFIG))
     key = f"config:{identity_of(obj)}"
     known = gatherer.recall(key)
     if known is None and not gatherer.offline and read_result(stage_of(obj), f"{folder_of(obj)}/{MANIFEST}", gatherer).document is not None:
-        known = _parsed(gatherer.read_stage_file(stage_of(obj).sql, f"{folder_of(obj)}/{CONFIG}")) or {}
+        known = parsed(gatherer.read_stage_file(stage_of(obj).sql, f"{folder_of(obj)}/{CONFIG}")) or {}
         gatherer.remember(key, known)
     return known if isinstance(known, dict) else None
 
@@ -88,14 +88,6 @@ def _read(path: Path) -> bytes | None:
         return path.read_bytes()
     except OSError:
         return None
-
-
-def _parsed(content: bytes | None) -> dict[str, Any] | None:
-    try:
-        found = json.loads(content or b"null")
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None
 
 
 @dataclass(frozen=True)
@@ -146,6 +138,7 @@ def _environment(document: Mapping[str, Any]) -> dict[str, str]:
 class BaseModelKind(Kind):
     name: ClassVar[str] = "BaseModel"
     manifest: ClassVar[type[BaseModel]] = BaseModel
+    update_makes: ClassVar[bool] = True
 
     def gather(self, obj: DesiredObject, graph: Graph, gatherer: Gatherer) -> JobFact:
         return gather_job(obj, identity_of(obj)[:8], stage_of(obj), f"{folder_of(obj)}/{MANIFEST}", gatherer, infix="load_")

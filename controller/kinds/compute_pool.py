@@ -13,7 +13,7 @@ from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.kinds.base import FieldChange, Health, Observation, Room, Sql, Stalled, Step, View, Waiting
 from controller.kinds.comments import renewed_comment
 from controller.kinds.instance_families import SHOWN, family
-from controller.kinds.mark import split_comment
+from controller.kinds.mark import mark_of
 from controller.kinds.pool_room import begins_suspended, queue_attribute, room_of
 from controller.kinds.pool_use import runs_here
 from controller.kinds.properties import TableKind, Verdict, as_bool, as_int, as_name, as_upper, as_upper_list, name_sql, stored_name
@@ -77,7 +77,7 @@ class ComputePoolKind(TableKind):
 
     def compared(self, obj: DesiredObject, row: Row) -> Row:
         """A suspended pool may not show where its nodes will be: then the mark knows whether the placement was set."""
-        mark = split_comment(row.get("comment"))[1]
+        mark = mark_of(row)
         known = as_upper(row.get("state")) == "SUSPENDED" and not row.get("placement_group") and "placementGroup" in set_before(mark)
         if known and obj.manifest.spec.placement_group is None:
             return {**row, "placement_group": "set earlier"}
@@ -88,7 +88,7 @@ class ComputePoolKind(TableKind):
     @staticmethod
     def _should_run(obj: DesiredObject, row: Row, view: View) -> bool:
         """Not one that was suspended on purpose, nor one that suspends itself or was made suspended, unless services belong on it."""
-        spec, mark = obj.manifest.spec, split_comment(row.get("comment"))[1]
+        spec, mark = obj.manifest.spec, mark_of(row)
         if spec.idle is not None or (mark is not None and {"paused", "held"} & mark.attributes.keys()):
             return False
         if runs_here(obj.key, view):
@@ -184,7 +184,7 @@ class ComputePoolKind(TableKind):
         return [] if text == current else [Sql(sql.alter_set(self.what, obj.key.name, [clause]))]
 
     def _needs_suspension(self, obj: DesiredObject, row: Row) -> Iterable[FieldChange]:
-        mark = split_comment(row.get("comment"))[1]
+        mark = mark_of(row)
         for prop in self.properties:
             if prop.path in _WHILE_SUSPENDED and prop.path not in obj.manifest.metadata.ignore:
                 change = prop.drift(obj, self.compared(obj, row), mark)
@@ -193,7 +193,7 @@ class ComputePoolKind(TableKind):
 
     @staticmethod
     def _comes_back(row: Row | None) -> bool:
-        mark = split_comment(row.get("comment"))[1] if row is not None else None
+        mark = mark_of(row)
         return mark is not None and mark.attributes.get("resume") == "yes"
 
     def cost(self, obj: DesiredObject, seen: Observation, view: View) -> tuple[float | None, float | None] | None:
@@ -250,7 +250,7 @@ class ComputePoolKind(TableKind):
 
     def foreign_inside(self, key: ObjectKey, view: View) -> Iterable[str]:
         for row in view.snapshot.rows(Show("SERVICES", f"COMPUTE POOL {key.name.sql}")):
-            mark = split_comment(row.get("comment"))[1]
+            mark = mark_of(row)
             if mark is None or mark.project != view.project.name:
                 yield f"service {row.get('database_name')}.{row.get('schema_name')}.{row.get('name')}"
 

@@ -38,7 +38,7 @@ from controller.kinds.base import (
     Waiting,
 )
 from controller.kinds.comments import comment_drift, marked_comment, marked_name, remarked, renewed_comment
-from controller.kinds.mark import Mark, split_comment
+from controller.kinds.mark import Mark, mark_of
 from controller.kinds.properties import as_int
 from controller.kinds.references import schema_of, schema_scope, warehouse_of
 from controller.kinds.rows import ROW_ID, SPLIT, RowsError, SplitRule, column_name, read_rows, survey
@@ -192,7 +192,7 @@ class DatasetKind(Kind):
         row = view.snapshot.row(_show(obj), table_of(obj))
         if row is None:
             return Observation(exists=False, health=Health.MISSING, message="does not exist", reason="Missing")
-        mark = split_comment(row.get("comment"))[1]
+        mark = mark_of(row)
         attributes = mark.attributes if mark else {}
         drift: list[FieldChange] = []
         if attributes.get("columns") != fact.columns_hash:
@@ -322,5 +322,5 @@ def _marked_tables(view: View) -> Iterable[tuple[Row, Mark]]:
 
 def _dataset_mark(row: Row, view: View) -> Mark | None:
     """The mark of one of this project's datasets."""
-    mark = split_comment(row.get("comment"))[1]
+    mark = mark_of(row)
     return mark if mark is not None and (mark.project, mark.kind) == (view.project.name, "Dataset") else None

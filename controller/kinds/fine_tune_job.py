@@ -97,6 +97,7 @@ def folder_of_run(obj: DesiredObject, run: str) -> str:
 class FineTuneJobKind(Kind):
     name: ClassVar[str] = "FineTuneJob"
     manifest: ClassVar[type[FineTuneJob]] = FineTuneJob
+    update_makes: ClassVar[bool] = True
 
     def gather(self, obj: DesiredObject, graph: Graph, gatherer: Gatherer) -> RunFact:
         if _spec(obj).sweep is None:

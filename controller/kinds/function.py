@@ -81,7 +81,7 @@ class FunctionKind(Kind):
         noted = mark.attributes.get("spec") if mark is not None else None
         if noted != _digest(obj) and not drift and not self._told_all(obj, view):
             drift.append(FieldChange("definition", noted, _digest(obj)))
-        drift += comment_drift(obj, view, comment, **_attributes(obj))
+        drift += comment_drift(obj, view, comment, **_attributes(obj, mark))
         spec = _spec(obj)
         return Observation(
             exists=True,
@@ -117,13 +117,13 @@ class FunctionKind(Kind):
         return {"body", "returns", "service", "endpoint", "max_batch_rows"} <= _described(obj, view).keys()
 
     def create(self, obj: DesiredObject, view: View) -> Sequence[Step]:
-        return [self._definition(obj, marked_comment(obj, view, **_attributes(obj))), *_usage(obj).steps(None, view.snapshot)]
+        return [self._definition(obj, marked_comment(obj, view, **_attributes(obj, None))), *_usage(obj).steps(None, view.snapshot)]
 
     def update(self, obj: DesiredObject, seen: Observation, view: View) -> Sequence[Step]:
         paths = {change.path for change in seen.drift}
         row = _row(obj, view)
         current = row.get("description") if row is not None else None
-        comment = renewed_comment(obj, view, current, **_attributes(obj))
+        comment = renewed_comment(obj, view, current, **_attributes(obj, seen.mark))
         if paths & {"path", "returns", "definition"}:
             return [self._definition(obj, comment, replace=True), *_usage(obj).steps(None, view.snapshot)]  # a replaced one has no grants
         target, spec, steps = f"ALTER FUNCTION {obj.key.name.sql}{_TYPES}", _spec(obj), list[Step]()
@@ -196,8 +196,8 @@ def _describe(obj: DesiredObject) -> Describe:
     return Describe("FUNCTION", obj.key.name.sql + _TYPES)
 
 
-def _attributes(obj: DesiredObject) -> dict[str, str]:
-    return {"spec": _digest(obj), "usage": _usage(obj).note}
+def _attributes(obj: DesiredObject, mark: Mark | None) -> dict[str, str]:
+    return {"spec": _digest(obj), "usage": _usage(obj).note(mark)}
 
 
 def _described(obj: DesiredObject, view: View) -> dict[str, Any]:
@@ -217,7 +217,7 @@ def _usage(obj: DesiredObject) -> Usage:
         give, take = sql.grant(["USAGE"], target, role), sql.revoke(["USAGE"], target, role)
         return [Grant(role, Show("GRANTS", f"ON {target}"), give, take), service_role_grant(QualifiedName.parse(_spec(obj).service), role)]
 
-    return Usage(_spec(obj).usage, grants)
+    return Usage(_spec(obj).usage, grants, left="usage" in obj.manifest.metadata.ignore)
 
 
 def _endpoint(spec: FunctionSpec) -> str:

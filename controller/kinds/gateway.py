@@ -32,7 +32,7 @@ from controller.api.service import Service
 from controller.kinds.base import FieldChange, Gatherer, Health, Observation, Sql, Stalled, Step, View
 from controller.kinds.comments import mark_for, renewed_comment
 from controller.kinds.exporting import name_text
-from controller.kinds.mark import split_comment
+from controller.kinds.mark import mark_of
 from controller.kinds.properties import TableKind, Verdict, as_bool, as_upper
 from controller.kinds.property import Property
 from controller.kinds.references import name_of, names_of
@@ -60,7 +60,7 @@ class GatewayKind(TableKind):
         note = f"missing:{obj.key.kind}:{obj.key.name}"
         row = find(gatherer.show(self.show(obj.key.name)), obj.key.name)
         known = bool(gatherer.recall(note))
-        now = row is None or (known and split_comment(row.get("comment"))[1] is None)
+        now = row is None or (known and mark_of(row) is None)
         if now != known:
             gatherer.remember(note, now)
         return GatewayFact(was_missing=known)
@@ -86,11 +86,12 @@ class GatewayKind(TableKind):
         return _parsed(self._described(obj, view).get("spec"))
 
     def attributes(self, obj: DesiredObject, view: View) -> dict[str, str]:
-        return {"spec": _digest(_document(obj)), "usage": _usage(obj).note}
+        row = None if view.snapshot.offline else self.row(obj, view)
+        return {"spec": _digest(_document(obj)), "usage": _usage(obj).note(mark_of(row))}
 
     def more_drift(self, obj: DesiredObject, row: Row, view: View) -> Iterable[FieldChange]:
         seen, wanted = self._seen_document(obj, view), _document(obj)
-        mark = split_comment(row.get("comment"))[1]
+        mark = mark_of(row)
         noted = mark.attributes.get("spec") if mark is not None else None
         if seen is not None:
             yield from _differences(_form(seen), _form(wanted))
@@ -155,12 +156,12 @@ class GatewayKind(TableKind):
     def update(self, obj: DesiredObject, seen: Observation, view: View) -> Sequence[Step]:
         _check_endpoints(obj, view.graph)
         row = self.row(obj, view)
-        mark = split_comment(row.get("comment"))[1] if row is not None else None
+        mark = mark_of(row)
         fields = {change.path.partition(".")[0] for change in seen.drift}
         steps: list[Step] = []
         if fields & {"specification", "type", "targets", "primary", "shadow"}:
             steps.append(Sql(sql.alter(self.what, obj.key.name, _from(obj))))
-        steps += _usage(obj).steps(mark, view.snapshot) if "usage" not in obj.manifest.metadata.ignore else []
+        steps += _usage(obj).steps(mark, view.snapshot)
         return [*steps, *(Sql(sql.comment(self.what, obj.key.name, text)) for text in self.due_comment(obj, view))]
 
 
@@ -270,4 +271,4 @@ def _usage(obj: DesiredObject) -> Usage:
         give, take = sql.grant(["USAGE"], target, role), sql.revoke(["USAGE"], target, role)
         return [Grant(role, Show("GRANTS", f"ON {target}"), give, take)]
 
-    return Usage([name.name.text for name in names_of(obj, "usage")], grants)
+    return Usage([name.name.text for name in names_of(obj, "usage")], grants, left="usage" in obj.manifest.metadata.ignore)

@@ -11,6 +11,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
+
+LEASE = "[snowcat-lease"
+"""How the comments of a project's lease begin: no mark, so that no kind takes it for an object of the project."""
 
 _REMEMBERED = 1 << 14  # comments
 _MARK = re.compile(
@@ -40,6 +44,16 @@ def split_comment(comment: str | None) -> tuple[str, Mark | None]:
         return (comment or ""), None
     pairs = dict(part.split("=", 1) for part in match["attributes"].split())
     return (comment or "")[: match.start()], Mark(match["project"], match["kind"], match["name"], pairs)
+
+
+def is_lease(comment: str | None) -> bool:
+    """Whether the stage with this comment belongs to the lease of a project, of this one or another."""
+    return (comment or "").lstrip().startswith(LEASE)
+
+
+def mark_of(row: Mapping[str, Any] | None) -> Mark | None:
+    """The mark in the comment of a row of SHOW; None where there is no row."""
+    return split_comment(row.get("comment"))[1] if row is not None else None
 
 
 def join_comment(text: str, mark: Mark) -> str:

@@ -23,7 +23,7 @@ from controller.kinds.function import FunctionSpec, functions_in
 from controller.kinds.image import image_path
 from controller.kinds.instance_families import Family
 from controller.kinds.jobs.service import Mount, sized, stage_volume
-from controller.kinds.mark import split_comment
+from controller.kinds.mark import mark_of
 from controller.kinds.references import manifest_of
 from controller.kinds.service import VERSION_LABEL
 from controller.kinds.service_health import find, lagging, look_closer, services_in
@@ -257,7 +257,7 @@ def _check_gate(obj: DesiredObject, job: DesiredObject) -> None:
 def _version_now(obj: DesiredObject, view: View) -> str | None:
     """The run that is served now, from the mark of our own service."""
     row = find(view.snapshot.rows(services_in(obj.key.name)), obj.key.name)
-    mark = split_comment(row.get("comment"))[1] if row is not None else None
+    mark = mark_of(row)
     if mark is None or (mark.project, mark.kind) != (view.project.name, "Service"):
         return None
     return mark.attributes.get("version")

@@ -11,7 +11,7 @@ from controller.api.objects import DesiredObject
 from controller.kinds.base import Room, View
 from controller.kinds.comments import as_attribute, from_attribute
 from controller.kinds.instance_families import family_shown
-from controller.kinds.mark import split_comment
+from controller.kinds.mark import mark_of
 from controller.kinds.properties import as_int, as_upper
 from controller.kinds.sizes import of_node
 
@@ -30,7 +30,7 @@ def room_of(obj: DesiredObject, row: Row | None, view: View) -> Room | None:
     node = family_shown(str(shown.get("instance_family") or spec.instance_family), view.snapshot)
     if node is None:
         return None
-    mark = split_comment(shown.get("comment"))[1]
+    mark = mark_of(shown)
     noted = mark.attributes.get("queue", "") if mark is not None and mark.project == view.project.name else ""
     return Room(
         of_node(node),

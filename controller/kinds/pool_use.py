@@ -6,7 +6,7 @@ from controller.account.snapshot import Show
 from controller.api.base import ManagementPolicy
 from controller.api.objects import DesiredObject, ObjectKey
 from controller.kinds.base import View
-from controller.kinds.mark import split_comment
+from controller.kinds.mark import mark_of
 from controller.kinds.references import schema_scope
 
 
@@ -32,5 +32,5 @@ def _rests(obj: DesiredObject, view: View) -> bool:
         return True
     question = Show("SERVICES", schema_scope(obj.key.name))
     row = view.snapshot.row(question, obj.key.name) if view.snapshot.asked(question) else None
-    mark = split_comment(row.get("comment"))[1] if row is not None else None
+    mark = mark_of(row)
     return mark is not None and bool({"paused", "held"} & mark.attributes.keys())

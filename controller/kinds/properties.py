@@ -23,7 +23,7 @@ from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.kinds.base import FieldChange, Health, Inventory, Kind, Observation, Sql, Step, View
 from controller.kinds.comments import comment_drift, remarked, renewed_comment
 from controller.kinds.exporting import table_spec
-from controller.kinds.mark import Mark, split_comment
+from controller.kinds.mark import Mark, mark_of, split_comment
 from controller.kinds.property import Property
 
 _NAME = {  # the columns that make up a full name
@@ -142,7 +142,7 @@ class TableKind(Kind):
 
     def deep_reads(self, obj: DesiredObject, view: View) -> Iterable[Read]:
         row = self.row(obj, view)
-        mark = split_comment(row.get("comment"))[1] if row is not None else None
+        mark = mark_of(row)
         if row is not None and any(prop.wants_deep(obj, mark) for prop in self.properties):
             yield self.deep_question(obj.key.name)
 
@@ -259,7 +259,7 @@ class TableKind(Kind):
         for read in view.snapshot.answers:
             if isinstance(read, Show) and read.what == self.plural:
                 for row in view.snapshot.rows(read):
-                    mark = split_comment(row.get("comment"))[1]
+                    mark = mark_of(row)
                     name = self.name_of(row)
                     if name is not None and mark is not None and (mark.project, mark.kind) == (view.project.name, self.name):
                         found[ObjectKey(self.name, name)] = mark

@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 
 from controller.account import statements as sql
 from controller.account.snapshot import Missing, Read, Row, Show, Snapshot
-from controller.api.names import Identifier, QualifiedName
+from controller.api.base import ManagementPolicy
+from controller.api.names import SYSTEM_ROLES, Identifier, QualifiedName
 from controller.api.objects import DesiredObject, Graph, ObjectKey
 from controller.api.role import Role
 from controller.kinds.base import FieldChange, Gatherer, Health, Observation, Sql, Stalled, Step, View
@@ -33,13 +34,12 @@ from controller.kinds.grants import (
     wanted_grants,
     written_grants,
 )
-from controller.kinds.mark import Mark, split_comment
+from controller.kinds.mark import Mark, mark_of
 from controller.kinds.properties import TableKind, Verdict, as_upper
 from controller.kinds.references import names_of
 from controller.kinds.services.roles import users_of
 
 ADMINISTRATORS = frozenset({"ACCOUNTADMIN", "SECURITYADMIN"})
-SYSTEM = ADMINISTRATORS | {"ORGADMIN", "GLOBALORGADMIN", "SYSADMIN", "USERADMIN", "PUBLIC"}
 GONE = frozenset({2003, 2043})
 BOOTSTRAP = "run `snowcat bootstrap` and have an administrator run what it prints"
 
@@ -63,7 +63,7 @@ class RoleKind(TableKind):
     def attributes(self, obj: DesiredObject, view: View) -> dict[str, str]:
         """`adopted=yes` for a role that was there before; `given=` what may be taken back: its holders, and of an adopted role all."""
         row = self.row(obj, view)
-        mark = split_comment(row.get("comment"))[1] if row is not None else None
+        mark = mark_of(row)
         adopted = _is_adopted(mark) if mark is not None else row is not None and obj.manifest.metadata.adopt
         known = {_short(what, who) for what, who in wanted_holders(obj)} | (
             {grant.short for grant in wanted_grants(obj)} if adopted else set()
@@ -98,7 +98,7 @@ class RoleKind(TableKind):
 
     def exported_name(self, row: Row) -> QualifiedName | None:
         """None of Snowflake's own roles."""
-        return None if str(row.get("name")) in SYSTEM else super().exported_name(row)
+        return None if str(row.get("name")) in SYSTEM_ROLES else super().exported_name(row)
 
     def export_details(self, name: QualifiedName, row: Row) -> Iterable[Read]:
         return (_held_by(name), _holders_of(name))
@@ -138,7 +138,9 @@ class RoleKind(TableKind):
     def delete(self, key: ObjectKey, view: View) -> Sequence[Step]:
         if key.name.name.text == view.snapshot.role:
             raise Stalled(f"{key} is the role that this session uses: an administrator must drop it", "OwnRole")
-        if not view.snapshot.offline and not manages_grants(view):
+        own = _held_by(QualifiedName((Identifier(view.snapshot.role),))) if view.snapshot.role else None
+        known = own in view.snapshot.answers  # it is asked only while a manifest of a role is there; else the account says whether it may
+        if known and not view.snapshot.offline and not manages_grants(view):
             raise Stalled(f"this role may not drop {key}: an administrator must", "NeedsAdministrator")
         return super().delete(key, view)
 
@@ -163,7 +165,7 @@ class RoleKind(TableKind):
     def _own_mark(self, obj: DesiredObject, view: View) -> Mark | None:
         """The mark, where it gives this project the right to take grants back."""
         row = self.row(obj, view)
-        mark = split_comment(row.get("comment"))[1] if row is not None else None
+        mark = mark_of(row)
         return mark if mark is not None and mark.project == view.project.name and manages_grants(view) else None
 
     def _not_granted_to(self, obj: DesiredObject, view: View) -> list[tuple[str, Identifier]]:
@@ -251,19 +253,21 @@ def _by_field(change: Difference) -> dict[str, Difference]:
 
 
 def _elsewhere(role: Identifier, graph: Graph) -> Elsewhere:
-    """What the manifests of the project's services and gateways give to a role."""
+    """What the manifests of the project's services and gateways give to a role. They have no say where they leave their usage to others."""
     given: set[Grant] = set()
     over: set[str] = set()
     for obj in graph:
+        metadata = obj.manifest.metadata
+        says = "usage" not in metadata.ignore and metadata.management_policy is not ManagementPolicy.OBSERVE
         if obj.key.kind == "Service":
             target = f"{SERVICE_ROLE} {obj.key.name.sql}"
             roles = [service_role for holder, service_role in users_of(obj) if holder == role]
             given |= {Grant(SERVICE_ROLE, f"{target}!{service_role.sql}", "USAGE") for service_role in roles}
-            over.add(target)
+            over |= {target} if says else set()
         elif obj.key.kind == "Gateway":
             target = sql.on_object(GATEWAY, obj.key.name)
             given |= {Grant(GATEWAY, target, "USAGE") for name in names_of(obj, "usage") if name.name == role}
-            over.add(target)
+            over |= {target} if says else set()
     return Elsewhere(frozenset(given), frozenset(over))
 
 

@@ -17,7 +17,7 @@ from controller.api.objects import DesiredObject, Graph
 from controller.api.secret import Secret
 from controller.kinds.base import FieldChange, Gatherer, Observation, Sql, Stalled, Step, View
 from controller.kinds.comments import marked_name
-from controller.kinds.mark import Mark, split_comment
+from controller.kinds.mark import Mark, mark_of
 from controller.kinds.properties import TableKind, Verdict, as_list, as_name, as_upper, name_sql, stored_name
 from controller.kinds.property import Property
 from controller.kinds.secret_values import SecretValue, read_value, source_of, tag
@@ -93,19 +93,24 @@ class SecretKind(TableKind):
         return () if obj.manifest.spec.type == "genericString" else super().deep_reads(obj, view)
 
     def attributes(self, obj: DesiredObject, view: View) -> dict[str, str]:
-        row = self.row(obj, view)
-        mark = split_comment(row.get("comment"))[1] if row is not None else None
-        if row is not None and "valueFrom" in obj.manifest.metadata.ignore:  # the tag stays that of the value that was sent
-            return {**super().attributes(obj, view), "value": mark.attributes.get("value", "") if mark is not None else ""}
-        value, expiry = _value(obj, view), obj.manifest.spec.refresh_token_expiry
-        if value is not None and value.problem:
-            return {**super().attributes(obj, view), "value": _sent(obj, mark, view)}
-        known = value is not None and value.text is not None
-        text = f"{value.text}\0{expiry}" if known and value and expiry else value.text if value else None
-        return {**super().attributes(obj, view), "value": tag(text or "", f"{view.project.name}/{obj.key}") if known else ""}
+        return {**super().attributes(obj, view), "value": self._tag(obj, view)}
+
+    def _tag(self, obj: DesiredObject, view: View) -> str:
+        """What stands for the value in the mark; '' where it is not known."""
+        row, value, expiry = self.row(obj, view), _value(obj, view), obj.manifest.spec.refresh_token_expiry
+        mark = mark_of(row)
+        if row is not None and "valueFrom" in obj.manifest.metadata.ignore:  # that of the value that was sent
+            return mark.attributes.get("value", "") if mark is not None else ""
+        if value is None:
+            return ""
+        if value.problem:
+            return _sent(obj, mark, view)
+        if value.text is None:
+            return ""
+        return tag(f"{value.text}\0{expiry}" if expiry else value.text, f"{view.project.name}/{obj.key}")
 
     def more_drift(self, obj: DesiredObject, row: Row, view: View) -> Iterable[FieldChange]:
-        mark = split_comment(row.get("comment"))[1]
+        mark = mark_of(row)
         sent = _sent(obj, mark, view)
         told = self.told(obj, view)
         value, wanted = _value(obj, view), self.attributes(obj, view)["value"]

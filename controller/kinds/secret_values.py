@@ -65,19 +65,13 @@ def read_value(where: ValueFrom, folder: Path) -> SecretValue:
         elif where.file is not None:
             text, problem = _from_file(folder / Path(where.file).expanduser())
         else:
-            text, problem = _from_command(tuple(where.command or ()), folder, int(time.monotonic() // COMMAND_FRESH)), "it printed nothing"
+            text, problem = _from_command(tuple(where.command or ()), folder, int(time.monotonic() // COMMAND_FRESH))
     except OSError as error:
         text, problem = "", f"{source} cannot be read: {error.strerror}"
-    except _NoAnswer as error:
-        text, problem = "", str(error)
     if not text:
         return SecretValue(None, source, problem, where.optional)
     redact.learn([text])
     return SecretValue(text, source)
-
-
-class _NoAnswer(Exception):
-    """A command gave no value; the message says why."""
 
 
 def source_of(where: ValueFrom) -> str:
@@ -97,19 +91,20 @@ def _from_file(path: Path) -> tuple[str, str]:
 
 
 @functools.lru_cache(maxsize=64)
-def _from_command(command: tuple[str, ...], folder: Path, _period: int) -> str:
-    """Standard output without its last line break. What a failing command wrote is not shown: it may hold the secret."""
+def _from_command(command: tuple[str, ...], folder: Path, _period: int) -> tuple[str, str]:
+    """Standard output without its last line break, and why there is none. What a failing command wrote is not told: it may hold the
+    secret."""
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=COMMAND_TIMEOUT, stdin=subprocess.DEVNULL)
     except FileNotFoundError:
-        raise _NoAnswer(f"there is no command {command[0]!r}") from None
+        return "", f"there is no command {command[0]!r}"
     except subprocess.TimeoutExpired:
-        raise _NoAnswer(f"{command[0]!r} did not end in {COMMAND_TIMEOUT:.0f} seconds; does it ask something?") from None
+        return "", f"{command[0]!r} did not end in {COMMAND_TIMEOUT:.0f} seconds; does it ask something?"
     except UnicodeDecodeError:
-        raise _NoAnswer(f"{command[0]!r} did not print text in UTF-8") from None
+        return "", f"{command[0]!r} did not print text in UTF-8"
     if done.returncode != 0:
-        raise _NoAnswer(f"{command[0]!r} ended with exit code {done.returncode}; run it by hand to see why")
-    return done.stdout.rstrip("\r\n")
+        return "", f"{command[0]!r} ended with exit code {done.returncode}; run it by hand to see why"
+    return done.stdout.rstrip("\r\n"), f"{command[0]!r} printed nothing"
 
 
 @functools.lru_cache(maxsize=256)

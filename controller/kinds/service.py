@@ -23,7 +23,7 @@ from controller.api.service import Service, ServiceSpec
 from controller.api.specification import Container, ImageReference
 from controller.kinds.base import FieldChange, Gatherer, Load, Observation, Sql, Stalled, Step, View, Waiting
 from controller.kinds.image import image_path
-from controller.kinds.mark import Mark, split_comment
+from controller.kinds.mark import Mark, mark_of
 from controller.kinds.properties import TableKind, Verdict, as_bool, as_int, as_upper, as_upper_list
 from controller.kinds.property import Property
 from controller.kinds.references import name_of, names_of, warehouse_of
@@ -117,16 +117,15 @@ class ServiceKind(TableKind):
         return images.noted(images.current_digests(self.document(obj, view), view.snapshot))
 
     def attributes(self, obj: DesiredObject, view: View) -> dict[str, str]:
-        document = self.document(obj, view)
+        document, row = self.document(obj, view), None if view.snapshot.offline else self.row(obj, view)
         found = {
             "spec": specification.digest(document),
             "version": obj.manifest.metadata.labels.get(VERSION_LABEL, "") if obj.parent else "",
             "blocks": volumes.blocks_note(document),
             "log": _spec(obj).log_level or "",
-            "usage": usage_of(obj).note,
+            "usage": usage_of(obj).note(mark_of(row)),
         }
-        row = None if view.snapshot.offline else self.row(obj, view)
-        return found if row is None else {**found, **self._known(obj, row, view).notes()}
+        return found if row is None else {**found, **Known(obj.key.name, row, document, view).notes()}
 
     def deep_reads(self, obj: DesiredObject, view: View) -> Iterable[Read]:
         row = self.row(obj, view)
@@ -190,7 +189,7 @@ class ServiceKind(TableKind):
             steps.append(Sql(sql.alter_unset(self.what, obj.key.name, ["QUERY_WAREHOUSE"])))
         elif "warehouse" in paths and warehouse is not None:
             clauses.append(sql.equals("QUERY_WAREHOUSE", warehouse.sql))
-        steps += usage_of(obj).steps(seen.mark, view.snapshot) if "usage" not in obj.manifest.metadata.ignore else []
+        steps += usage_of(obj).steps(seen.mark, view.snapshot)
         steps += self.alterations(obj, seen, view, more=clauses)
         steps += [NoteDigest(obj.key.name, whole, self._images_there(obj, view))] if respecified else []
         return [*steps, Sql(sql.alter(self.what, obj.key.name, "RESUME"))] if "suspended" in paths else steps
@@ -247,7 +246,7 @@ class ServiceKind(TableKind):
         questions = (self.show(key.name), *self.inventory_reads())
         rows = (view.snapshot.row(read, key.name) for read in questions if view.snapshot.asked(read))
         row = next((row for row in rows if row is not None), None)
-        return (volumes.drop(key.name, split_comment(row.get("comment"))[1] if row is not None else None),)
+        return (volumes.drop(key.name, mark_of(row)),)
 
 
 def _spec(obj: DesiredObject) -> ServiceSpec:

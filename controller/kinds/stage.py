@@ -13,7 +13,7 @@ from controller.api.stage import Stage
 from controller.kinds.base import FieldChange, Gatherer, Observation, Sql, Step, View
 from controller.kinds.comments import renewed_comment
 from controller.kinds.image_repository import encryption
-from controller.kinds.mark import split_comment
+from controller.kinds.mark import is_lease, mark_of
 from controller.kinds.properties import TableKind, as_bool, as_upper
 from controller.kinds.property import Property
 from controller.kinds.stage_files import UploadFiles, UploadSet, find_uploads, fingerprint
@@ -61,14 +61,14 @@ class StageKind(TableKind):
 
     def attributes(self, obj: DesiredObject, view: View) -> dict[str, str]:
         row = self.row(obj, view)
-        mark = split_comment(row.get("comment"))[1] if row is not None else None
+        mark = mark_of(row)
         left = row is not None and "files" in obj.manifest.metadata.ignore  # the note stays that of the files that were uploaded
         files = (mark.attributes.get("files", "") if mark is not None else "") if left else _files(obj, view).fingerprint
         return {**super().attributes(obj, view), "files": files}
 
     def more_drift(self, obj: DesiredObject, row: Row, view: View) -> Iterable[FieldChange]:
         files = _files(obj, view)
-        mark = split_comment(row.get("comment"))[1]
+        mark = mark_of(row)
         if files.uploads and (mark is None or mark.attributes.get("files") != files.fingerprint):
             yield FieldChange("files", "other files, or none", f"{len(files.uploads)} files, {files.fingerprint}")
 
@@ -94,8 +94,7 @@ class StageKind(TableKind):
     def exported_name(self, row: Row) -> QualifiedName | None:
         """Internal stages that last, without the leases of projects."""
         lasting = as_upper(row.get("type")) in ("INTERNAL", "INTERNAL NO CSE")
-        lease = str(row.get("comment") or "").lstrip().startswith("[snowcat-lease ")
-        return super().exported_name(row) if lasting and not lease else None
+        return super().exported_name(row) if lasting and not is_lease(row.get("comment")) else None
 
     def observed(self, row: Row) -> Mapping[str, Any]:
         return {column: row.get(column) for column in ("type", "directory_enabled")}

@@ -16,7 +16,7 @@ from controller.api.names import Identifier, QualifiedName
 from controller.api.objects import ObjectKey
 from controller.kinds.base import Room, View
 from controller.kinds.comments import from_attribute, marked_name
-from controller.kinds.mark import Mark, split_comment
+from controller.kinds.mark import Mark, mark_of
 from controller.kinds.properties import as_bool, as_int, as_upper
 from controller.kinds.services.comparison import parse
 from controller.kinds.sizes import DEFAULT, Size, of_specification
@@ -88,7 +88,7 @@ def _tenant(row: Row, view: View) -> Tenant | None:
     status, job = as_upper(row.get("status")) or "", as_bool(row.get("is_job")) is True
     if job and status in _ENDED:
         return None
-    mark = split_comment(row.get("comment"))[1]
+    mark = mark_of(row)
     ours = mark is not None and mark.project == view.project.name
     attributes: Mapping[str, str] = mark.attributes if mark is not None and ours else {}
     target = as_int(row.get("target_instances")) or 0

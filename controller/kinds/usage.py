@@ -2,7 +2,7 @@
 
 Grants carry no comment, so the mark notes what was given (`usage=ANALYST,SALES:READER`). That decides what may be taken back: only what
 stood in an earlier manifest. What somebody revoked by hand is seen by a deep read of SHOW GRANTS and given again; what others grant is
-theirs.
+theirs, unless the role itself is the project's (see `grants`).
 """
 
 from __future__ import annotations
@@ -37,15 +37,16 @@ class Grant:
 
 @dataclass(frozen=True)
 class Usage:
-    """Who may use one object. `wanted` holds the entries as the mark notes them; `grants` says what an entry stands for."""
+    """Who may use one object. `wanted` holds the entries as the mark notes them; `grants` says what an entry stands for; `left` once it
+    is there to others, by `metadata.ignore`."""
 
     wanted: Sequence[str]
     grants: Callable[[str], Sequence[Grant]]
+    left: bool = False
 
-    @property
-    def note(self) -> str:
-        """The attribute of the mark."""
-        return ",".join(sorted(set(self.wanted)))
+    def note(self, mark: Mark | None) -> str:
+        """The attribute of the mark, given the present one: what is left to others stays as it was given."""
+        return ",".join(sorted(_noted(mark) if self.left and mark is not None else set(self.wanted)))
 
     def questions(self) -> Iterable[Show]:
         """Deep reads that tell whether somebody took a grant away."""
@@ -58,6 +59,8 @@ class Usage:
 
     def steps(self, mark: Mark | None, snapshot: Snapshot) -> list[Step]:
         """Give what is wanted and not there, take back what an earlier manifest gave. `mark` None: nothing was given yet."""
+        if self.left and mark is not None:
+            return []
         before = _noted(mark)
         wanted = [(entry, grant) for entry in sorted(set(self.wanted)) for grant in self.grants(entry)]
         lacking = [grant.give for entry, grant in wanted if entry not in before or not grant.held(snapshot)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -69,13 +69,25 @@ class Hidden:
 
 @dataclass(frozen=True)
 class Finding:
-    """One sentence about one field. `line` is where the field, or what should hold it, stands; `type` is pydantic's name of the error."""
+    """One sentence about one field. `line` is where the field, or what should hold it, stands; `type` is pydantic's name of the error.
+
+    `shapes` are those that would have done in place of the `given` one, where that is what is wrong.
+    """
 
     path: Path
     line: int
     type: str
     message: str
     hint: str = ""
+    shapes: tuple[str, ...] = ()
+    given: str = ""
+
+    def joined(self, other: Finding) -> Finding:
+        """The field takes what `other` expects as well; of findings about something else than a shape the first is told."""
+        if not self.shapes or not other.shapes:
+            return self
+        shapes = tuple(dict.fromkeys((*self.shapes, *other.shapes)))
+        return replace(self, shapes=shapes, message=_expects(shapes, self.given), hint=self.hint or other.hint)
 
     @property
     def meant(self) -> str:
@@ -94,17 +106,9 @@ def findings(error: pydantic.ValidationError, model: type[pydantic.BaseModel], n
     Where a field takes several shapes, only what concerns the shape that was meant is told.
     """
     told: dict[Path, Finding] = {}
-    wanted: dict[Path, list[str]] = {}
-    for found in _of_meant_shapes(error.errors(include_url=False), node):
-        detail = _quiet(found, model, node)
-        expected = _expected(detail)
-        for finding in [_mismatch(detail, expected, model, node)] if expected else _findings(detail, model, node):
-            known = told.setdefault(finding.path, finding)
-            if expected and known.type in (*EXPECTED, *CHOICES):
-                shapes = wanted.setdefault(finding.path, [])
-                shapes += [shape for shape in expected if shape not in shapes]
-                message = f"expected {_either(shapes)}, got {_shown(detail['input'])}"
-                told[finding.path] = replace(known, message=message, hint=known.hint or finding.hint)
+    for detail in _of_meant_shapes(error.errors(include_url=False), node):
+        for finding in _findings(_quiet(detail, model, node), model, node):
+            told[finding.path] = told[finding.path].joined(finding) if finding.path in told else finding
     meant = {(*f.path[:-1], f.meant) for f in told.values() if f.meant}
     told = {path: f for path, f in told.items() if f.type != "missing" or path not in meant}
     deeper = [f for path, f in told.items() if not path or not any(o[: len(path)] == path for o in told if o != path)]
@@ -156,10 +160,12 @@ def _shape_at(detail: ErrorDetails, node: Node) -> int | None:
 
 
 def _findings(detail: ErrorDetails, model: type[pydantic.BaseModel], node: Node) -> Iterator[Finding]:
-    error = detail.get("ctx", {}).get("error")
+    error, expected = detail.get("ctx", {}).get("error"), _expected(detail)
     if isinstance(error, Faults):
         for fault in error.faults:
             yield from _of_fault(fault, node.find(detail["loc"])[1], node)
+    elif expected:
+        yield _mismatch(detail, expected, model, node)
     else:
         yield _finding(detail, model, node)
 
@@ -189,10 +195,9 @@ def _expected(detail: ErrorDetails) -> list[str]:
     return []
 
 
-def _either(shapes: list[str]) -> str:
-    if len(shapes) > 2:
-        return f"one of {', '.join(shapes)}"
-    return " or ".join(shapes)
+def _expects(shapes: Sequence[str], given: str) -> str:
+    either = f"one of {', '.join(shapes)}" if len(shapes) > 2 else " or ".join(shapes)
+    return f"expected {either}, got {given}"
 
 
 def _mismatch(detail: ErrorDetails, expected: list[str], model: type[pydantic.BaseModel], node: Node) -> Finding:
@@ -206,7 +211,8 @@ def _mismatch(detail: ErrorDetails, expected: list[str], model: type[pydantic.Ba
         hint = HINT
     elif kind == "string_type" and isinstance(given, int | float):
         hint = _name_in_place_of(given) if _is_name(model, present) else "put it in quotes"
-    return Finding(present, line, kind, f"expected {_either(expected)}, got {_shown(given)}", hint)
+    shown = _shown(given)
+    return Finding(present, line, kind, _expects(expected, shown), hint, tuple(expected), shown)
 
 
 def _finding(detail: ErrorDetails, model: type[pydantic.BaseModel], node: Node) -> Finding:

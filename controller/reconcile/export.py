@@ -20,7 +20,7 @@ from controller.api.names import SYSTEM_ROLES, NameProblem, QualifiedName
 from controller.api.objects import ObjectKey
 from controller.api.registry import KINDS as MANIFESTS
 from controller.kinds.exporting import identifier_text, written_name
-from controller.kinds.mark import Mark, split_comment
+from controller.kinds.mark import Mark, mark_of
 from controller.manifests.fields import marked_fields
 from controller.manifests.nodes import node_of
 from controller.manifests.plain_secrets import plain_secrets
@@ -99,7 +99,7 @@ class Exporter:
                     name = kind.exported_name(row)
                     if name is None or (kind.manifest.scope is not Scope.ACCOUNT and name.parts[0].text not in databases):
                         continue
-                    yield _Candidate(ObjectKey(kind.name, name), row, split_comment(row.get("comment"))[1])
+                    yield _Candidate(ObjectKey(kind.name, name), row, mark_of(row))
 
     def _in_scope(self, key: ObjectKey) -> bool:
         return self.schema is None or key.name.parts[:-1] == self.schema.parts or (key.kind == "Schema" and key.name == self.schema)

@@ -105,9 +105,9 @@ class ObjectStatus:
 
 @dataclass(frozen=True)
 class Report:
-    """One look of the loop. `problems` are the texts of what is wrong in the files, `notes` say which of
-    them stand with their last good text; `error` is set when the account could not be read,
-    `tries` times in a row. `standby` says who else works on the project: then nothing was looked at."""
+    """One look of the loop. `problems` are the texts of what is wrong in the files, `notes` say which of them stand with their last
+    good text; `error` is set when the account could not be read, `tries` times in a row. `standby` says who else works on the project: then
+    nothing was looked at."""
 
     project: str
     statuses: tuple[ObjectStatus, ...] = ()

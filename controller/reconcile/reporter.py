@@ -50,6 +50,7 @@ class Reporter:
     _plan: Plan | None = None  # of the last look, kept so that its identity stands for it
     _seen: tuple[int, dict[ObjectKey, str], dict[ObjectKey, Failure]] | None = None
     _unreachable: int = 0
+    _unread: str = ""  # what was logged of that
     _seen_account: bool = False
     _quiet: bool = False  # the last look found nothing to do
 
@@ -101,8 +102,9 @@ class Reporter:
         found = [*(made[key].status for key in moved), *invalid_objects(loaded, plan)]
         history.compare(self.state, plan, found, self.before)
         found = self.state.transitions(found)
-        made.update((key, replace(made[key], status=status)) for key, status in zip(moved, found, strict=False))
-        self._statuses = (*(status.status for status in made.values()), *found[len(moved) :])
+        dated = {status.key: status for status in found}
+        made |= {key: replace(made[key], status=dated.pop(key)) for key in moved}
+        self._statuses = (*(one.status for one in made.values()), *dated.values())  # those left are of manifests that cannot be used
         before, self.before = self.before, {status.key: status for status in self._statuses}
         gone = before.keys() - self.before.keys()
         self.rest.moved(bool(gone) or any(_face(status) != _face(before.get(status.key)) for status in found))
@@ -134,7 +136,9 @@ class Reporter:
         self.rest.full_look_due()
         message = redact(str(error))
         self.state.event("Project", Reason.UNREACHABLE, message)
-        log.warning("account cannot be read", error=message, tries=self._unreachable)
+        if message != self._unread:
+            log.warning("account cannot be read", error=message, tries=self._unreachable)
+        self._unread = message
         return Report(
             project=loaded.project.name,
             statuses=tuple(self.before.values()),
@@ -168,8 +172,9 @@ class Reporter:
     def reached(self, loaded: Loaded) -> None:
         """The account answered."""
         if self._unreachable:
+            log.info("account can be read again", tries=self._unreachable)
             self.state.event("Project", Reason.REACHABLE, f"project {loaded.project.name} can be looked at again")
-        self._unreachable = 0
+        self._unreachable, self._unread = 0, ""
         self._seen_account = True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -52,6 +53,24 @@ def test_silence_is_told_once_and_so_is_its_end(heard: Heard) -> None:
     heard.answering.missed(heard.now)
     heard.judged()
     assert heard.told == [None, 30.0, None], "it may fall silent again"
+
+
+def test_the_last_word_is_how_it_is(heard: Heard) -> None:
+    """The answer comes while the silence is being told."""
+    taken = heard._take
+
+    def slowly(seconds: float | None) -> None:
+        if seconds is None:
+            threading.Thread(target=heard.answering.answered, name="silence").start()
+            while heard.answering._silent_since is not None:
+                time.sleep(0.001)
+        taken(seconds)
+
+    heard.answering.tell = slowly
+    heard.answering.missed(heard.now)
+    heard.judged()
+    heard.judged()
+    assert heard.told == [None, 0.0]
 
 
 def test_a_sign_is_void_when_anything_was_answered_since(heard: Heard) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from controller.account import pool as pools
-from controller.account.errors import Transient
+from controller.account.errors import TimedOut, Transient
 from controller.account.pool import SessionPool
 from controller.account.session import Session
 
@@ -71,6 +71,27 @@ def test_logins_that_failed_are_tried_again_by_who_wants_a_session() -> None:
     account.refuses = False
     with made.session() as one:
         assert one.id == "1"
+
+
+def test_a_session_that_is_lost_while_it_ends_one_that_hangs_is_not_lent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The abort hangs too: it was sent, so the session after that one is lent."""
+    made = pool(Account(), 2)
+    with made.session() as hung:
+        hung.alive = False
+        hung.line._broken.set()
+        hung.line._thread = threading.main_thread()
+    sent: list[str] = []
+
+    def execute(self: Session, statement: Any, **_: object) -> None:
+        sent.append(f"{self.id}: {statement}")
+        self.alive = False
+        raise TimedOut("no answer")
+
+    monkeypatch.setattr(Session, "execute", execute)
+    with pytest.raises(TimedOut), made.session():
+        pass
+    with made.session() as next_one:
+        assert next_one.alive and len(sent) == 1 and "ABORT_SESSION" in sent[0]
 
 
 def test_the_session_that_was_idle_longest_is_lent_first() -> None:

@@ -33,6 +33,7 @@ SAID: list[tuple[str, str, str]] = [
     ("mine = threading.Thread(target=lambda: 1 / 0)\nmine.start()\nmine.join()", "ZeroDivisionError: division by zero", "our own thread"),
     ("logging.getLogger('lib').warning('pool full, open-sesame')", '"event": "pool full, ****', "a log line of any library"),
     ("try: 1 / 0\nexcept ArithmeticError: logging.getLogger('lib').exception('bad')", '"event": "bad"', "one with a traceback"),
+    ("logging.getLogger('lib').log(35, 'odd level')", '"event": "odd level"', "a level between those that we have"),
     ("warnings.warn('soon gone')", '"event": "soon gone"', "a warning of Python"),
     ("class A:\n    def __del__(self): raise OSError('shut')\nA()", "OSError: shut", "a destructor"),
 ]

@@ -20,6 +20,8 @@ from controller.kinds.jobs.service import Attempt
 from controller.kinds.jobs.status import duration, sentence, share
 from controller.kinds.registry import KINDS
 from controller.kinds.service_health import containers_of, services_in
+from controller.reconcile.planning.change import Action, Change
+from controller.reconcile.planning.plan import plan
 from training.config import TrainingConfig
 
 TUNE, BASE = KINDS["FineTuneJob"], KINDS["BaseModel"]
@@ -336,6 +338,24 @@ def test_the_run_alone_is_shown_where_its_parts_are_not_known(tmp_path: Path) ->
     made.load(("learningRate: 0.001", "learningRate: 0.002"))
     made.world.memory.clear()
     assert [change.path for change in made.look().drift] == ["run"]
+
+
+def test_from_the_last_good_text_of_a_broken_file_no_new_run_is_begun(tmp_path: Path) -> None:
+    """Rows that changed ask for one, and so does a job that somebody cancelled; a job that failed is tried again, it is the same run."""
+    made = Lab(tmp_path)
+
+    def planned() -> Change:
+        now = plan(made.view, KINDS, remembered={made.job.location.file: "jobs.yaml:7"})
+        return now.objects[made.job.key].change
+
+    made.jobs("FAILED")
+    assert planned().action is Action.UPDATE
+    made.jobs("DONE")
+    calls = tmp_path / "calls.jsonl"
+    calls.write_text(calls.read_text().replace("call 7", "call seven"))
+    change = planned()
+    assert (change.block_reason, change.steps) == ("InvalidManifest", ())
+    assert change.reason.startswith("jobs.yaml:7 is wrong; FineTuneJob/wishes stood in that file before, and is not made anew")
 
 
 @pytest.mark.parametrize(

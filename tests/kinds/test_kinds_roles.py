@@ -9,6 +9,7 @@ import pytest
 from kinds_project import Offline, comment_of, graph_of, row_for, sql_of, view_of
 
 from controller.account.snapshot import Missing, Show
+from controller.api.objects import Graph
 from controller.kinds.base import Health, Stalled, View
 from controller.kinds.role import RoleKind, role_statements
 
@@ -131,11 +132,15 @@ GATE = ("USAGE", "GATEWAY", "DB.SCH.GATE")
 REVOKED_WEB = "REVOKE SERVICE ROLE DB.SCH.WEB!ALL_ENDPOINTS_USAGE FROM ROLE THING"
 REVOKED_GATE = "REVOKE USAGE ON GATEWAY DB.SCH.GATE FROM ROLE THING"
 NOBODY = (WEB.replace("[thing]", "[]"), GATEWAY.replace("[thing]", "[]"))
+LEFT, OBSERVED = "metadata: {ignore: [usage], ", "metadata: {managementPolicy: observe, "
 GIVEN = [
     ("a service of ours gives it", (WEB,), ALL_ENDPOINTS, []),
     ("a service of ours does not", NOBODY[:1], ALL_ENDPOINTS, [REVOKED_WEB]),
     ("another role of it", (WEB,), ("USAGE", "SERVICE_ROLE", "DB.SCH.WEB!MORE"), [REVOKED_WEB.replace("ALL_ENDPOINTS_USAGE", "MORE")]),
     ("a service of others may have given it", (WEB,), ("USAGE", "SERVICE_ROLE", "DB.SCH.WEB2!ALL_ENDPOINTS_USAGE"), []),
+    ("a service of ours leaves it to others", (LEFT.join(NOBODY[0].split("metadata: {")),), ALL_ENDPOINTS, []),
+    ("a service that is only observed", (OBSERVED.join(NOBODY[0].split("metadata: {")),), ALL_ENDPOINTS, []),
+    ("a gateway of ours leaves it to others", (NOBODY[0], LEFT.join(NOBODY[1].split("metadata: {"))), GATE, []),
     ("a gateway of ours gives it", (WEB, GATEWAY), GATE, []),
     ("a gateway of ours does not", NOBODY, GATE, [REVOKED_GATE]),
     ("nothing but its use", (WEB, GATEWAY), ("MODIFY", *GATE[1:]), [REVOKED_GATE.replace("USAGE", "MODIFY")]),
@@ -166,6 +171,15 @@ def test_what_other_manifests_give_is_theirs(
     assert {change.path for change in seen.drift} == ({"serviceRoles" if held[1] == "SERVICE_ROLE" else "privileges"} if sent else set())
 
 
+def test_a_role_without_a_manifest_is_dropped_where_nobody_was_asked_what_we_hold(tmp_path: Path) -> None:
+    graph = graph_of(tmp_path, TEXT)
+    (obj,) = graph.of_kind("Role")
+    assert sql_of(ROLE.delete(obj.key, view_of(Graph({}), role="WORKER"))) == ["DROP ROLE THING"]
+    held = {Show("GRANTS", "TO ROLE WORKER"): [grant("CREATE STAGE")]}
+    with pytest.raises(Stalled, match="an administrator must"):
+        ROLE.delete(obj.key, view_of(graph, held, role="WORKER"))
+
+
 def test_a_missing_role_needs_an_administrator(tmp_path: Path) -> None:
     graph = graph_of(tmp_path, TEXT)
     (obj,) = graph.of_kind("Role")
@@ -194,5 +208,3 @@ def test_the_session_s_own_role_is_never_dropped(tmp_path: Path) -> None:
     (obj,) = graph.of_kind("Role")
     with pytest.raises(Stalled, match="this session uses"):
         ROLE.delete(obj.key, view_of(graph, role="THING"))
-    with pytest.raises(Stalled, match="administrator"):
-        ROLE.delete(obj.key, view_of(graph, role="WORKER"))

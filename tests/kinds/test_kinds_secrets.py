@@ -165,6 +165,14 @@ def test_what_a_failing_command_wrote_is_not_told(tmp_path: Path) -> None:
     assert "very-secret" not in f"{error.value} {view.facts}"
 
 
+def test_a_failing_command_is_not_run_again_at_every_look(tmp_path: Path) -> None:
+    """A password manager asks its user."""
+    obj, graph = one(tmp_path, "Secret", "valueFrom: {command: [sh, -c, 'echo x >> asked; exit 3']}")
+    for _ in range(3):
+        view_of(graph)
+    assert obj.location.file.parent.joinpath("asked").read_text() == "x\n"
+
+
 def test_offline_needs_no_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TEST_TOKEN", raising=False)
     obj, graph = one(tmp_path, "Secret", ENV)

@@ -122,6 +122,9 @@ def test_callers_that_are_left_to_others(made: Trip) -> None:
     made.by_hand(f"REVOKE SERVICE ROLE {SERVICE}!ALL_ENDPOINTS_USAGE FROM ROLE ANALYST", f"ALTER SERVICE {SERVICE} SET AUTO_RESUME = FALSE")
     assert "usage" not in made.drift()
     assert mended(made) == [f"ALTER SERVICE {SERVICE} SET AUTO_RESUME = TRUE"]
+    assert not applied(made, service({"ignore": ["usage"]}))
+    taken = f"REVOKE SERVICE ROLE {SERVICE}!ALL_ENDPOINTS_USAGE FROM ROLE ANALYST"
+    assert taken in applied(made, service()), "what we gave is not forgotten"
 
 
 def test_a_dropped_service_is_made_again(made: Trip) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +10,9 @@ import pytest
 
 from controller.account.errors import AccountError, Denied, NotFound, Rejected, Transient
 from controller.api.names import QualifiedName
+from controller.kinds.registry import KINDS
+from controller.reconcile.lead.mark import LeaseMark, Mode
+from controller.reconcile.lead.process import Holder
 from controller.reconcile.lead.stage import LeaseStage
 
 
@@ -40,3 +44,19 @@ def test_a_session_that_is_gone_has_ended(answer: AccountError | None, ended: bo
     else:
         with pytest.raises(type(answer) if answer is not None else AccountError):
             stage.abort("12")
+
+
+def test_the_stages_of_a_lease_are_nobody_s_stage() -> None:
+    """`snowcat export` leaves both out: that of a term, and the one whose owner leads."""
+    sent: list[str] = []
+    session: Any = SimpleNamespace(id="3", alive=True, execute=lambda text: sent.append(text) or SimpleNamespace(rows=()))
+    stage = LeaseStage(QualifiedName.parse("d.s"), "lab", lambda: session)
+    holder = Holder("host", 1, "f00d", "machine", "1")
+    assert stage.create(LeaseMark("lab", 1, holder, Mode.RUN, 0)) and stage.claim()
+    comments = [re.search(r"COMMENT = '(.*)'", text, re.DOTALL) for text in sent]
+    assert len(comments) == 2
+    for comment in comments:
+        assert comment is not None
+        row = {"name": "ONE", "schema_name": "S", "database_name": "D", "type": "INTERNAL", "comment": comment[1]}
+        assert KINDS["Stage"].exported_name(row) is None
+    assert KINDS["Stage"].exported_name({**row, "comment": "files"}) is not None

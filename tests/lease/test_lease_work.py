@@ -10,13 +10,13 @@ from typing import Any, cast
 import pytest
 
 from controller.account.counters import Counters
-from controller.account.errors import Denied, Rejected, Transient
+from controller.account.errors import Denied, NotFound, Rejected, Transient
 from controller.account.limits import Limits
 from controller.account.pool import SessionPool
 from controller.account.session import Session
 from controller.api.names import QualifiedName
 from controller.api.objects import ObjectKey
-from controller.kinds.base import Sql
+from controller.kinds.base import Effect, EffectContext, Sql
 from controller.reconcile.lead.leadership import Alone, NotLeading
 from controller.reconcile.planning.change import Action, Change
 from controller.reconcile.work.execute import Executor, LoggedSession
@@ -80,6 +80,24 @@ class _Pool:
     @contextmanager
     def session(self, *, first: bool = False) -> Iterator[Any]:
         yield SimpleNamespace(driver=SimpleNamespace(session_id=7), counters=Counters(), line=None, limits=Limits(), alive=True)
+
+
+class _Look(Effect):
+    """As the one that comes before the DROP of a container."""
+
+    def __str__(self) -> str:
+        return "look once more"
+
+    def run(self, context: EffectContext) -> None: ...
+
+
+@pytest.mark.parametrize("before", [(), (_Look(),)], ids=["a drop alone", "a look before it"])
+def test_a_drop_that_finds_nothing_is_no_success(before: tuple[Effect, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Session, "_send", lambda *_: SimpleNamespace(query_id="q", tolerated=2003))
+    drop = Sql("DROP DATABASE D", tolerate=frozenset({2003}))
+    change = Change(ObjectKey("Database", QualifiedName.parse("d")), Action.DELETE, steps=(*before, drop))
+    done = Executor(cast(SessionPool, _Pool())).run(change, lambda _: None)
+    assert isinstance(done.error, NotFound) and "nothing to drop" in str(done.error)
 
 
 def test_a_refused_grant_holds_up_no_other_grant_but_what_rests_on_it(monkeypatch: pytest.MonkeyPatch) -> None:

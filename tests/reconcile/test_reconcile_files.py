@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from reconcile_world import PROJECT, STAGE, WAREHOUSE, World, key, mark, warehouse, write
 
 from controller.kinds.base import Health
-from controller.reconcile.engine import invalid_objects
+from controller.reconcile.engine import Engine, invalid_objects
 from controller.reconcile.look.files import NoProject
+from controller.reconcile.look.latest import LatestFiles
 from controller.reconcile.planning.change import Action, Block
 
 
@@ -139,6 +140,25 @@ def test_a_broken_project_file_uses_the_last_good_one(tmp_path: Path) -> None:
     loaded = world.load()
     assert loaded.project.name == "proj" and loaded.prune_off
     assert list(map(str, loaded.graph.objects)) == ["Warehouse/one"]
+
+
+def test_a_broken_file_stays_so_while_the_project_file_is_gone(tmp_path: Path) -> None:
+    """A branch switch takes both for a moment."""
+    world = World(write(tmp_path, a=warehouse("one"), b=warehouse("two")))
+    files = LatestFiles(cast(Engine, world))
+    files.load()
+    (tmp_path / "a.yaml").write_text("kind: [")
+    files.load()
+    project = (tmp_path / "snowcat.yaml").read_text()
+    (tmp_path / "snowcat.yaml").unlink()
+    for _ in range(3):
+        files.load()
+        assert list(files.now.remembered) == [tmp_path / "a.yaml"] and files.now.prune_off
+    assert len(files.now.errors) == 2 and list(map(str, files.now.graph.objects)) == ["Warehouse/one", "Warehouse/two"]
+    (tmp_path / "snowcat.yaml").write_text(project)
+    write(tmp_path, a=warehouse("one"))
+    files.load()
+    assert not files.now.errors
 
 
 def test_a_project_file_that_never_was_good_is_an_error(tmp_path: Path) -> None:

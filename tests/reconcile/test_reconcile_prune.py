@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reconcile_world import WAREHOUSE, World, key, mark, warehouse, write
+from reconcile_world import PROJECT, STAGE, WAREHOUSE, World, key, mark, warehouse, write
 
 from controller.reconcile.planning.change import Action, Block, Plan
 from controller.reconcile.planning.prune import Absences
@@ -40,6 +40,17 @@ def test_a_file_problem_turns_pruning_off(tmp_path: Path) -> None:
     change = world.change("Warehouse", "old")
     assert change.block is Block.HELD and not change.runnable
     assert "broken.yaml" in change.reason
+
+
+def test_only_what_a_wrong_manifest_means_itself_is_no_leftover(tmp_path: Path) -> None:
+    """Another one of the same name, in another schema, still is."""
+    (tmp_path / "snowcat.yaml").write_text(PROJECT + "existing: [Schema/db.s, Schema/db.other]\n")
+    world = World(write(tmp_path, all="kind: Stage\nmetadata: {name: files, schema: db.s}\nspec: {nothing: 1}"))
+    for schema in ("s", "other"):
+        world.account.put("STAGES", f"db.{schema}.files", mark("Stage", "files", delete="yes"), **STAGE)
+    world.account.put("STAGES", "db.other.mine", mark("Stage", "mine", delete="yes"), **STAGE)
+    held = {str(change.key.name) for change in world.plan().changes if change.block is Block.HELD}
+    assert {"DB.OTHER.FILES", "DB.OTHER.MINE"} <= held and "DB.S.FILES" not in held
 
 
 def test_an_empty_file_turns_pruning_off(tmp_path: Path) -> None:

@@ -21,5 +21,6 @@ def test_everything_else_is() -> None:
     assert seen(STAGES, "[snowcat-lease p]", "x") != seen(STAGES, "[snowcat-lease p]", "y")
     assert seen(STAGES, "[snowcat-lease p]") != seen(STAGES, None), "a lease is told from what is none"
     assert seen(STAGES, "[snowcat-lease p]") != seen(STAGES), "and is listed"
+    assert seen(STAGES, "[snowcat-lease-role p] x") == seen(STAGES, "[snowcat-lease p]"), "the stage beside it too"
     assert seen(TABLES, "[snowcat-lease 1]") != seen(TABLES, "[snowcat-lease 2]"), "only a stage is a lease"
     assert still({STAGES: Missing("gone")}) == {STAGES: Missing("gone")}

@@ -69,10 +69,13 @@ def _without_memory(container: Row, obj: DesiredObject, log: str | None) -> str:
     held = (last_progress(log) or {}).get("memoryBytes")
     last = f" (the last that it told of itself: {held / (1 << 30):.1f} GiB)" if isinstance(held, int | float) else ""
     node = as_int(container.get("instance_id")) or 0
+    less = (
+        ", set deepspeed.offload: none, make training.microBatchTokens, training.maxLength or evaluation.batchRows smaller, "
+        "or take method: lora"
+    )
     return (
         f"out of host memory on node {node}: the container needed more than {whose}{last} and was killed ({container.get('message')}); "
-        "take an instance family with more memory or a larger limit, set deepspeed.offload: none, make training.microBatchTokens, "
-        "training.maxLength or evaluation.batchRows smaller, or take method: lora"
+        f"take an instance family with more memory or a larger limit{less if hasattr(obj.manifest.spec, 'deepspeed') else ''}"
     )
 
 

@@ -39,7 +39,7 @@ def read_result(stage: QualifiedName, path: str, gatherer: Gatherer) -> Result:
     key = f"finished:{stage}:{row.get('created_on')}:{path}"
     known = gatherer.recall(key)
     if known is None:
-        known = _parsed(gatherer.read_stage_file(stage.sql, path))
+        known = parsed(gatherer.read_stage_file(stage.sql, path))
         if known is None:
             return Result()
         if lacks := _lacks(stage, path, known, gatherer):
@@ -48,7 +48,8 @@ def read_result(stage: QualifiedName, path: str, gatherer: Gatherer) -> Result:
     return Result(known if isinstance(known, dict) else None)
 
 
-def _parsed(content: bytes | None) -> dict[str, Any] | None:
+def parsed(content: bytes | None) -> dict[str, Any] | None:
+    """A JSON document on a stage; None where there is none, or none that is whole."""
     try:
         found = json.loads(content or b"null")
     except ValueError:

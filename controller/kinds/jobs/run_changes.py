@@ -13,7 +13,7 @@ from controller.account.snapshot import Row
 from controller.api.objects import DesiredObject
 from controller.kinds.base import FieldChange, Gatherer
 from controller.kinds.comments import marked_name
-from controller.kinds.mark import split_comment
+from controller.kinds.mark import mark_of
 from controller.kinds.service_health import services_in
 
 
@@ -44,7 +44,7 @@ def _key(obj: DesiredObject, run: str) -> str:
 
 
 def _run(row: Row, obj: DesiredObject, gatherer: Gatherer) -> str | None:
-    mark = split_comment(row.get("comment"))[1]
+    mark = mark_of(row)
     if mark is None or (mark.project, mark.kind, marked_name(mark)) != (gatherer.project.name, obj.key.kind, obj.key.name.name):
         return None
     return mark.attributes.get("run") if mark.attributes.get("probe") != "yes" else None

@@ -12,7 +12,7 @@ from controller.api.objects import DesiredObject, ObjectKey
 from controller.kinds.base import FieldChange, Health, Inventory, Observation, Sql, Step, View
 from controller.kinds.comments import marked_name
 from controller.kinds.jobs.service import Attempt, JobFact, Next, attempts, next_step
-from controller.kinds.mark import Mark, split_comment
+from controller.kinds.mark import Mark, mark_of, split_comment
 from controller.kinds.references import schema_of
 from controller.kinds.service_health import services_in
 
@@ -48,7 +48,7 @@ def jobs_of(obj: DesiredObject, fact: JobFact, limit: int, view: View) -> Jobs:
     others = [
         (str(row["name"]), mark)
         for row in rows
-        if row.get("name") not in names and (mark := split_comment(row.get("comment"))[1]) is not None and _is_of(mark, obj.key, view)
+        if row.get("name") not in names and (mark := mark_of(row)) is not None and _is_of(mark, obj.key, view)
     ]
     return Jobs(found, others, next_step(found, fact, limit))
 
@@ -175,7 +175,7 @@ def drop_jobs(key: ObjectKey, view: View) -> Sequence[Step]:
     schema = schema_of(key.name)
     steps = []
     for row in view.snapshot.rows(services_in(key.name)) if view.snapshot.asked(services_in(key.name)) else _all_rows(view):
-        mark = split_comment(row.get("comment"))[1]
+        mark = mark_of(row)
         if mark is not None and _is_of(mark, key, view) and _in(row, schema):
             name = schema.child(Identifier(str(row["name"])))
             steps.append(Sql(f"DROP SERVICE {name.sql}", tolerate=frozenset({2003, 2043})))
@@ -186,7 +186,7 @@ def job_inventory(kind: str, view: View) -> list[Inventory]:
     """One entry for each object of `kind` that has jobs in the account."""
     found: dict[ObjectKey, Mark] = {}
     for row in _all_rows(view):
-        mark = split_comment(row.get("comment"))[1]
+        mark = mark_of(row)
         parts = [row.get("database_name"), row.get("schema_name")]
         if mark is not None and (mark.project, mark.kind) == (view.project.name, kind) and all(parts) and (name := marked_name(mark)):
             schema = QualifiedName(tuple(Identifier(str(part)) for part in parts))

@@ -17,7 +17,7 @@ from controller.api.sweep import Sweep
 from controller.kinds.base import FieldChange, Gatherer, Health, Observation
 from controller.kinds.jobs.service import JobFact
 from controller.kinds.jobs.status import Jobs, sentence, share
-from controller.kinds.mark import Mark, split_comment
+from controller.kinds.mark import Mark, mark_of
 
 FAILED = "AllRunsFailed"
 
@@ -118,7 +118,7 @@ def observe_sweep(runs: Sequence[SweptRun], sweep: Sweep, others: Sequence[tuple
         return Observation(exists=False, health=Health.MISSING, message=text, reason="Missing", observed=observed)
     drift: tuple[FieldChange, ...] = ()
     if following is not None:
-        drift = (FieldChange("runs", f"{started} of {len(runs)} started", sweep.told(following.values), own=True),)
+        drift = (FieldChange("runs", f"{started} of {len(runs)} started", sweep.told(following.values), own=started > 0),)
     return Observation(
         exists=True,
         health=Health.PROGRESSING,
@@ -186,7 +186,7 @@ def _owned(runs: Sequence[SweptRun]) -> tuple[Mark | None, str | None]:
     for run in runs:
         if run.jobs.last is not None:
             row = run.jobs.last.row
-            return split_comment(row.get("comment"))[1], str(row.get("owner") or "") or None
+            return mark_of(row), str(row.get("owner") or "") or None
     return None, None
 
 

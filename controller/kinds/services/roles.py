@@ -23,7 +23,7 @@ def usage_of(obj: DesiredObject) -> Usage:
         role, _, service_role = entry.partition(":")
         return [service_role_grant(obj.key.name, Identifier(role), Identifier(service_role or ALL_ENDPOINTS))]
 
-    return Usage(entries, grants)
+    return Usage(entries, grants, left="usage" in obj.manifest.metadata.ignore)
 
 
 def users_of(obj: DesiredObject) -> list[tuple[Identifier, Identifier]]:

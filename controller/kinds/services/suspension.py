@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from controller.account.snapshot import Row, Show
 from controller.api.objects import DesiredObject
 from controller.kinds.base import FieldChange, KindError, View
-from controller.kinds.mark import Mark, split_comment
+from controller.kinds.mark import Mark, mark_of
 from controller.kinds.properties import as_int, as_upper
 from controller.kinds.services import source
 
@@ -26,7 +26,7 @@ def suspended_by_hand(obj: DesiredObject, row: Row, mark: Mark | None, view: Vie
     if as_upper(row.get("status")) != "SUSPENDED":
         return
     pool = pool_row(row, view)
-    pool_mark = split_comment(pool.get("comment"))[1] if pool is not None else None
+    pool_mark = mark_of(pool)
     declared = view.graph.referred(obj, "computePool")
     on_purpose = any(m is not None and ("paused" in m.attributes or "held" in m.attributes) for m in (mark, pool_mark))
     kept_down = declared is not None and declared.manifest.metadata.suspend

@@ -4,7 +4,8 @@
     [snowcat-lease project=lab term=7 holder=build-3/4711/9f2c process=1f2e3d4c5b6a:88123 mode=run since=1790000000
      sessions=12,13 before= renewals=41 state=held]                                       (one line)
 
-It is no ownership mark, so that no kind takes a lease for an object of a project.
+It is no ownership mark, so that no kind takes a lease for an object of a project. The anchor beside it, SNOWCAT_LAB_LEASE_ROLE, says
+`[snowcat-lease-role project=lab]`.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from controller.api.names import Identifier, QualifiedName
+from controller.kinds.mark import LEASE
 from controller.reconcile.lead.process import Holder
 
-_MARK = re.compile(r"\s*\[snowcat-lease (?P<pairs>[^\]]*)\]\s*")
+_MARK = re.compile(rf"\s*{re.escape(LEASE)} (?P<pairs>[^\]]*)\]\s*")
 _HOLDER = re.compile(r"(?P<host>[^/\s]+)/(?P<pid>\d+)/(?P<nonce>[^/\s]+)")
 _IDS = re.compile(r"\d+")
 
@@ -71,7 +73,7 @@ class LeaseMark:
             "renewals": self.renewals,
             "state": self.state,
         }
-        return f"[snowcat-lease {' '.join(f'{key}={value}' for key, value in pairs.items())}]"
+        return f"{LEASE} {' '.join(f'{key}={value}' for key, value in pairs.items())}]"
 
 
 @dataclass(frozen=True)

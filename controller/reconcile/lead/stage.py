@@ -19,6 +19,7 @@ from controller.account.errors import AccountError, AlreadyExists, Denied, NotFo
 from controller.account.session import Session
 from controller.account.snapshot import Describe, Row
 from controller.api.names import QualifiedName
+from controller.kinds.mark import LEASE
 from controller.reconcile.lead.mark import Found, LeaseMark, LeaseState, anchor_name, lease_name, like, parse, term_of
 
 log = structlog.get_logger("snowcat.lease")
@@ -87,7 +88,7 @@ class LeaseStage:
 
         False: it is another role's, which has leases of its own that no listing shows to this one.
         """
-        comment = f"the role that owns this stage leads project {self.project} of Snowcat"
+        comment = f"{LEASE}-role project={self.project}] the role that owns this stage leads the project"
         try:
             self._run(sql.create("STAGE", self.anchor, [sql.equals("COMMENT", sql.text(comment))]))
         except AlreadyExists:

@@ -88,35 +88,49 @@ class DeepReads:
             del self.known[question]
 
     def look(self, wanted: Mapping[ObjectKey, tuple[Read, ...]], stamps: Mapping[ObjectKey, str], ask: Ask, *, full: bool) -> Answers:
-        """The answers that stand, after asking at most `budget` of the questions; fewer on a look that only waits for a change."""
+        """The answers that stand, after asking at most `budget` of the questions; fewer on a look that only waits for a change.
+
+        `ask` may come back to `ask_again` before it answers.
+        """
         self.turn += 1
         self.of, self.stamps = dict(wanted), stamps
-        pairs = [(question, stamps[key]) for key, questions in wanted.items() for question in questions]
-        trusted = {question for key in self.trusted for question in wanted.get(key, ()) if question not in self.known}
-        stale = [q for q, stamp in pairs if q not in trusted and (q not in self.known or self.known[q].stamp != stamp)]
-        urgent = frozenset(stale)
-        others = (q for q, _ in pairs if q not in urgent) if full else ()
-        later = sorted(others, key=lambda q: self.known[q].turn if q in self.known else 0)
-        first = stale[: self.budget - min(self.budget // _FOR_LATER, len(later))]
-        granted = first + later[: self.budget - len(first)]
+        stamp_of = {question: stamps[key] for key, questions in wanted.items() for question in questions}
+        stale, granted = self._granted(stamp_of, full=full)
         answers = ask(granted) if granted else {}
-        stamp_of = dict(pairs)
+        self._take(stale, {question: stamp_of[question] for question in granted}, answers)
+        self.known = {question: deep for question, deep in self.known.items() if question in stamp_of}
+        self._count(wanted)
+        return {question: deep.answer for question, deep in self.known.items()}
+
+    def _granted(self, stamp_of: Mapping[Read, str], *, full: bool) -> tuple[list[Read], list[Read]]:
+        """What has no answer that stands, and what is asked in this turn: of that first, but for a share for what was asked longest ago."""
+        trusted = {question for key in self.trusted for question in self.of.get(key, ()) if question not in self.known}
+        stale = [q for q, stamp in stamp_of.items() if q not in trusted and (q not in self.known or self.known[q].stamp != stamp)]
+        urgent = frozenset(stale)
+        others = (question for question in stamp_of if question not in urgent) if full else ()
+        later = sorted(others, key=lambda question: self.known[question].turn if question in self.known else 0)
+        first = stale[: self.budget - min(self.budget // _FOR_LATER, len(later))]
+        return stale, first + later[: self.budget - len(first)]
+
+    def _take(self, stale: Iterable[Read], granted: Mapping[Read, str], answers: Answers) -> None:
+        """Remember the answers to what was asked, by the stamps of now."""
         old = {question: self.known[question].answer for question in granted if question in self.known}
         for question in stale:
             self.known.pop(question, None)
-        for question in granted:
+        for question, stamp in granted.items():
             if question in self.known and question not in answers:  # its row has not moved: what was seen stands until it is answered
                 self.known[question] = replace(self.known[question], turn=self.turn)
                 continue
             answer = answers.get(question, Unanswered("not answered"))
             same = old.get(question)  # kept where it is equal, as nobody then compares or keeps it twice
-            self.known[question] = _Deep(same if same == answer else answer, stamp_of[question], self.turn, time.monotonic())
-        self.known = {q: deep for q, deep in self.known.items() if q in stamp_of}
+            self.known[question] = _Deep(same if same == answer else answer, stamp, self.turn, time.monotonic())
+
+    def _count(self, wanted: Mapping[ObjectKey, tuple[Read, ...]]) -> None:
+        """Who is trusted still, how much is unread, and the oldest of all."""
         open_ = {key for key, questions in wanted.items() if any(question not in self.known for question in questions)}
         self.trusted = {key: at for key, at in self.trusted.items() if key in open_}
         self.unread = sum(question not in self.known for key in open_ - self.trusted.keys() for question in wanted[key])
         self._oldest = min((*(deep.at for deep in self.known.values()), *self.trusted.values()), default=None)
-        return {q: deep.answer for q, deep in self.known.items()}
 
     def read_on(self, ask: Ask) -> bool:
         """Ask the next `budget` of what has no answer yet, for the objects as they were last seen. Whether there is more.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from controller.api.objects import Location
 from controller.api.project import PROJECT_FILE
@@ -17,6 +17,7 @@ class LatestFiles:
 
     engine: Engine
     loaded: Loaded | None = None
+    _usable: Loaded | None = field(default=None, init=False)  # as of when the project file could be used last
 
     @property
     def now(self) -> Loaded:
@@ -32,15 +33,17 @@ class LatestFiles:
         Raises:
             NoProject: it cannot be used, and never could.
         """
-        before = self.loaded
+        before, usable = self.loaded, self._usable
         try:
-            loaded = self.engine.load()
+            self.loaded = self.engine.load()
         except NoProject as error:
-            if before is None:
+            if usable is None:
                 raise
-            loaded = replace(before, problems=error.problems)
-        if before is not None and loaded.project.root != before.project.root:
-            gone = Problem(Location(before.project.root / PROJECT_FILE, 1), "the project file is gone", "put it back; until then all stays")
-            loaded = replace(before, problems=(gone,))
-        self.loaded = loaded
+            self.loaded = replace(usable, problems=(*error.problems, *usable.problems))
+            return before
+        if usable is not None and self.loaded.project.root != usable.project.root:
+            gone = Problem(Location(usable.project.root / PROJECT_FILE, 1), "the project file is gone", "put it back; until then all stays")
+            self.loaded = replace(usable, problems=(gone, *usable.problems))
+            return before
+        self._usable = self.loaded
         return before

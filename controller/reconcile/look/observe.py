@@ -57,14 +57,14 @@ def look(
     Raises:
         AccountError: the account could not be read; nothing can be said of any object.
     """
-    details_ask = _if_answered(ask_details or ask)
+    ask_details = _if_answered(ask_details or ask)
     answers: dict[Read, tuple[Row, ...] | Missing] = dict(first or {})
     derived: set[Read] = set()
     before = deep.shallow if deep.shallow is not None and not dropping and deep.shallow.fits(graph, facts) else None
     if before is not None:
         answers.update(ask([question for question in before.asked if question not in answers and question not in before.derived]))
         if answers == before.told:  # the rows of before stand, so that nobody compares or keeps them twice
-            details = deep.look(before.questions, before.stamps, details_ask, full=full)
+            details = deep.look(before.questions, before.stamps, ask_details, full=full)
             return View(project, graph, Snapshot({**before.answers, **details}, role), before.facts)
         more, parts = _asked(list(before.derived), answers, ask)
         answers.update(more)
@@ -98,7 +98,7 @@ def look(
     stamps = {key: _stamp(wide.graph.objects[key], wide, kinds) for key in questions}
     usual = (full or before is not None) and not dropping and not asked_wide
     deep.shallow = Shallow(graph, facts, tuple(asked), frozenset(derived), dict(answers), questions, stamps) if usual else None
-    answers.update(deep.look(questions, stamps, details_ask, full=full))
+    answers.update(deep.look(questions, stamps, ask_details, full=full))
     return replace(view, snapshot=Snapshot(answers, role))
 
 

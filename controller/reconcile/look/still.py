@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from controller.account.snapshot import Missing, Read, Row, Show
+from controller.kinds.mark import LEASE, is_lease
 
-_LEASE = "[snowcat-lease "
-_STILL = f"{_LEASE}…]"
+_STILL = f"{LEASE} …]"
 
 Answer = tuple[Row, ...] | Missing
 
@@ -27,4 +27,4 @@ def _of_stages(question: Read) -> bool:
 def _without_renewals(answer: Answer) -> Answer:
     if isinstance(answer, Missing):
         return answer
-    return tuple({**row, "comment": _STILL} if str(row.get("comment") or "").lstrip().startswith(_LEASE) else row for row in answer)
+    return tuple({**row, "comment": _STILL} if is_lease(row.get("comment")) else row for row in answer)

@@ -124,6 +124,8 @@ class _Planner:
 
     def _not_from_memory(self, change: Change, obj: DesiredObject) -> Change:
         done, fault = _NOT_FROM_MEMORY.get(change.action), self.remembered.get(obj.location.file)
+        if change.action is Action.UPDATE and self.kinds[obj.key.kind].update_makes and not all(field.own for field in change.fields):
+            done = "made anew"
         if done is None or fault is None:
             return change
         text = f"{fault} is wrong; {obj.key} stood in that file before, and is not {done} until the file is mended"

@@ -106,8 +106,12 @@ def leftovers(
     The `invalid`, and what they stand for, are none: a manifest declares them, but is wrong at present.
     """
     view = expansion.view
-    declared = {str(key) for key in invalid}
-    every = {key: item for key, item in _undeclared(expansion, found).items() if not {str(key), parent_of(item.mark)} & declared}
+    parents = {(str(key), key.name.parent) for key in invalid}
+    every = {
+        key: item
+        for key, item in _undeclared(expansion, found).items()
+        if key not in invalid and (parent_of(item.mark), key.name.parent) not in parents
+    }
     stray = astray(found, view)
     going = {key: item for key, item in every.items() if key not in stray and may_drop(item.mark, view.project.name)}
     for key in sorted(every.keys() - going.keys()):

@@ -64,7 +64,7 @@ class Backoff:
         count = previous.count + 1 if previous and previous.fingerprint == fingerprint else 1
         text = str(error) or type(error).__name__
         if isinstance(error, Denied):
-            text = f"{text}; {GRANTS}"
+            text = f"{text.rstrip('. ')}; {GRANTS}"
         if isinstance(error, ExistsUnseen) and (error.owner or count > 1):
             kind, reason = FailureClass.STALLED, UNSEEN
         elif isinstance(error, AlreadyExists) and not isinstance(error, ExistsUnseen) and count > self.unseen:

@@ -141,7 +141,7 @@ class Executor:
 
     def _steps(self, change: Change, context: WorkContext) -> None:
         refused: AccountError | None = None
-        dropped = change.action is not Action.DELETE or not change.steps
+        dropped = change.action is not Action.DELETE or not any(isinstance(step, Sql) for step in change.steps)
         for step in change.steps:
             if self.stopping.is_set():
                 raise Interrupted("stopped between two steps; the rest follows on the next start")
@@ -154,7 +154,6 @@ class Executor:
                     dropped |= context.session.execute(step).tolerated is None
                 else:
                     self._effect(change, step, context)
-                    dropped = True
             except (Denied, NotFound, Rejected) as error:
                 if not apart:
                     raise
