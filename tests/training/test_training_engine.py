@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from training import rank
 from training.config import Lora, Method, TrainingConfig
 from training.engine import choose_stage, deepspeed_config
 from training.errors import BadInputError
@@ -105,3 +108,17 @@ def test_the_first_reason_stays(tmp_path: Path) -> None:
     write_outcome(tmp_path, 10, "first")
     write_outcome(tmp_path, 12, "second")
     assert "first" in (tmp_path / "outcome.json").read_text()
+
+
+def test_a_crash_is_told_before_the_other_ranks_are_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(arguments: list[str]) -> int:
+        raise KeyError("weights")
+
+    monkeypatch.setattr(rank, "die_with_parent", lambda: None)
+    monkeypatch.setattr(rank, "main", crash)
+    monkeypatch.setattr(rank.os, "_exit", sys.exit)
+    with pytest.raises(SystemExit, match="1"):
+        rank.run(["config", "rows", "base", str(tmp_path), "output"])
+    write_outcome(tmp_path, 12, "stopped")
+    found = json.loads((tmp_path / "outcome.json").read_text())
+    assert found == {"exitCode": 1, "message": "KeyError: 'weights'; the trace stands above in this log"}
