@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from training import rank
+from training import engine, rank
 from training.config import Lora, Method, TrainingConfig
 from training.engine import choose_stage, deepspeed_config
 from training.errors import BadInputError
@@ -37,6 +37,17 @@ def test_the_stage(zero: Any, stage: int, reason: str) -> None:
 def test_offload_without_a_gpu_is_refused() -> None:
     with pytest.raises(BadInputError, match="offload: none"):
         choose_stage(config(deepspeed={"zero": "auto", "offload": "optimizer"}))
+
+
+@pytest.mark.parametrize(("offload", "stage"), [("none", 0), ("optimizer", 2)])
+def test_one_rank_alone_takes_a_stage_of_zero_where_something_is_offloaded(
+    monkeypatch: pytest.MonkeyPatch, offload: Any, stage: int
+) -> None:
+    """Without ZeRO DeepSpeed leaves everything on the GPU, and does not say so."""
+    monkeypatch.setattr(engine.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(engine.dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(engine.dist, "get_world_size", lambda: 1)
+    assert choose_stage(config(method={"full": True}, deepspeed={"offload": offload})).way == (stage, offload)
 
 
 @pytest.mark.parametrize(("dtype", "enabled"), [("bfloat16", True), ("float32", False)])
