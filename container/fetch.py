@@ -2,7 +2,7 @@
 
 After it, training and serving need no way out of the account. The folder is made locally, copied file by file, and
 `model.json` is written last. Ends with 0, with 10 for a wrong description or content, and with 13 where only a person
-can help: access to a gated model, or a hub that cannot be reached.
+can help: access to a gated model, or a hub that cannot be reached. Where the stage does not take the files it may be tried again (1).
 """
 
 from __future__ import annotations
@@ -87,8 +87,11 @@ def fetch(config: FetchConfig) -> None:
         materialise(config.source, local, Path(work))
         report(Progress("save", message=f"copying to {config.output.path}"))
         files = describe(local)
-        copy_anew(local, output, files, MODEL_MANIFEST)
-        write_json(output / MODEL_MANIFEST, manifest(config, local, files))
+        try:
+            copy_anew(local, output, files, MODEL_MANIFEST)
+            write_json(output / MODEL_MANIFEST, manifest(config, local, files))
+        except OSError as error:
+            raise TrainingError(f"the model cannot be written to {config.output.path}: {error}; make room on the stage") from error
     report(Progress("done", message=f"the model is in {config.output.path}"))
 
 

@@ -49,15 +49,19 @@ class Ranks:
         if self.stopping:
             self.process.send_signal(signal.SIGTERM)
         code = self.process.wait()
-        outcome = _outcome(work)
-        if outcome is not None:
-            raise outcome
-        if code != 0 and group.kills() > before:
+        if code == 0:
+            return
+        unknown = RanksError(f"the training processes of node {where.index} ended with {code}; the reason stands above in this log")
+        told = _outcome(work) or unknown
+        stopped, crashed = (told.exit_code == kind.exit_code for kind in (StoppedError, RanksError))
+        if (stopped and self.stopping) or not (stopped or crashed):
+            raise told
+        if group.kills() > before:  # the other ranks tell what came of that
             raise memory.error(group, where.index, processes)
-        if code != 0 and self.stopping:
+        if self.stopping:
             raise StoppedError("stopped before there was anything to save")
-        if code != 0:
-            raise RanksError(f"the training processes of node {where.index} ended with {code}; the reason stands above in this log")
+        # the signal that stops a job is also torchrun's, for the neighbours of a rank that failed; of several nodes another may be stopping
+        raise unknown if stopped and where.count == 1 else told
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self.stopping = True

@@ -71,8 +71,8 @@ def choose_stage(config: TrainingConfig, base: Path | None = None, rows: Rows | 
         return ZeroChoice(wanted, "as the manifest says", offload=offload)
     if offload == "parameters":
         return ZeroChoice(3, "only stage 3 can keep weights in host memory", offload=offload)
-    if config.method.full and dist.is_initialized() and dist.get_world_size() == 1:
-        return ZeroChoice(0, "one rank has nobody to spread with, and ZeRO's copies of weights and gradients cost time", offload=offload)
+    if config.method.full and offload == "none" and dist.is_initialized() and dist.get_world_size() == 1:
+        return ZeroChoice(0, "one rank has nobody to spread with, and ZeRO's copies of weights and gradients cost time")
     if config.method.full and on_gpu:
         return ZeroChoice(2, "all weights are trained: gradients and optimizer state are worth spreading", offload=offload)
     return ZeroChoice(1, "optimizer state is spread; gathering weights or gradients would cost more than it saves", offload=offload)
@@ -173,7 +173,8 @@ def run_only(model: Any, config: TrainingConfig, offload: Offload) -> Any:
 def release(engine: Any) -> None:
     """Give back the memory of an engine that is of no more use.
 
-    DeepSpeed remembers every model that it has seen, so weights and masters are emptied one by one.
+    DeepSpeed remembers every model that it has seen, and at stage 3 its optimizer with it; so weights and masters are emptied one by one,
+    and what that optimizer holds is let go.
     """
     parameters = list(engine.module.parameters())
     engine.destroy()
@@ -181,6 +182,7 @@ def release(engine: Any) -> None:
     if isinstance(optimizer, torch.optim.Optimizer):  # an engine that only ran has none
         parameters += [parameter for group in optimizer.param_groups for parameter in group["params"]]
         optimizer.state.clear()
+    vars(engine.optimizer).clear()  # masters, where the groups are empty between two steps, and the flat parts of weights and gradients
     for parameter in parameters:
         parameter.grad = None
         parameter.data = parameter.data.new_empty(0)

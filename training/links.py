@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 import torch.distributed as dist
@@ -36,25 +36,34 @@ def check(say: Callable[[str], None]) -> None:
         return
     rank = dist.get_rank()
     size = LARGE_GPU if torch.cuda.is_available() else LARGE_CPU
-    group = dist.new_group(timeout=timedelta(seconds=SECONDS))
+    # beside this thread: libraries may wait without end for ranks that they cannot reach, and NCCL ends the process when its own time is up
+    trying = ThreadPoolExecutor(max_workers=1)
     try:
-        ones = torch.ones(1, device=device())
-        dist.all_reduce(ones, group=group)
-        large = torch.full((size // 4,), float(rank), device=device())
-        started = time.monotonic()
-        dist.all_reduce(large, group=group)
-        ends = [float(large[0]), float(large[-1])]  # reading them waits for the device
-        seconds = time.monotonic() - started
-    except RuntimeError as error:
+        sums, seconds = trying.submit(_sums, device(), size).result(timeout=SECONDS)
+    except (TimeoutError, RuntimeError) as error:
+        why = str(error) or f"there was no sum after {SECONDS} s"
         raise LinkError(
-            f"rank {rank} (node {rank // here}) cannot exchange tensors with the other nodes: {str(error).splitlines()[0]}; the ports "
+            f"rank {rank} (node {rank // here}) cannot exchange tensors with the other nodes: {why.splitlines()[0]}; the ports "
             "that NCCL and Gloo take (32768-60999) must be declared as a TCP endpoint"
         ) from error
-    if float(ones) != world or ends != [world * (world - 1) / 2] * 2:
-        raise LinkError(f"rank {rank} (node {rank // here}) got a wrong sum over {world} ranks: {float(ones)} and {ends}")
+    finally:
+        trying.shutdown(wait=False)
+    if sums != [world] + [world * (world - 1) / 2] * 2:
+        raise LinkError(f"rank {rank} (node {rank // here}) got wrong sums over {world} ranks: {sums}")
     # each byte goes out and comes back once, but for a rank's own share: the usual measure of an all_reduce
     speed = 2 * (world - 1) / world * size / seconds
     say(f"{world} ranks on {world // here} nodes sum {size >> 20} MiB at {speed / 1e6:.0f} MB/s")
+
+
+def _sums(place: torch.device, size: int) -> tuple[list[float], float]:
+    """(the number of ranks, and twice the sum of their numbers; how many seconds the large tensor took)."""
+    group, ones = dist.new_group(), torch.ones(1, device=place)
+    dist.all_reduce(ones, group=group)
+    large = torch.full((size // 4,), float(dist.get_rank()), device=place)
+    started = time.monotonic()
+    dist.all_reduce(large, group=group)
+    sums = [float(ones), float(large[0]), float(large[-1])]  # reading them waits for the device
+    return sums, time.monotonic() - started
 
 
 def agree(what: str, value: str) -> None:

@@ -74,6 +74,7 @@ class Loop:
         self.report = report
         self.watch = watch
         # steps in flight: what a GPU has done is read while it does the next step, since waiting for it would leave it idle in between
+        # (DeepSpeed itself waits for the norm before the optimizer steps, but not in float32 without ZeRO)
         self.late = 1 if torch.cuda.is_available() else 0
         self._launched: list[_Launched] = []
         self._saved_at = self._read_at = 0.0
@@ -96,7 +97,7 @@ class Loop:
                 self._save(history)
             if ends.stop:
                 self._raise_stopped(history)
-            if waits:
+            if not self._launched:
                 self._read_at = time.monotonic()  # a look and a save are no part of the next step's time
         if self._saved_step < history.next_step:
             self._save(history)
@@ -144,7 +145,9 @@ class Loop:
         # DeepSpeed averages over ranks and micro-batches; this makes it the mean over the step's learned tokens
         total = train_step(self.engine, mine, self.plan.accumulation * self.plan.world / trained)
         due = time.monotonic() - self._saved_at >= 60 * self.config.checkpoint.every_minutes
-        return _Launched(step, rate, sum(len(row.ids) for row in chosen), _Agreement(total / trained, self.stop.is_set, due, self.engine))
+        agreement = _Agreement(total / trained, self.stop.is_set, due, self.engine)
+        skipped = getattr(self.engine, "skipped_steps", 0) > 0  # DeepSpeed leaves out a step whose gradient is no number, and would go on
+        return _Launched(step, rate, sum(len(row.ids) for row in chosen), skipped, agreement)
 
     def _read(self, history: History, *, leave: int) -> _Ends:
         """Put what was launched into the history, but the last `leave` steps."""
@@ -154,8 +157,7 @@ class Loop:
             loss, norm, found = launched.agreement.read()
             if not math.isfinite(loss):
                 self._fail(launched.step, f"the loss is {loss}")
-            skipped: int = getattr(self.engine, "skipped_steps", 0)  # DeepSpeed leaves such a step out, and would go on
-            if skipped or not math.isfinite(norm) or norm < 0:  # -1 is what some of its stages say of such a norm
+            if launched.skipped or not math.isfinite(norm) or norm < 0:  # -1 is what some of DeepSpeed's stages say of such a norm
                 self._fail(launched.step, "the gradient is no number")
             now = time.monotonic()
             record = StepRecord(launched.step, loss, launched.rate, norm, launched.tokens, now - self._read_at)
@@ -227,4 +229,5 @@ class _Launched:
     step: int
     rate: float
     tokens: int
+    skipped: bool
     agreement: _Agreement

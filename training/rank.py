@@ -1,11 +1,12 @@
 """Entry point of one rank: `python -m training.rank CONFIG ROWS BASE WORK OUTPUT`.
 
-The launcher (torchrun) sees only that a rank failed; so a rank that knows why leaves `outcome.json` in the work folder,
-with the exit code that means something to the controller.
+The launcher (torchrun) sees only that a rank failed, and stops the others; so the first that fails leaves `outcome.json`
+in the work folder, with the exit code that means something to the controller.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import json
@@ -110,9 +111,11 @@ def run(arguments: list[str]) -> NoReturn:
     die_with_parent()
     try:
         code = main(arguments)
-    except Exception:  # noqa: BLE001 - the last stop of this process: the trace goes to the log, the code to the launcher
+    except Exception as error:  # noqa: BLE001 - the last stop of this process: the trace goes to the log, the code to the launcher
         traceback.print_exc()
         code = 1
+        with contextlib.suppress(OSError):  # before torchrun stops the other ranks, which would tell of that
+            write_outcome(Path(arguments[3]), code, f"{type(error).__name__}: {str(error)[:500]}; the trace stands above in this log")
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # a rank that waits for a dead peer at interpreter shutdown would hang

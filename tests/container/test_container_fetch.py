@@ -24,7 +24,7 @@ from container.fetch import FetchConfig, fetch
 from container.gguf_model import LAYER_NAMES, TOP_NAMES
 from container.model_folder import verify
 from training.data.tokens import Tokens
-from training.errors import BadInputError, NeedsPersonError
+from training.errors import BadInputError, NeedsPersonError, TrainingError
 from training.model.loading import load_model
 
 GGUF_FILE = "tiny_model/tiny.gguf"
@@ -157,6 +157,14 @@ def test_a_mounted_folder_is_copied(tiny_base: Path, tmp_path: Path) -> None:
     document = {"source": {"path": str(tiny_base)}, "output": {"path": str(tmp_path / "m")}, "identity": "f00d"}
     fetch(FetchConfig.model_validate(document))
     assert verify(tmp_path / "m")["identity"] == "f00d"
+
+
+def test_a_stage_that_takes_no_model_is_told(tiny_base: Path, tmp_path: Path) -> None:
+    (tmp_path / "m").write_text("in the way")
+    document = {"source": {"path": str(tiny_base)}, "output": {"path": str(tmp_path / "m")}, "identity": "f00d"}
+    with pytest.raises(TrainingError, match=r"the model cannot be written to .*/m: .*Not a directory.*; make room on the stage") as caught:
+        fetch(FetchConfig.model_validate(document))
+    assert caught.value.exit_code == 1, "tried again"
 
 
 def test_pickled_weights_are_refused(tiny_base: Path, tmp_path: Path) -> None:

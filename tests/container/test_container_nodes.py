@@ -12,6 +12,7 @@ import pytest
 
 from container import launch, memory, nodes, preflight
 from container.nodes import Nodes, NodesError
+from training import links
 from training.errors import BadInputError, StoppedError
 from training.planner.machine import HOST_MEMORY
 
@@ -141,6 +142,22 @@ def test_ranks_are_told_how_much_memory_their_container_may_take(tmp_path: Path,
     assert launch.environment(local(1, 0), 2)[HOST_MEMORY] == "1048576"
     monkeypatch.setenv(HOST_MEMORY, "4096")
     assert launch.environment(local(1, 0), 2)[HOST_MEMORY] == "4096", "whoever shares the machine knows better"
+
+
+def test_ranks_that_cannot_reach_each_other_are_told_before_their_library_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NCCL may wait without end, and ends the process when its own time is up."""
+    over = threading.Event()
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+    monkeypatch.setattr(links, "SECONDS", 0.05)
+    for name, answer in (("get_world_size", 2), ("get_rank", 1), ("new_group", None)):
+        monkeypatch.setattr(links.dist, name, lambda *_, answer=answer, **__: answer)
+    monkeypatch.setattr(links.dist, "all_reduce", lambda *_, **__: over.wait(5))
+    try:
+        with pytest.raises(links.LinkError, match=r"cannot exchange .*: there was no sum after 0\.05 s; the ports") as caught:
+            links.check(lambda text: None)
+        assert caught.value.exit_code == 1, "it may be over when the next attempt starts"
+    finally:
+        over.set()
 
 
 def test_ranks_of_several_nodes_meet_at_node_0(monkeypatch: pytest.MonkeyPatch) -> None:

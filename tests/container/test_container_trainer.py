@@ -8,14 +8,19 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from training_tiny import REPOSITORY, tiny_config, tiny_rows, write_rows
 
+from container import launch, memory
+from container.nodes import Nodes
 from container.trainer import _finished
+from training.errors import TrainingError
 from training.files import describe, write_json
+from training.rank import write_outcome
 
 
 def start(config: dict[str, Any], log: Path, **more: str) -> subprocess.Popen[bytes]:
@@ -64,6 +69,62 @@ def test_a_run_without_its_files_is_not_finished(tmp_path: Path) -> None:
     assert not _finished(tmp_path, "r"), "the next attempt writes it again"
     (tmp_path / "merged" / "weights").unlink()
     assert not _finished(tmp_path, "r")
+
+
+STOPPED, CRASHED, BAD = (12, "stopped while the base model was scored"), (1, "RuntimeError: connection closed"), (10, "the loss is nan")
+
+
+@dataclass
+class Ended:
+    """A control group, of which so many processes are ended while the ranks run."""
+
+    ends: int
+    asked: int = 0
+
+    def kills(self) -> int:
+        self.asked += 1
+        return self.ends if self.asked > 1 else 0
+
+    def limit(self) -> int:
+        return 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("told", "kills", "stopping", "nodes", "code", "words", "reason"),
+    [
+        (None, 0, False, 1, 1, "the training processes of node 0 ended with 1", "nobody knows why"),
+        (None, 1, False, 1, 11, "out of host memory", "the kernel has ended a rank"),
+        (None, 0, True, 1, 12, "before there was anything to save", "stopped while the ranks start"),
+        (BAD, 1, False, 1, 10, "the loss is nan", "a rank that knows why it fails"),
+        (CRASHED, 0, False, 1, 1, "connection closed", "a rank that has crashed"),
+        (CRASHED, 1, False, 1, 11, "out of host memory", "the neighbour of one that the kernel has ended"),
+        (CRASHED, 0, True, 1, 12, "before there was anything to save", "the neighbour of one that was stopped"),
+        (STOPPED, 0, True, 1, 12, "stopped while", "the job was stopped"),
+        (STOPPED, 1, True, 1, 12, "stopped while", "the job was stopped, whatever else has happened"),
+        (STOPPED, 1, False, 1, 11, "out of host memory", "torchrun has stopped the neighbours of one that the kernel has ended"),
+        (STOPPED, 0, False, 1, 1, "the training processes of node 0 ended with 1", "or of one that has crashed without a word"),
+        (STOPPED, 0, False, 2, 12, "stopped while", "another node was stopped, and all ranks have agreed"),
+    ],
+)
+def test_whose_word_counts_when_ranks_fail(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    told: tuple[int, str] | None,
+    kills: int,
+    stopping: bool,
+    nodes: int,
+    code: int,
+    words: str,
+    reason: str,
+) -> None:
+    group = Ended(kills)
+    monkeypatch.setattr(memory.Group, "own", lambda: group)
+    monkeypatch.setattr(launch, "command", lambda *_: ["false"])
+    if told is not None:
+        write_outcome(tmp_path, *told)
+    with pytest.raises(TrainingError, match=words) as caught:
+        launch.Ranks(stopping=stopping).run(Nodes(0, ("127.0.0.1",) * nodes), 2, [], tmp_path)
+    assert caught.value.exit_code == code, reason
 
 
 def test_sigterm_reaches_the_ranks_and_comes_back_as_12(tmp_path: Path, tiny_base: Path) -> None:

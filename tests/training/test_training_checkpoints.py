@@ -23,7 +23,7 @@ from training.checkpoint.owner import Owner
 from training.config import Evaluation, Run, TrainingConfig
 from training.engine import ZeroChoice
 from training.errors import BadInputError
-from training.files import FileEntry, Folders, read_entries, sha256
+from training.files import FileEntry, Folders, describe, read_entries, sha256
 from training.history import EvalRecord, History, StepRecord
 from training.loop import StopFlag
 from training.tuning import Tuning
@@ -135,6 +135,37 @@ def test_one_whose_weights_were_never_uploaded_does_not_count_among_those_to_kee
     store.save(later, history)
     store.wait()
     assert kept(tmp_path) == [2, 4], "in place of 3 and 4, of which only one could be resumed from"
+
+
+def test_newer_ones_that_were_passed_over_do_not_cost_the_new_one(tmp_path: Path) -> None:
+    """They have their files: only whoever loads them finds what is wrong with them."""
+    train(made(tmp_path, keep=3), PlainEngine(), History(), 4)
+    for step in (3, 4):
+        change(tmp_path / "out" / "checkpoints" / str(step) / "complete.json", version=1)
+    store, engine = made(tmp_path, attempt=2, keep=1), PlainEngine()
+    history, refused = store.resume(engine)
+    assert (history.next_step, len(refused)) == (2, 2)
+    train(store, engine, history, 1)
+    assert made(tmp_path, attempt=3).resume(PlainEngine())[0].next_step == 3
+
+
+def test_a_stage_that_does_not_list_does_not_cost_the_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def silent(folder: Path) -> list[int]:
+        raise OSError("the stage does not answer")
+
+    said: list[str] = []
+    store, engine, history = made(tmp_path, said), PlainEngine(), History()
+    monkeypatch.setattr(module, "_complete", silent)
+    train(store, engine, history, 1)
+    assert kept(tmp_path) == [1]
+    (tmp_path / "out" / "checkpoints" / "2").mkdir()
+    (tmp_path / "out" / "checkpoints" / "2" / "adapters.safetensors").symlink_to("/dev/full")
+    engine.step(history)
+    store.save(engine, history)
+    assert "No space left on device" in store.wait()
+    assert said[0] == "older checkpoints cannot be removed: the stage does not answer; training goes on"
+    assert said[1].endswith("the output folder does not tell which checkpoints are good (the stage does not answer)")
+    assert not any((tmp_path / "work1" / "checkpoints").iterdir()), "the copying came to its end"
 
 
 def test_an_old_one_that_cannot_be_removed_does_not_cost_the_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -389,10 +420,21 @@ def test_an_attempt_whose_folder_was_taken_over_ends(tmp_path: Path) -> None:
     train(first, engine, history, 1)
     made(tmp_path, attempt=2)
     engine.step(history)
-    first.save(engine, history)
     with pytest.raises(BadInputError, match=r"attempt 2 .* has taken over .*; attempt 1 ends here"):
-        first.wait()
+        first.save(engine, history)
     assert kept(tmp_path) == [1], "and it has written nothing more"
+
+
+def test_no_node_of_such_an_attempt_touches_the_files_of_its_successor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first rank alone looks who has the folder; here it is on another node."""
+    store, engine, history = made(tmp_path), PlainEngine(), History()
+    train(store, engine, history, 1)
+    before = describe(tmp_path / "out" / "checkpoints")
+    monkeypatch.setattr(dist, "get_rank", lambda: 1)
+    monkeypatch.setattr(module, "_gathered", lambda value: ["attempt 2 has taken over", value])
+    with pytest.raises(BadInputError, match="attempt 2 has taken over"):
+        store.save(engine, history)
+    assert describe(tmp_path / "out" / "checkpoints") == before
 
 
 RUN = Run(id="run1", job="tiny", attempt=2)

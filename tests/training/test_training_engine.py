@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from training import engine, rank
 from training.config import Lora, Method, TrainingConfig
 from training.engine import choose_stage, deepspeed_config
 from training.errors import BadInputError
@@ -34,6 +37,17 @@ def test_the_stage(zero: Any, stage: int, reason: str) -> None:
 def test_offload_without_a_gpu_is_refused() -> None:
     with pytest.raises(BadInputError, match="offload: none"):
         choose_stage(config(deepspeed={"zero": "auto", "offload": "optimizer"}))
+
+
+@pytest.mark.parametrize(("offload", "stage"), [("none", 0), ("optimizer", 2)])
+def test_one_rank_alone_takes_a_stage_of_zero_where_something_is_offloaded(
+    monkeypatch: pytest.MonkeyPatch, offload: Any, stage: int
+) -> None:
+    """Without ZeRO DeepSpeed leaves everything on the GPU, and does not say so."""
+    monkeypatch.setattr(engine.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(engine.dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(engine.dist, "get_world_size", lambda: 1)
+    assert choose_stage(config(method={"full": True}, deepspeed={"offload": offload})).way == (stage, offload)
 
 
 @pytest.mark.parametrize(("dtype", "enabled"), [("bfloat16", True), ("float32", False)])
@@ -105,3 +119,17 @@ def test_the_first_reason_stays(tmp_path: Path) -> None:
     write_outcome(tmp_path, 10, "first")
     write_outcome(tmp_path, 12, "second")
     assert "first" in (tmp_path / "outcome.json").read_text()
+
+
+def test_a_crash_is_told_before_the_other_ranks_are_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(arguments: list[str]) -> int:
+        raise KeyError("weights")
+
+    monkeypatch.setattr(rank, "die_with_parent", lambda: None)
+    monkeypatch.setattr(rank, "main", crash)
+    monkeypatch.setattr(rank.os, "_exit", sys.exit)
+    with pytest.raises(SystemExit, match="1"):
+        rank.run(["config", "rows", "base", str(tmp_path), "output"])
+    write_outcome(tmp_path, 12, "stopped")
+    found = json.loads((tmp_path / "outcome.json").read_text())
+    assert found == {"exitCode": 1, "message": "KeyError: 'weights'; the trace stands above in this log"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -37,7 +38,7 @@ class Engine:
     def __init__(self, model: Any) -> None:
         self.module = model
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-        self.done = self.spoilt_by = 0
+        self.done = self.spoilt_by = self.skips = self.skipped_steps = 0
 
     def __call__(self, **batch: Any) -> Any:
         return self.module(**batch)
@@ -49,6 +50,7 @@ class Engine:
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.done += 1
+        self.skipped_steps += self.done == self.skips
         if self.done == self.spoilt_by:
             with torch.no_grad():
                 next(self.module.parameters()).fill_(float("nan"))
@@ -136,9 +138,32 @@ def test_nothing_is_saved_after_a_loss_that_is_no_number(tiny_base: Path, late: 
 
 
 @pytest.mark.usefixtures("alone")
-def test_a_step_that_deepspeed_leaves_out_ends_the_training(tiny_base: Path) -> None:
-    made = loop(tiny_base, 0)
-    made.engine.skipped_steps = 1
-    with pytest.raises(BadInputError, match=r"the gradient is no number at step 1 of 6 \(rows row"):
+@pytest.mark.parametrize("late", [0, 1])
+def test_a_step_that_deepspeed_leaves_out_ends_the_training(tiny_base: Path, late: int) -> None:
+    made = loop(tiny_base, late)
+    made.engine.skips = 3
+    with pytest.raises(BadInputError, match=r"the gradient is no number at step 3 of 6 \(rows row"):
         made.run(History())
     assert made.checkpoints.saved == []  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize("late", [0, 1])
+def test_a_save_is_no_part_of_the_time_of_a_step(tiny_base: Path, late: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    def lasting(seconds: float, work: Callable[..., None]) -> Callable[..., None]:
+        def do(*given: Any) -> None:
+            nonlocal now
+            now += seconds
+            work(*given)
+
+        return do
+
+    monkeypatch.setattr("training.loop.time", SimpleNamespace(monotonic=lambda: now))
+    made, history = loop(tiny_base, late, checkpoint={"everyMinutes": 1 / 60}), History()
+    made.engine.step = lasting(1.0, made.engine.step)
+    monkeypatch.setattr(made.checkpoints, "save", lasting(100.0, made.checkpoints.save))
+    made.run(history)
+    assert len(made.checkpoints.saved) > 2, "as often as it is due"  # type: ignore[attr-defined]
+    assert sum(record.seconds for record in history.steps) == STEPS

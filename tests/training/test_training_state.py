@@ -72,6 +72,7 @@ def test_the_losses_after_a_save_are_the_same_for_all_who_go_on(results: list[di
     case, tolerance, reason = CASES[number]
     found = results[number]
     assert found["updates"] == 6
+    assert found["held"] > 0 and found["left"] == 0, "parts of memory, before and after a release"
     for (stage, world), losses in zip(case["others"], found["others"], strict=True):
         same = (stage, world) == (case["stage"], case["world"])
         assert losses == pytest.approx(found["losses"], abs=0.0 if same else tolerance), f"{reason}: ZeRO {stage}, {world} ranks"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -19,6 +20,7 @@ from training.data.prompts import Example, Message, Question
 from training.data.tokens import Tokens
 from training.errors import BadInputError
 from training.loop import micro_batch, summed_loss
+from training.model import loading
 from training.model.folder import stored_dtype
 from training.model.loading import load_model, merge, prepare
 from training.scoring.evaluate import generate
@@ -149,6 +151,30 @@ def test_a_base_model_with_a_strange_description(tiny_base: Path, tmp_path: Path
     file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | changed), encoding="utf-8")
     with pytest.raises(BadInputError, match=words):
         load_model(tmp_path / "base", torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("error", "spread", "final", "reason"),
+    [
+        (OSError("no file named model.safetensors found in directory"), False, True, "transformers' own word of a folder"),
+        (RuntimeError("size mismatch for model.norm.weight"), False, True, "a weight of another shape"),
+        (OSError(errno.EIO, "Input/output error"), False, False, "a mount that did not answer"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), False, False, "no memory on the host"),
+        (torch.OutOfMemoryError("CUDA out of memory"), False, False, "nor on the GPU"),
+        (RuntimeError("Connection closed by peer"), True, False, "another rank has died"),
+    ],
+)
+def test_a_model_that_another_attempt_may_load(
+    tiny_base: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, spread: bool, final: bool, reason: str
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", fail)
+    monkeypatch.setattr(loading, "is_deepspeed_zero3_enabled", lambda: spread)
+    with pytest.raises((BadInputError, type(error))) as caught:
+        load_model(tiny_base, torch.float32)
+    assert (caught.value is error) != final, reason
 
 
 def test_a_tokenizer_that_knows_more_than_the_model() -> None:

@@ -1,7 +1,8 @@
 """Save the state of an engine with some ranks, go on with others: a process that imports the libraries once and forks ranks.
 
 `python training_states.py BASE FOLDER CASES`: a JSON list of {method, dtype, stage, world, offload, others: [[stage, world], …]}. Prints
-for each case the losses after the save, and those of each other way to go on, as one JSON list.
+as one JSON list for each case the losses after the save, how much memory its optimizer holds and keeps after a release, and the
+losses of each other way to go on.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from training_forks import in_ranks, warm
 warm()
 
 import torch  # noqa: E402 - the environment is read while they are imported
+from torch.multiprocessing.reductions import StorageWeakRef  # noqa: E402
 
 from training import engine, hardware  # noqa: E402
 from training.checkpoint import state  # noqa: E402
@@ -47,6 +49,13 @@ def steps(trainer: Any, batches: list[torch.Tensor]) -> list[float]:
     return found
 
 
+def storages(trainer: Any) -> list[StorageWeakRef]:
+    """The memory of all that its optimizer holds; numbers by themselves do not count."""
+    kept = [value for held in vars(trainer.optimizer).values() for value in (held if isinstance(held, list) else [held])]
+    tensors = [value for value in [*kept, *state._masters(trainer)] if torch.is_tensor(value) and value.numel() > 1]
+    return [StorageWeakRef(tensor.untyped_storage()) for tensor in tensors]
+
+
 def run(base: Path, folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     adapters = case["method"] != "full"
 
@@ -58,7 +67,10 @@ def run(base: Path, folder: Path, case: dict[str, Any]) -> dict[str, Any]:
         else:
             state.save_all(trainer, folder)
         torch.distributed.barrier()
-        return [steps(trainer, BATCHES[3:]), state.updates(trainer)]
+        found = [steps(trainer, BATCHES[3:]), state.updates(trainer)]
+        held = storages(trainer)
+        engine.release(trainer)
+        return [*found, len(held), sum(not storage.expired() for storage in held)]
 
     def resumed(stage: int, world: int, updates: int) -> list[float]:
         trainer = build(base, case, stage)
@@ -68,10 +80,12 @@ def run(base: Path, folder: Path, case: dict[str, Any]) -> dict[str, Any]:
             state.load_all(trainer, folder, 3, same_layout=(stage, world) == (case["stage"], case["world"]))
         return steps(trainer, BATCHES[3:])
 
-    losses, updates = in_ranks(case["world"], unbroken)
+    losses, updates, held, left = in_ranks(case["world"], unbroken)
     return {
         "losses": losses,
         "updates": updates,
+        "held": held,
+        "left": left,
         "others": [in_ranks(w, lambda s=s, w=w: resumed(s, w, updates)) for s, w in case["others"]],
     }
 

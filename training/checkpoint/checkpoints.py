@@ -37,7 +37,6 @@ class _Copying:
     step: int
     thread: threading.Thread | None = None
     why_not: str = ""
-    lost: str = ""  # another attempt has taken over the folder
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,9 @@ class Checkpoints:
             if why is None:
                 raise
             raise why from error
-        dist.barrier()
+        # every rank has written its part once all have answered; and no node touches the files of an attempt that has taken over
+        if lost := _gathered(self.owner.lost() if dist.get_rank() == 0 else "")[0]:
+            raise BadInputError(lost)
         if state.leads_node():
             folder.mkdir(parents=True, exist_ok=True)
             if dist.get_rank() == 0:
@@ -108,40 +109,25 @@ class Checkpoints:
         copying, self._copying = self._copying, None
         if copying is not None and copying.thread is not None:
             copying.thread.join()
-        found = _gathered((copying.why_not, copying.lost) if copying is not None else ("", ""))
-        if lost := next((text for _, text in found if text), ""):
-            raise BadInputError(lost)
-        return next((text for text, _ in found if text), "")
+        return next((text for text in _gathered(copying.why_not if copying is not None else "") if text), "")
 
     def _publish(self, copying: _Copying, folder: Path, layout: _Layout, best: int | None) -> None:
         """Runs in a thread of one rank of each node; it never raises, or the thread would end without a word."""
-        target = self.remote / str(copying.step)
-        files: list[FileEntry] = []
-        try:
-            copying.lost = self.owner.lost() if dist.get_rank() == 0 else ""
-            files = describe(folder)
-            if not copying.lost:
-                (target / MARKER).unlink(missing_ok=True)
-                copy_files(folder, target, files)
-                copying.why_not = "; ".join(problems(target, files, hashes=False))
-        except OSError as error:
-            copying.why_not = str(error)
+        target, lead = self.remote / str(copying.step), dist.get_rank() == 0
+        files, copying.why_not = _copied(folder, target)
         try:
             parts = self._from_nodes((copying.why_not, files))
-            if dist.get_rank() == 0 and not copying.lost:
+            if lead:
                 copying.why_not = next((text for text, _ in parts if text), "")
-                if not copying.why_not:
-                    listed = {entry.path: entry for _, entries in parts for entry in entries}
-                    self._mark(copying.step, target, list(listed.values()), layout)
-                    self._prune(copying.step, best)
+            if lead and not copying.why_not:
+                listed = {entry.path: entry for _, entries in parts for entry in entries}
+                self._mark(copying.step, target, list(listed.values()), layout)
         except (OSError, RuntimeError) as error:
             copying.why_not = str(error)
-        if dist.get_rank() == 0 and copying.why_not:
-            shutil.rmtree(target, ignore_errors=True)  # half a checkpoint only takes the room of the next
-            last = max(self._whole(), default=None)
-            kept = f"the last good checkpoint is the one after step {last}" if last is not None else "there is no good checkpoint yet"
-            what = f"the checkpoint after step {copying.step} could not be copied to the output folder"
-            self.say(f"{what}: {copying.why_not}; training goes on, {kept}")
+        if lead and copying.why_not:
+            self._give_up(copying, target)
+        elif lead:
+            self._prune(copying.step, best)
         shutil.rmtree(folder, ignore_errors=True)
 
     def _from_nodes(self, mine: tuple[str, list[FileEntry]]) -> list[tuple[str, list[FileEntry]]]:
@@ -164,13 +150,28 @@ class Checkpoints:
         }
         write_json(target / MARKER, document)
 
+    def _give_up(self, copying: _Copying, target: Path) -> None:
+        shutil.rmtree(target, ignore_errors=True)  # half a checkpoint only takes the room of the next
+        try:
+            last = max(self._whole(), default=None)
+            kept = f"the last good checkpoint is the one after step {last}" if last is not None else "there is no good checkpoint yet"
+        except OSError as error:
+            kept = f"the output folder does not tell which checkpoints are good ({error})"
+        what = f"the checkpoint after step {copying.step} could not be copied to the output folder"
+        self.say(f"{what}: {copying.why_not}; training goes on, {kept}")
+
     def _prune(self, newest: int, best: int | None) -> None:
         """Remove older ones. One that cannot be removed takes room, but does no harm to the new one."""
-        complete = sorted({newest, *self._whole()})  # a stage may list what was just written only later
-        keep = {best, *complete[-self.config.checkpoint.keep :]}
-        for folder in self.remote.iterdir():
-            # older ones, whole or cut off by a kill; what is newer will be written again
-            if folder.name.isdigit() and int(folder.name) <= complete[-1] and int(folder.name) not in keep:
+        try:
+            # a stage may list what was just written only later; what is newer was passed over, and will be written again
+            complete = sorted(step for step in {newest, *self._whole()} if step <= newest)
+            keep = {best, *complete[-self.config.checkpoint.keep :]}
+            found = [path for path in self.remote.iterdir() if path.name.isdigit() and int(path.name) <= newest]
+        except OSError as error:
+            self.say(f"older checkpoints cannot be removed: {error}; training goes on")
+            return
+        for folder in found:  # whole or cut off by a kill
+            if int(folder.name) not in keep:
                 try:
                     (folder / MARKER).unlink(missing_ok=True)  # first, so that half a folder is never taken for a whole one
                     shutil.rmtree(folder)
@@ -249,6 +250,18 @@ class Checkpoints:
     def _whole(self) -> list[int]:
         """Of the complete ones those that have their files: of an earlier attempt an upload may have failed after it was marked."""
         return [step for step in self._complete() if _has_files(self.remote / str(step))]
+
+
+def _copied(folder: Path, target: Path) -> tuple[list[FileEntry], str]:
+    """Copy one node's part of a checkpoint: (its files; why they did not arrive, or nothing)."""
+    files: list[FileEntry] = []
+    try:
+        files = describe(folder)
+        (target / MARKER).unlink(missing_ok=True)
+        copy_files(folder, target, files)
+        return files, "; ".join(problems(target, files, hashes=False))
+    except OSError as error:
+        return files, str(error)
 
 
 def no_room(folder: Path, needed: int) -> BadInputError | None:

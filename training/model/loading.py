@@ -13,12 +13,14 @@ from huggingface_hub.errors import StrictDataclassError
 from peft import PeftModel
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from training.config import Method
 from training.errors import BadInputError
 from training.hardware import device
 from training.model import adapters, forward
 from training.model.folder import check_folder
+from training.rank import is_out_of_memory
 
 
 def load_model(
@@ -43,9 +45,9 @@ def load_model(
             **quantised,
         )
         model, found = loaded
-    except torch.OutOfMemoryError:
-        raise
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError, StrictDataclassError) as error:
+        if _may_pass(error):
+            raise
         raise BadInputError(f"cannot load the model in {folder}: {error}") from error
     if missing := sorted(found["missing_keys"]):
         # transformers would go on with random numbers in their place
@@ -57,6 +59,16 @@ def load_model(
         # on some CPUs a call in evaluation mode packs the weights anew, not quite as they were: a look would change the training
         module.support_avx512bf16_for_cpu = False
     return forward.install((model if four_bit else model.to(place)).eval())
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether another attempt, or another machine, may load the model: its folder is not to blame."""
+    if is_out_of_memory(error):
+        return True
+    if isinstance(error, OSError):
+        return error.errno is not None  # of the system, as from a mount that does not answer; transformers says what is wrong without
+    # ranks that a model is spread over load it together: one that dies leaves its neighbours with a RuntimeError
+    return isinstance(error, RuntimeError) and bool(is_deepspeed_zero3_enabled())  # type: ignore[no-untyped-call]
 
 
 def _four_bit(dtype: torch.dtype) -> BitsAndBytesConfig:
