@@ -98,5 +98,10 @@ def _while_training(layer: Any, plain: Callable[..., Any], fast: Callable[..., A
 
 
 def _draws(layer: Any) -> bool:
-    """Whether the layer draws random numbers, which its second pass must draw again."""
-    return any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in layer.modules())
+    """Whether the layer draws random numbers, which its second pass must draw again.
+
+    It leaves values out by a module of its own, or hands a share (`attention_dropout` in many models) to a function that does.
+    """
+    modules = list(layer.modules())
+    shares = [value for module in modules for name, value in vars(module).items() if "drop" in name and isinstance(value, float)]
+    return any(share > 0 for share in shares) or any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in modules)
