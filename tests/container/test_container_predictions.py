@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from embedded_account import RunningAccount, run_account
 from fault_client import Faults
-from snowflake.connector.errors import Error
 from training_tiny import tiny_config
 
 from container import account, results, rows
@@ -199,5 +198,23 @@ def test_what_expires_twice_is_told_and_may_be_tried_again(faults: Faults, tmp_p
 
 def test_the_table_of_predictions_is_not_blamed_for_a_session_that_ended(faults: Faults, tmp_path: Path) -> None:
     faults.put({"match": "CREATE TABLE.*SEEN", "expire": "master"})
-    with pytest.raises(Error, match="390114"):
-        Predictions(reading(tmp_path)).check()
+    with pytest.raises(account.AccessError, match="the session ended while the table of predictions was used: 390114"):
+        results.prepare(reading(tmp_path))
+    assert faults.fired() == 2, "it was tried again"
+
+
+def test_a_session_that_ends_before_the_training_is_made_anew(faults: Faults, tmp_path: Path) -> None:
+    faults.put({"match": "CREATE TABLE.*SEEN", "nth": [1], "expire": "master"})
+    results.prepare(reading(tmp_path))
+    assert faults.fired() == 1
+
+
+def test_scores_are_asked_again_in_another_session(faults: Faults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("container.results._PAUSE", 0.0)
+    finished(tmp_path / "work")
+    faults.put({"match": "SELECT AVG", "nth": [2], "expire": "master"})
+    results.finish(config(tmp_path / "out", table="D.S.ASKED", right=RIGHT), tmp_path / "work", tmp_path / "out")
+    assert faults.fired() == 1
+    run = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert (run["metrics"]["base"]["right"], run["metrics"]["tuned"]["right"]) == (0.0, pytest.approx(2 / 3, abs=1e-6))
+    assert not run["problems"]
