@@ -92,15 +92,18 @@ def tidy() -> None:
 
 
 def machine() -> Machine:
-    """All nodes of this run, taken to be like this one; a rank has one GPU, and not every GPU need have a rank."""
+    """All nodes of this run, each taken to be as small as the smallest; a rank has one GPU, and not every GPU need have a rank.
+
+    All ranks must call this: they plan with the same figures, since at stage 3 a rank that checkpoints other layers would wait for ever.
+    """
     world, ranks = dist.get_world_size(), ranks_here()
     return Machine(
         name="this node",
         ranks=ranks,
         nodes=-(-world // ranks),
-        host_memory=host_memory(),
-        cores=float(len(os.sched_getaffinity(0))),
-        gpu_memory=float(torch.cuda.mem_get_info()[1]),
+        host_memory=least(host_memory()),
+        cores=least(len(os.sched_getaffinity(0))),
+        gpu_memory=least(torch.cuda.mem_get_info()[1]),
         gpu=chip(torch.cuda.get_device_name()),
         half=computes_in_bfloat16(),
     )
