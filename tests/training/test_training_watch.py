@@ -119,10 +119,12 @@ def folders_of(tmp: Path, parts: tuple[Path, Path]) -> Folders:
     return Folders(*parts, tmp / "work", tmp / "out")
 
 
-def tune(tmp: Path, parts: tuple[Path, Path], **evaluation: Any) -> tuple[tuning.Trained, list[Progress]]:
+def tune(
+    tmp: Path, parts: tuple[Path, Path], more: dict[str, Any] | None = None, **evaluation: Any
+) -> tuple[tuning.Trained, list[Progress]]:
     folders = folders_of(tmp, parts)
     method = {"lora": {"rank": 4, "dropout": 0.2}}
-    training = {"maxSteps": 6, "schedule": "constant"}
+    training = {"maxSteps": 6, "schedule": "constant", **(more or {})}
     document = tiny_config(tmp / "out", *parts, training=training, evaluation=evaluation)
     config = TrainingConfig.model_validate({**document, "method": method})
     said: list[Progress] = []
@@ -140,6 +142,12 @@ def test_a_look_in_between_changes_no_loss(tmp_path: Path, parts: tuple[Path, Pa
     assert all(set(record.scores) == {"loss", "rouge_l"} for record in looked.history.evals)
     told = [line.metrics for line in said if line.message == "held-out rows scored"]
     assert told == [record.scores for record in looked.history.evals]
+
+
+def test_packed_rows_are_not_compiled_for_every_batch_anew(tmp_path: Path, parts: tuple[Path, Path], one_rank: None) -> None:
+    _, said = tune(tmp_path, parts, {"maxSteps": 1, "packing": True, "compile": True})
+    [told] = [line.message for line in said if "layers checkpointed" in (line.message or "")]
+    assert "compiled" not in told, "attention here goes through the documents one by one"
 
 
 def test_early_stopping_ends_with_the_best_weights(tmp_path: Path, parts: tuple[Path, Path], one_rank: None) -> None:

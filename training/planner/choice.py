@@ -201,8 +201,15 @@ def _setting(task: Task, machine: Machine, way: Way, tokens: int, layers: int) -
         longest=task.longest,
         width=task.width(machine),
         scores=task.training.attention == "eager" or (task.training.attention == "auto" and not machine.has_gpu),
-        fused=machine.has_gpu and task.training.compile is not False and way[0] < 3,  # stage 3 runs layers as they are
+        fused=way[0] < 3 and _compiled(task, machine),  # stage 3 runs layers as they are
     )
+
+
+def _compiled(task: Task, machine: Machine) -> bool:
+    """Whether layers are: those of packed rows, with an attention that takes documents of any lengths at once."""
+    training, varlen = task.training, task.width(machine) == 2 and not task.shape.dropout  # what `attention: auto` means then
+    at_once = training.attention in ("varlen", "flex") or (training.attention == "auto" and varlen)
+    return machine.has_gpu and training.compile is not False and training.packing is not False and at_once
 
 
 def _smallest(task: Task, machine: Machine, way: Way) -> Setting:

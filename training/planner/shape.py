@@ -26,6 +26,7 @@ class Shape:
     vocab: int
     tied: bool = False
     context: int = DEFAULT_CONTEXT
+    dropout: float = 0.0  # of attention's weights, while it trains
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Shape:
@@ -48,6 +49,7 @@ class Shape:
                 vocab=int(config["vocab_size"]),
                 tied=bool(config.get("tie_word_embeddings", False)),
                 context=int(config.get("max_position_embeddings") or DEFAULT_CONTEXT),
+                dropout=float(config.get("attention_dropout") or 0.0),
             )
         except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
             raise UnknownShapeError(f"config.json does not say what a model of the Llama family does: {error}") from None
