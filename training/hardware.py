@@ -77,6 +77,11 @@ def free_host_memory() -> float:
     return min(free, host_memory())
 
 
+def free_gpu_memory() -> int:
+    """Bytes of this rank's GPU that can still be taken: nobody's, or held by torch for nothing."""
+    return int(torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated())
+
+
 def least(here: float) -> float:
     """The smallest over all ranks, which must all call this."""
     found = torch.tensor(here, dtype=torch.float64, device=device())

@@ -22,7 +22,7 @@ from training.data.packing import best_fit, micro_batch
 from training.data.prompts import Question
 from training.data.tokens import Tokens
 from training.errors import BadInputError
-from training.hardware import device, least
+from training.hardware import device, free_gpu_memory, least
 from training.loop import summed_loss
 from training.planner import Shape, UnknownShapeError
 from training.scoring.metrics import Prediction, mean_scores, score
@@ -121,7 +121,7 @@ def evaluate(
     at_once = evaluation.batch_rows
     if torch.cuda.is_available():
         longest = max(map(len, encoded)) + limit
-        at_once = rows_at_once(at_once, longest, model.config.to_dict(), model.dtype.itemsize, least(torch.cuda.mem_get_info()[0]))
+        at_once = rows_at_once(at_once, longest, model.config.to_dict(), model.dtype.itemsize, least(free_gpu_memory()))
     answers: dict[int, str] = {}
     for start in range(0, most if sharded else len(mine), at_once):
         batch = mine[start : start + at_once]
