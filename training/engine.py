@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -24,6 +24,7 @@ from training import hardware
 from training.config import TrainingConfig
 from training.errors import BadInputError
 from training.hardware import choose_dtype
+from training.model.blocks import decoder_layers
 from training.planner import Offload, Rows, Shape, Task, UnknownShapeError, Way, choose, in_words
 from training.planner.memory import BUCKET
 
@@ -134,10 +135,11 @@ def start(model: Any, config: TrainingConfig, stage: int, accumulation: int, off
         fused=torch.cuda.is_available(),  # one kernel for all parameters; in host memory it is ten times as fast as the plain one
     )
     document = deepspeed_config(config, stage, accumulation, offload)
+    if stage == 3:
+        _holding_little(document, model)
     if stage > 0:
         # DeepSpeed makes the bucket as large as it may be, 1 GB, also for the gradients of small adapters
-        trained = sum(int(getattr(parameter, "ds_numel", parameter.numel())) for parameter in parameters)
-        document["zero_optimization"]["reduce_bucket_size"] = min(BUCKET, trained)
+        document["zero_optimization"]["reduce_bucket_size"] = min(BUCKET, _size(parameters))
         return deepspeed.initialize(model=model, optimizer=optimizer, config=document)[0]
     for group in optimizer.param_groups:
         group["lr"] = 0.0  # in bfloat16 DeepSpeed takes a step to make AdamW's state: it must not change the masters
@@ -165,7 +167,7 @@ def run_only(model: Any, config: TrainingConfig, offload: Offload) -> Any:
     """Give a model that was loaded inside `spreading` to DeepSpeed to be run, not trained."""
     import deepspeed
 
-    engine, *_ = deepspeed.initialize(model=model, config=deepspeed_config(config, 3, 1, offload))
+    engine, *_ = deepspeed.initialize(model=model, config=_holding_little(deepspeed_config(config, 3, 1, offload), model))
     engine.eval()
     return engine
 
@@ -207,6 +209,21 @@ def deepspeed_config(config: TrainingConfig, stage: int, accumulation: int, offl
         "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": 10**9,
     }
+
+
+def _holding_little(document: dict[str, Any], model: Any) -> dict[str, Any]:
+    """At stage 3 no more of a model stands whole than the planner counts: two layers, so that one that is computed twice is fetched once.
+
+    DeepSpeed by itself keeps what is used again within a billion numbers: all weights of a small model, and a tenth of a large one.
+    """
+    layer = max(_size(layer.parameters()) for layer in decoder_layers(model))
+    document["zero_optimization"] |= {"stage3_max_live_parameters": 2 * layer, "stage3_max_reuse_distance": 2 * layer}
+    return document
+
+
+def _size(parameters: Iterable[Any]) -> int:
+    """How many numbers they have, whole."""
+    return sum(int(getattr(parameter, "ds_numel", parameter.numel())) for parameter in parameters)
 
 
 def trained_weights(engine: Any) -> dict[str, torch.Tensor]:

@@ -152,7 +152,7 @@ def _trained(setting: Setting, world: int) -> float:
 
 
 def _gather(setting: Setting) -> float:
-    """What stands whole for a moment: two layers and the largest matrix under ZeRO-3, one matrix unpacked for QLoRA."""
+    """What stands whole for a moment: two layers and the largest matrix under ZeRO-3 (`training.engine`), one unpacked for QLoRA."""
     shape = setting.shape
     largest = max(wide * high for wide, high in shape.projections.values())
     unpacked = float(setting.width * largest) if setting.technique == "qlora" else 0.0
