@@ -65,7 +65,7 @@ class Probe:
         adapter = self.method.adapter
         return Setting(
             shape=shape,
-            technique="full" if adapter is None else "qlora" if self.method.qlora is not None else "lora",
+            technique=self.method.technique,
             trained=shape.parameters if adapter is None else shape.adapters(adapter.rank, adapter.targets, dora=adapter.dora),
             zero=2 if adapter is None else 1,
             offload="none",

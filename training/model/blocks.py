@@ -57,7 +57,7 @@ def prepare(model: Any, *, stage: int, checkpointed: int, compiled: bool) -> Blo
         if number < checkpointed:
             fast = partial(checkpoint, fast, use_reentrant=False, preserve_rng_state=_draws(layer))
         if fast is not layer.forward:
-            layer.forward = _while_training(layer, layer.forward, fast)
+            layer.forward = lora_fused.while_training(layer, layer.forward, fast)
     return Blocks(len(layers), min(checkpointed, len(layers)), compiled and whole, fused)
 
 
@@ -86,15 +86,6 @@ def decoder_layers(model: Any) -> list[Any]:
     """The model's layers, also through PEFT's wrapping."""
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     return list(inner.get_decoder().layers)
-
-
-def _while_training(layer: Any, plain: Callable[..., Any], fast: Callable[..., Any]) -> Callable[..., Any]:
-    """Generation in the middle of a training has other shapes at every token: it takes the layer as it was."""
-
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        return fast(*args, **kwargs) if layer.training and torch.is_grad_enabled() else plain(*args, **kwargs)
-
-    return forward
 
 
 def _draws(layer: Any) -> bool:

@@ -14,10 +14,10 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from training.config import DeepSpeed, Method, Training
+from training.config import DeepSpeed, Method, Technique, Training
 from training.planner.calibration import Calibration
 from training.planner.machine import Machine
-from training.planner.memory import FORMULAS, Correction, Offload, Setting, Technique, gib
+from training.planner.memory import FORMULAS, Correction, Offload, Setting, gib
 from training.planner.needs import Estimate, Verdict, Work, estimate, verdict_of
 from training.planner.shape import Shape
 from training.planner.speed import tokens_per_second
@@ -59,9 +59,7 @@ class Task:
 
     @property
     def technique(self) -> Technique:
-        if self.method.full:
-            return "full"
-        return "lora" if self.method.lora is not None else "qlora"
+        return self.method.technique
 
     @property
     def trained(self) -> int:

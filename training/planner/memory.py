@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
+from training.config import Technique
 from training.planner.machine import GIB, Machine
 from training.planner.shape import Shape
 
-Technique = Literal["full", "lora", "qlora"]
 Offload = Literal["none", "optimizer", "parameters"]
 
 CONTEXT = 0.9e9  # CUDA and its kernels
