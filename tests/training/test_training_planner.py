@@ -81,7 +81,8 @@ def test_adapters_on_one_gpu(size: str, technique: str, checkpointed: tuple[floa
 @pytest.mark.parametrize(
     ("size", "zero", "offload", "wanted", "host", "tolerance"),
     [
-        ("7B", 1, "none", {4: 59, 8: 50, 16: 45}, None, 0.02),
+        # the table summed gradients in float32 on every rank: 59, 50 and 45
+        ("7B", 1, "none", {4: 52.8, 8: 40.2, 16: 34}, None, 0.02),
         ("7B", 2, "none", {4: 44, 8: 30, 16: 22.5}, None, 0.02),
         ("7B", 2, "optimizer", {4: 16.4, 8: 16.4, 16: 16.4}, {4: 100, 8: 100, 16: 50}, 0.02),
         # the table counted 4 bytes of the largest matrix as gathered; here two layers stand beside it, and a bucket
