@@ -14,7 +14,7 @@ from training_tiny import tiny_config
 
 from container import account, results, rows
 from container.predictions import Predictions
-from training.config import TrainingConfig
+from training.config import Base, TrainingConfig
 from training.data.rows import open_rows
 from training.errors import BadInputError, TrainingError
 from training.files import ARTEFACTS
@@ -130,11 +130,11 @@ def test_a_table_that_may_only_be_read_is_told_before_the_training(
         Predictions(config(tmp_path, table="D.S.READ_ONLY")).check()
 
 
-def finished(work: Path) -> None:
+def finished(work: Path, base_id: str = "b") -> None:
     """What the ranks leave."""
     answers(work / ARTEFACTS)
     counts = {"used_rows": 3, "eval_rows": 3, "parameters": 10, "trained_parameters": 1, "world": 1}
-    texts = {"base_id": "b", "base_sha256": "0", "fingerprint": "f", "zero": "1", "device": "d", "dtype": "float32", "long_rows": ""}
+    texts = {"base_id": base_id, "base_sha256": "0", "fingerprint": "f", "zero": "1", "device": "d", "dtype": "float32", "long_rows": ""}
     outcome = Outcome(**counts, **texts, splits={}, base={"valid_json": 0.0}, tuned={"valid_json": 1.0}, phase_seconds={"train": 1.0})  # type: ignore[arg-type]
     leave(work, outcome, History([StepRecord(0, 2.0, 1e-3, 1.0, 10, 0.5)]))
 
@@ -148,6 +148,14 @@ def test_scores_reach_the_run_and_its_card(connection: Any, tmp_path: Path) -> N
     assert run["metrics"]["tuned"] == pytest.approx({"valid_json": 1.0, "right": 2 / 3}, abs=1e-6)
     assert [problem.split(":")[0] for problem in run["problems"]] == ["no score none of the base model", "no score none of the tuned model"]
     assert "| right | 0.000 | 0.667 |" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_base_of_the_hub_is_called_by_its_name(tmp_path: Path) -> None:
+    finished(tmp_path / "work", base_id="")
+    given = config(tmp_path / "out").model_copy(update={"base": Base(hugging_face="org/small")})
+    results.finish(given, tmp_path / "work", tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["base"]["id"] == "org/small"
+    assert "Base model: `org/small`" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_a_table_that_went_away_does_not_cost_the_run(connection: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
