@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from training_tiny import Ranks, tiny_config, tiny_rows, write_rows
+from training_tiny import Ranks, select_rows, tiny_config, tiny_rows, tiny_tokenizer, write_rows
 
 from training import engine, tuning
 from training.config import Data, EarlyStopping, Evaluation, Prompt, TrainingConfig
 from training.data import rows
 from training.data.dataset import prepare
+from training.data.tokens import Tokens
 from training.errors import BadInputError
 from training.files import Folders
 from training.history import EvalRecord, History, StepRecord
@@ -176,6 +177,14 @@ def test_the_loss_of_the_rows_is_the_mean_over_their_answer_tokens(tmp_path: Pat
         found = answer_loss(model, held_out.encoded, held_out.tokens.pad, size, lambda *batches, told=told: told.append(batches))
         assert found == pytest.approx(total / count, rel=1e-5)
         assert told == [(n + 1, len(told)) for n in range(len(told))], "every batch is told, for those who wait"
+
+
+def test_rows_that_are_cut_for_the_loss_are_told(tmp_path: Path, parts: tuple[Path, Path]) -> None:
+    tokens, held_out = Tokens(tiny_tokenizer()), select_rows(tiny_rows(), Data(table="T"), Prompt(), 4).eval
+    limit = max(len(tokens.question(row.example.question)) for row in held_out) + 2
+    document = tiny_config(tmp_path / "out", *parts, training={"maxLength": limit}, data={"tooLong": "truncate"})
+    data = prepare(TrainingConfig.model_validate(document), folders_of(tmp_path, parts))
+    assert f"4 rows to score (for the loss 4 rows longer than {limit} tokens: 4 cut)" in str(data)
 
 
 @pytest.mark.slow

@@ -51,7 +51,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The rows that models are compared on. `encoded` are those of them that fit the length of a training row."""
+    """The rows that models are compared on. `encoded` is what the loss is of: they are cut to the length of a training row."""
 
     rows: tuple[Row, ...]
     encoded: TrainingSet
