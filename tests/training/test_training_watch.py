@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,8 +24,10 @@ from training.errors import BadInputError
 from training.files import Folders
 from training.history import EvalRecord, History, StepRecord
 from training.loop import StopFlag
+from training.model import attention
 from training.model.loading import load_model
 from training.progress import Pace, Progress
+from training.scoring import evaluate
 from training.scoring.evaluate import answer_loss
 from training.watch import Watch, waited
 
@@ -177,6 +180,21 @@ def test_the_loss_of_the_rows_is_the_mean_over_their_answer_tokens(tmp_path: Pat
         found = answer_loss(model, held_out.encoded, held_out.tokens.pad, size, lambda *batches, told=told: told.append(batches))
         assert found == pytest.approx(total / count, rel=1e-5)
         assert told == [(n + 1, len(told)) for n in range(len(told))], "every batch is told, for those who wait"
+
+
+@pytest.mark.parametrize(("attends", "filled"), [("flex", True), ("varlen", False), ("sdpa", False)])
+def test_only_flex_attention_is_given_batches_of_one_length(
+    tmp_path: Path, parts: tuple[Path, Path], attends: str, filled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held_out = prepare(TrainingConfig.model_validate(tiny_config(tmp_path / "out", *parts)), folders_of(tmp_path, parts)).held_out
+    model = torch.nn.Module()
+    model.config = SimpleNamespace(_attn_implementation=attention.PREFIX + attends)  # type: ignore[assignment]
+    lengths: list[int] = []
+    monkeypatch.setattr(evaluate, "summed_loss", lambda model, batch: lengths.append(batch.ids.shape[1]) or 1.0)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    answer_loss(model, held_out.encoded, held_out.tokens.pad, 3)
+    assert len(lengths) > 1
+    assert (len(set(lengths)) == 1) is filled, lengths
 
 
 def test_rows_that_are_cut_for_the_loss_are_told(tmp_path: Path, parts: tuple[Path, Path]) -> None:

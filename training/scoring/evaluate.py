@@ -24,6 +24,7 @@ from training.data.tokens import Tokens
 from training.errors import BadInputError
 from training.hardware import device, free_gpu_memory, least
 from training.loop import summed_loss
+from training.model import attention
 from training.planner import Shape, UnknownShapeError
 from training.scoring.metrics import Prediction, mean_scores, score
 
@@ -162,13 +163,13 @@ def asked(question: Question) -> str:
 def answer_loss(model: Any, held_out: TrainingSet, pad: int, batch_rows: int, measured: Measured = _untold) -> float:
     """Mean loss per answer token (nats) over the rows. All ranks must call this; all get the same result.
 
-    On a GPU all batches are filled to one length, that of `batch_rows` average rows: a compiled model prepares for each
-    length anew.
+    With flex attention all batches are filled to one length, that of `batch_rows` average rows: its kernel is compiled for each length
+    anew, while the layers run as they are.
     """
     lengths = held_out.lengths.tolist()
     capacity = max(*lengths, round(batch_rows * held_out.mean_length), 1)
     batches = best_fit(lengths, range(len(lengths)), capacity)
-    width = capacity if torch.cuda.is_available() else 0
+    width = capacity if getattr(model, "module", model).config._attn_implementation == attention.FLEX else 0
     sums = torch.zeros(2, dtype=torch.float64)
     trained = model.training
     model.eval()
