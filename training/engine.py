@@ -8,7 +8,6 @@ is marked unavailable; an AdamW of its own would compile another one, so torch's
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 from collections.abc import Iterable, Iterator
@@ -25,7 +24,7 @@ from training.config import TrainingConfig
 from training.errors import BadInputError
 from training.hardware import choose_dtype
 from training.model.blocks import decoder_layers
-from training.planner import Offload, Rows, Shape, Task, UnknownShapeError, Way, choose, in_words
+from training.planner import Offload, Rows, Way, in_words
 from training.planner.memory import BUCKET
 
 BETAS = (0.9, 0.98)
@@ -60,13 +59,8 @@ def choose_stage(config: TrainingConfig, base: Path | None = None, rows: Rows | 
     if offload != "none" and not on_gpu:
         raise BadInputError("deepspeed.offload moves memory from a GPU to the host; here is no GPU: use offload: none")
     if on_gpu and base is not None and rows is not None:
-        try:
-            shape = Shape.of(json.loads((base / "config.json").read_text(encoding="utf-8")))
-        except UnknownShapeError:
-            pass  # no formulas for such a model: the rules below
-        else:
-            task = Task(shape, config.method, config.deepspeed, config.training, rows)
-            found = choose(task, hardware.machine(), hardware.calibration())
+        found = hardware.planned(config, base, rows)
+        if found is not None:  # else there are no formulas for such a model: the rules below
             return ZeroChoice(found.zero, "; ".join([found.why, *found.reasons[1:]]), found.micro_batch_tokens, found.offload)
     if wanted != "auto":
         return ZeroChoice(wanted, "as the manifest says", offload=offload)

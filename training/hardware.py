@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import os
 import platform
 from pathlib import Path
@@ -12,10 +11,11 @@ import torch
 import torch.distributed as dist
 
 from training import progress
-from training.config import Dtype
+from training.config import Dtype, TrainingConfig
+from training.planner import Choice, Rows, Task, choose
 from training.planner.calibration import Calibration
 from training.planner.machine import HOST_MEMORY, Machine, chip, known_chip
-from training.planner.shape import Shape, UnknownShapeError
+from training.planner.shape import Shape
 from training.planner.speed import flops_per_token
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -120,6 +120,14 @@ def calibration() -> Calibration | None:
     return found if found is not None and found.device == name() else None
 
 
+def planned(config: TrainingConfig, base: Path, rows: Rows) -> Choice | None:
+    """What the planner makes of a configuration on these nodes; None for a model without formulas. All ranks must call this."""
+    shape = Shape.read(base)
+    if shape is None:
+        return None
+    return choose(Task(shape, config.method, config.deepspeed, config.training, rows), machine(), calibration())
+
+
 def share_of_peak(base: Path, world: int, document: float, *, full: bool) -> float | None:
     """MFU of one token a second: FLOPs of a token over the FLOP/s that the data sheets promise for all GPUs together.
 
@@ -127,8 +135,5 @@ def share_of_peak(base: Path, world: int, document: float, *, full: bool) -> flo
     `document` is the mean length of a row in tokens.
     """
     known = known_chip(name()) if torch.cuda.is_available() else None
-    try:
-        shape = Shape.of(json.loads((base / "config.json").read_text(encoding="utf-8")))
-    except UnknownShapeError:
-        return None
-    return None if known is None else flops_per_token(shape, full, document) / (known.peak * world)
+    shape = Shape.read(base)
+    return None if known is None or shape is None else flops_per_token(shape, full, document) / (known.peak * world)

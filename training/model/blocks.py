@@ -7,7 +7,6 @@ the last layers have given their memory back.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from training import hardware
 from training.config import DeepSpeed, TrainingConfig
 from training.model import lora_fused
-from training.planner import Rows, Shape, Task, UnknownShapeError, Way, choose
+from training.planner import Rows, Way
 
 _ALL = 1 << 20
 
@@ -69,17 +68,12 @@ def layers_to_checkpoint(base: Path, config: TrainingConfig, way: Way, rows: Row
     wanted, on_gpu = config.training.checkpoint_layers, torch.cuda.is_available()
     if wanted == "none" or (wanted == "auto" and not on_gpu):
         return 0
-    if wanted not in ("auto", "all"):
-        return int(wanted)
-    try:
-        shape = Shape.of(json.loads((base / "config.json").read_text(encoding="utf-8")))
-    except UnknownShapeError:
-        return _ALL
-    if wanted == "all":
-        return shape.layers
+    if wanted != "auto":
+        return _ALL if wanted == "all" else int(wanted)
     zero = DeepSpeed.model_validate(dict(zip(("zero", "offload"), way, strict=True)))
     training = config.training.model_copy(update={"micro_batch_tokens": tokens})
-    return choose(Task(shape, config.method, zero, training, rows), hardware.machine(), hardware.calibration()).checkpoint_layers
+    found = hardware.planned(config.model_copy(update={"deepspeed": zero, "training": training}), base, rows)
+    return found.checkpoint_layers if found is not None else _ALL
 
 
 def decoder_layers(model: Any) -> list[Any]:

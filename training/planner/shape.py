@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 DEFAULT_CONTEXT = 2048
@@ -53,6 +55,14 @@ class Shape:
             )
         except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
             raise UnknownShapeError(f"config.json does not say what a model of the Llama family does: {error}") from None
+
+    @classmethod
+    def read(cls, folder: Path) -> Shape | None:
+        """Of the model in a folder; None for one without formulas."""
+        try:
+            return cls.of(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        except UnknownShapeError:
+            return None
 
     @property
     def projections(self) -> dict[str, tuple[int, int]]:
