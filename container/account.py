@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import snowflake.connector
@@ -47,6 +49,21 @@ def connect() -> Any:
                 raise
             refused = str(error.raw_msg or error.msg)
     raise AccessError(f"the account refuses the service's token, also when it is read again: {refused}")
+
+
+@contextmanager
+def session(doing: str) -> Iterator[Any]:
+    """A connection for one piece of work, `doing` in words.
+
+    Raises what `connect` does, and AccessError where the account ends the session meanwhile or is not reached.
+    """
+    try:
+        with connect() as connection:
+            yield connection
+    except DatabaseError as error:
+        if not session_ended(error):
+            raise
+        raise AccessError(f"the session ended while {doing}: {error.errno} {error.raw_msg or error.msg}") from error
 
 
 def session_ended(error: Error) -> bool:

@@ -32,6 +32,7 @@ COLUMNS = {
     "WRITTEN_AT": "TIMESTAMP_LTZ",
 }
 _TEMPORARY = "SNOWCAT_PREDICTIONS"
+_DOING = "the table of predictions was used"
 _CHUNK = 200_000  # characters of one INSERT: a statement may have a million, quotes are doubled in it
 _NUMBERS = (0, 1)  # type codes of the driver: FIXED and REAL
 
@@ -55,9 +56,9 @@ class Predictions:
     def check(self) -> None:
         """Make the table, and have every query compiled.
 
-        Raises BadInputError that names what is wrong, and snowflake.connector.errors.Error when the account ends the session.
+        Raises BadInputError that names what is wrong, and AccessError when the account ends the session.
         """
-        with account.connect() as connection:
+        with account.session(_DOING) as connection:
             cursor = connection.cursor()
             self._make(cursor)
             for score in self.scores:
@@ -74,9 +75,10 @@ class Predictions:
     def write(self, path: Path) -> tuple[dict[str, float], dict[str, float], list[str]]:
         """Put the answers into the table and ask for the scores: (base's, tuned's, why some are missing).
 
-        `path`: predictions.jsonl. Raises snowflake.connector.errors.Error when the table cannot be written.
+        `path`: predictions.jsonl. Raises AccessError when the account ends the session, and the driver's error when the table cannot be
+        written. What was written is written anew when this is called again.
         """
-        with account.connect() as connection:
+        with account.session(_DOING) as connection:
             cursor = connection.cursor()
             self._make(cursor)
             cursor.execute("BEGIN")
@@ -125,6 +127,8 @@ FROM TABLE(FLATTEN(INPUT => PARSE_JSON(%s))) r"""  # noqa: S608 - a checked name
         try:
             rows = cursor.execute(self._query(score, side)).fetchmany(2)
         except DatabaseError as error:
+            if account.session_ended(error):
+                raise
             return 0.0, _said(error)
         if len(rows) != 1 or rows[0][0] is None:
             return 0.0, "the query returned NULL" if rows and len(rows) == 1 else "the query did not return one row"

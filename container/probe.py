@@ -18,6 +18,7 @@ from container.model_folder import verify
 from training.config import TrainingConfig
 from training.errors import BadInputError, OutOfMemoryError, TrainingError
 from training.files import write_json
+from training.planner.machine import HOST_MEMORY
 from training.progress import Progress, begin, report
 
 
@@ -35,11 +36,14 @@ def probe(config: TrainingConfig, name: str) -> None:
         group = memory.Group.own()
         before = group.kills()
         # a process of its own: what it measures is its memory, and nothing else has been in it
-        ended = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": str(settings.cores())}, check=False)
+        environment = {**os.environ, "OMP_NUM_THREADS": str(settings.cores())}
+        if (limit := group.limit()) is not None:
+            environment.setdefault(HOST_MEMORY, str(limit))
+        ended = subprocess.run(command, env=environment, check=False)
         if ended.returncode != 0 and group.kills() > before:
             raise memory.error(group, 0, 1)
         if ended.returncode == OutOfMemoryError.exit_code:
-            raise OutOfMemoryError("even two short micro-steps do not fit into memory; take method: qlora or a larger instance family")
+            raise OutOfMemoryError("two micro-steps of one layer do not fit into memory; take method: qlora or a larger instance family")
         if ended.returncode == BadInputError.exit_code:
             raise BadInputError("the probe cannot run with this model and method; the reason stands above in this log")
         if ended.returncode != 0 or not out.is_file():

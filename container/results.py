@@ -12,6 +12,7 @@ from pathlib import Path
 
 from snowflake.connector.errors import Error
 
+from container.account import AccessError
 from container.predictions import Predictions
 from training.config import TrainingConfig
 from training.errors import TrainingError
@@ -26,10 +27,15 @@ _PAUSE = 2.0  # seconds
 
 
 def prepare(config: TrainingConfig) -> None:
-    """Try everything that will be needed at the end. Raises BadInputError."""
+    """Try everything that will be needed at the end. Raises BadInputError, and AccessError when the account ends the session twice."""
     predictions = Predictions(config)
-    if predictions.wanted:
-        report(Progress("data", message="trying the table of predictions and the scores by SQL"))
+    if not predictions.wanted:
+        return
+    report(Progress("data", message="trying the table of predictions and the scores by SQL"))
+    try:
+        predictions.check()
+    except AccessError as error:
+        report(Progress("data", message=f"{error}; trying them again"))
         predictions.check()
 
 

@@ -35,14 +35,14 @@ def fetch(config: TrainingConfig, target: Path) -> int:
 
 
 def _fetch(config: TrainingConfig, target: Path) -> int:
-    with account.connect() as connection:
+    with account.session("the rows were read") as connection:
         return write_rows(query_rows(connection, config.data, config.prompt), config.data, config.prompt, target)
 
 
 def query_rows(connection: Any, data: Data, prompt: Prompt) -> Iterator[pa.RecordBatch]:
     """The needed columns of the table or the query.
 
-    Raises BadInputError when there is none, or nothing may compute it, and AccessError when the account ends the session.
+    Raises BadInputError when there is none, or nothing may compute it, and the driver's error when the account ends the session.
     """
     cursor = connection.cursor()
     try:
@@ -54,7 +54,7 @@ def query_rows(connection: Any, data: Data, prompt: Prompt) -> Iterator[pa.Recor
             yield from table.to_batches()
     except (ProgrammingError, NotSupportedError) as error:
         if account.session_ended(error):
-            raise account.AccessError(f"the session ended while the rows were read: {error.errno} {error.raw_msg or error.msg}") from error
+            raise
         raise BadInputError(_advice(error, data)) from error
 
 

@@ -8,10 +8,9 @@ is marked unavailable; an AdamW of its own would compile another one, so torch's
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -24,7 +23,8 @@ from training import hardware
 from training.config import TrainingConfig
 from training.errors import BadInputError
 from training.hardware import choose_dtype
-from training.planner import Offload, Rows, Shape, Task, UnknownShapeError, Way, choose, in_words
+from training.model.blocks import decoder_layers
+from training.planner import Offload, Rows, Way, in_words
 from training.planner.memory import BUCKET
 
 BETAS = (0.9, 0.98)
@@ -59,13 +59,8 @@ def choose_stage(config: TrainingConfig, base: Path | None = None, rows: Rows | 
     if offload != "none" and not on_gpu:
         raise BadInputError("deepspeed.offload moves memory from a GPU to the host; here is no GPU: use offload: none")
     if on_gpu and base is not None and rows is not None:
-        try:
-            shape = Shape.of(json.loads((base / "config.json").read_text(encoding="utf-8")))
-        except UnknownShapeError:
-            pass  # no formulas for such a model: the rules below
-        else:
-            task = Task(shape, config.method, config.deepspeed, config.training, rows)
-            found = choose(task, hardware.machine(), hardware.calibration())
+        found = hardware.planned(config, base, rows)
+        if found is not None:  # else there are no formulas for such a model: the rules below
             return ZeroChoice(found.zero, "; ".join([found.why, *found.reasons[1:]]), found.micro_batch_tokens, found.offload)
     if wanted != "auto":
         return ZeroChoice(wanted, "as the manifest says", offload=offload)
@@ -134,10 +129,11 @@ def start(model: Any, config: TrainingConfig, stage: int, accumulation: int, off
         fused=torch.cuda.is_available(),  # one kernel for all parameters; in host memory it is ten times as fast as the plain one
     )
     document = deepspeed_config(config, stage, accumulation, offload)
+    if stage == 3:
+        _holding_little(document, model)
     if stage > 0:
         # DeepSpeed makes the bucket as large as it may be, 1 GB, also for the gradients of small adapters
-        trained = sum(int(getattr(parameter, "ds_numel", parameter.numel())) for parameter in parameters)
-        document["zero_optimization"]["reduce_bucket_size"] = min(BUCKET, trained)
+        document["zero_optimization"]["reduce_bucket_size"] = min(BUCKET, _size(parameters))
         return deepspeed.initialize(model=model, optimizer=optimizer, config=document)[0]
     for group in optimizer.param_groups:
         group["lr"] = 0.0  # in bfloat16 DeepSpeed takes a step to make AdamW's state: it must not change the masters
@@ -165,7 +161,7 @@ def run_only(model: Any, config: TrainingConfig, offload: Offload) -> Any:
     """Give a model that was loaded inside `spreading` to DeepSpeed to be run, not trained."""
     import deepspeed
 
-    engine, *_ = deepspeed.initialize(model=model, config=deepspeed_config(config, 3, 1, offload))
+    engine, *_ = deepspeed.initialize(model=model, config=_holding_little(deepspeed_config(config, 3, 1, offload), model))
     engine.eval()
     return engine
 
@@ -209,6 +205,21 @@ def deepspeed_config(config: TrainingConfig, stage: int, accumulation: int, offl
         "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": 10**9,
     }
+
+
+def _holding_little(document: dict[str, Any], model: Any) -> dict[str, Any]:
+    """At stage 3 no more of a model stands whole than the planner counts: two layers, so that one that is computed twice is fetched once.
+
+    DeepSpeed by itself keeps what is used again within a billion numbers: all weights of a small model, and a tenth of a large one.
+    """
+    layer = max(_size(layer.parameters()) for layer in decoder_layers(model))
+    document["zero_optimization"] |= {"stage3_max_live_parameters": 2 * layer, "stage3_max_reuse_distance": 2 * layer}
+    return document
+
+
+def _size(parameters: Iterable[Any]) -> int:
+    """How many numbers they have, whole."""
+    return sum(int(getattr(parameter, "ds_numel", parameter.numel())) for parameter in parameters)
 
 
 def trained_weights(engine: Any) -> dict[str, torch.Tensor]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import os
 import platform
 from pathlib import Path
@@ -12,10 +11,11 @@ import torch
 import torch.distributed as dist
 
 from training import progress
-from training.config import Dtype
+from training.config import Dtype, TrainingConfig
+from training.planner import Choice, Rows, Task, choose
 from training.planner.calibration import Calibration
 from training.planner.machine import HOST_MEMORY, Machine, chip, known_chip
-from training.planner.shape import Shape, UnknownShapeError
+from training.planner.shape import Shape
 from training.planner.speed import flops_per_token
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -77,6 +77,11 @@ def free_host_memory() -> float:
     return min(free, host_memory())
 
 
+def free_gpu_memory() -> int:
+    """Bytes of this rank's GPU that can still be taken: nobody's, or held by torch for nothing."""
+    return int(torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated())
+
+
 def least(here: float) -> float:
     """The smallest over all ranks, which must all call this."""
     found = torch.tensor(here, dtype=torch.float64, device=device())
@@ -92,15 +97,18 @@ def tidy() -> None:
 
 
 def machine() -> Machine:
-    """All nodes of this run, taken to be like this one; a rank has one GPU, and not every GPU need have a rank."""
+    """All nodes of this run, each taken to be as small as the smallest; a rank has one GPU, and not every GPU need have a rank.
+
+    All ranks must call this: they plan with the same figures, since at stage 3 a rank that checkpoints other layers would wait for ever.
+    """
     world, ranks = dist.get_world_size(), ranks_here()
     return Machine(
         name="this node",
         ranks=ranks,
         nodes=-(-world // ranks),
-        host_memory=host_memory(),
-        cores=float(len(os.sched_getaffinity(0))),
-        gpu_memory=float(torch.cuda.mem_get_info()[1]),
+        host_memory=least(host_memory()),
+        cores=least(len(os.sched_getaffinity(0))),
+        gpu_memory=least(torch.cuda.mem_get_info()[1]),
         gpu=chip(torch.cuda.get_device_name()),
         half=computes_in_bfloat16(),
     )
@@ -112,6 +120,14 @@ def calibration() -> Calibration | None:
     return found if found is not None and found.device == name() else None
 
 
+def planned(config: TrainingConfig, base: Path, rows: Rows) -> Choice | None:
+    """What the planner makes of a configuration on these nodes; None for a model without formulas. All ranks must call this."""
+    shape = Shape.read(base)
+    if shape is None:
+        return None
+    return choose(Task(shape, config.method, config.deepspeed, config.training, rows), machine(), calibration())
+
+
 def share_of_peak(base: Path, world: int, document: float, *, full: bool) -> float | None:
     """MFU of one token a second: FLOPs of a token over the FLOP/s that the data sheets promise for all GPUs together.
 
@@ -119,8 +135,5 @@ def share_of_peak(base: Path, world: int, document: float, *, full: bool) -> flo
     `document` is the mean length of a row in tokens.
     """
     known = known_chip(name()) if torch.cuda.is_available() else None
-    try:
-        shape = Shape.of(json.loads((base / "config.json").read_text(encoding="utf-8")))
-    except UnknownShapeError:
-        return None
-    return None if known is None else flops_per_token(shape, full, document) / (known.peak * world)
+    shape = Shape.read(base)
+    return None if known is None or shape is None else flops_per_token(shape, full, document) / (known.peak * world)

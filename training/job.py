@@ -109,8 +109,12 @@ class Job:
         world, total = dist.get_world_size(), len(held_out.rows)
         self._say(Progress("eval", which, step=0, steps=total, message=f"the {which} model ({held}) answers {total} rows"))
 
+        def stopped() -> bool:
+            # spread over the ranks none of them may leave alone
+            return hardware.least(not self.stop.is_set) == 0 if together else self.stop.is_set
+
         def progress(done: int) -> None:
-            if hardware.least(not self.stop.is_set) == 0 if together else self.stop.is_set:  # spread, none may leave alone
+            if stopped():
                 raise StoppedError(f"stopped while the {which} model was scored")
             passed = min(total, done * world)
             left = (time.monotonic() - started) / passed * (total - passed)

@@ -1,6 +1,7 @@
 """Measure what a micro-step takes on this hardware: `python -m training.probe BASE [--out calibration.json]`.
 
-Runs two micro-steps at each of two lengths, on made-up tokens, with the same model, adapters, engine and loss as a real training. Two
+Runs two micro-steps at each of two lengths, on made-up tokens, with the same model, adapters, engine and loss as a real training; of a
+model that one rank cannot hold, with as many of its layers as it can. Two
 lengths give a line; `training.planner` plans with it from then on. Takes seconds after the model is loaded, and needs neither rows nor an
 account. On a GPU the memory is that of the whole device, so it should be idle otherwise; on a CPU it is that of this process.
 """
@@ -11,9 +12,10 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +27,10 @@ from training.data.packing import Documents, MicroBatch
 from training.errors import OutOfMemoryError, TrainingError
 from training.loop import train_step
 from training.model import attention, blocks, loading
-from training.model.folder import check_folder
-from training.planner import Calibration, Machine, Point, Setting, Shape, fit, known_chip
+from training.model.folder import attention_dropout, check_folder
+from training.planner import Calibration, Machine, Point, Setting, Shape, Verdict, fit, known_chip
 from training.planner.machine import GIB
+from training.planner.needs import verdict_of
 from training.rank import is_out_of_memory
 
 LENGTHS_GPU, LENGTHS_CPU = (1024, 4096), (128, 512)  # tokens
@@ -36,12 +39,13 @@ _LEARNED = 4  # every so many-th part of a row carries loss, as short answers to
 
 @dataclass(frozen=True)
 class Probe:
-    """What is measured. `checkpointed` layers compute their activations twice."""
+    """What is measured. `checkpointed` layers compute their activations twice; `layers` of the model are there, None for all."""
 
     base: Path
     method: Method
     training: Training
     checkpointed: int = 0
+    layers: int | None = None
 
     @property
     def config(self) -> TrainingConfig:
@@ -56,35 +60,46 @@ class Probe:
         )
 
     @property
+    def dtype(self) -> torch.dtype:
+        """The number format of the weights."""
+        return hardware.choose_dtype(self.training.dtype)
+
+    @property
+    def attention(self) -> str:
+        """The name of the attention. Raises BadInputError for one that does not run here."""
+        return attention.choose(self.training.attention, self.dtype, attention_dropout(self.base))
+
+    @property
     def compiled(self) -> bool:
-        return torch.cuda.is_available() if self.training.compile == "auto" else self.training.compile
+        """Whether the layers are."""
+        return attention.compiles(self.training.compile, self.attention)
 
     def setting(self, tokens: int) -> Setting:
         """The same as the planner sees it."""
-        shape = Shape.of(json.loads((self.base / "config.json").read_text(encoding="utf-8")))
+        whole = Shape.of(json.loads((self.base / "config.json").read_text(encoding="utf-8")))
+        shape = replace(whole, layers=self.layers or whole.layers)
         adapter = self.method.adapter
         return Setting(
             shape=shape,
-            technique="full" if adapter is None else "qlora" if self.method.qlora is not None else "lora",
+            technique=self.method.technique,
             trained=shape.parameters if adapter is None else shape.adapters(adapter.rank, adapter.targets, dora=adapter.dora),
-            zero=2 if adapter is None else 1,
+            zero=0 if adapter is None else 1,  # as one rank trains
             offload="none",
             tokens=tokens,
             checkpointed=min(self.checkpointed, shape.layers),
             document=tokens,
-            width=2 if hardware.choose_dtype(self.training.dtype) == torch.bfloat16 else 4,
-            fused=torch.cuda.is_available() and self.compiled,
+            width=self.dtype.itemsize,
+            fused=self.compiled,
             scores=not torch.cuda.is_available() and self.training.attention in ("auto", "eager"),
         )
 
     def run(self, lengths: Sequence[int]) -> list[Point]:
         """Two micro-steps at each length, the shortest first. Raises TrainingError for a model that cannot be loaded."""
-        check_folder(self.base)
         config, setting = self.config, self.setting(max(lengths))
         engine.prepare_environment()
-        dtype = hardware.choose_dtype(self.training.dtype)
-        name = attention.choose(self.training.attention, dtype)
-        loaded = loading.load_model(self.base, dtype, attention=name, four_bit=self.method.qlora is not None)
+        with tempfile.TemporaryDirectory(prefix="snowcat-layers-") as folder:
+            base = first_layers(self.base, self.layers, Path(folder)) if self.layers else self.base
+            loaded = loading.load_model(base, self.dtype, attention=self.attention, four_bit=self.method.qlora is not None)
         trainable = loading.prepare(loaded, self.method)
         blocks.prepare(trainable, stage=setting.zero, checkpointed=setting.checkpointed, compiled=self.compiled)
         trainer = engine.start(trainable, config, setting.zero, 1)
@@ -93,18 +108,41 @@ class Probe:
 
 def machine() -> Machine:
     """This machine with one rank, as the planner describes it."""
-    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
-    cores = float(torch.get_num_threads())
+    host, cores = hardware.host_memory(), float(torch.get_num_threads())
     if not torch.cuda.is_available():
-        return Machine.with_cores(hardware.name(), cores, host)
+        return Machine.with_cores(hardware.name(), cores, host / GIB)
     total = float(torch.cuda.get_device_properties(0).total_memory)
-    return Machine(hardware.name(), 1, 1, host * GIB, cores, total, known_chip(hardware.name()), half=hardware.computes_in_bfloat16())
+    return Machine(hardware.name(), 1, 1, host, cores, total, known_chip(hardware.name()), half=hardware.computes_in_bfloat16())
 
 
 def calibrate(probe: Probe, lengths: Sequence[int]) -> Calibration:
     """Measure, and compare with the formulas."""
-    points = probe.run(lengths)
-    return fit(hardware.name(), machine(), [(probe.setting(point.tokens), point) for point in points])
+    check_folder(probe.base)
+    here = machine()
+    fitting = held_by_one(probe, max(lengths), here)
+    return fit(hardware.name(), here, [(fitting.setting(point.tokens), point) for point in fitting.run(lengths)])
+
+
+def held_by_one(probe: Probe, tokens: int, where: Machine) -> Probe:
+    """The probe of as many layers as one rank holds; a training spreads the rest, checkpoints it or moves it into host memory.
+
+    What is found holds for any number of layers: bytes at once, and a factor on what a token takes.
+    """
+    whole = probe.setting(tokens).shape.layers
+    fewer = (replace(probe, layers=layers) for layers in range(whole, 0, -1))
+    return next((one for one in fewer if verdict_of(one.setting(tokens), where) is Verdict.FITS), replace(probe, layers=1))
+
+
+def first_layers(base: Path, layers: int, folder: Path) -> Path:
+    """A folder of the model with these layers only: what its files have beyond them is not read."""
+    config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+    whole = config["num_hidden_layers"]
+    for path in base.iterdir():
+        (folder / path.name).symlink_to(path.resolve())
+    (folder / "config.json").unlink()
+    each = {name: value[:layers] for name, value in config.items() if isinstance(value, list) and len(value) == whole}
+    (folder / "config.json").write_text(json.dumps({**config, **each, "num_hidden_layers": layers}), encoding="utf-8")
+    return folder
 
 
 def _measure(trainer: Any, vocabulary: int, tokens: int) -> Point:

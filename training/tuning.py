@@ -102,12 +102,12 @@ class Tuning:
         counts = loading.parameter_counts(trainable)
         lengths = data.lengths.tolist()
         rows = Rows(len(lengths), data.mean_length, max(lengths))
-        compiles = torch.cuda.is_available() if config.training.compile == "auto" else config.training.compile
         built = blocks.prepare(
             trainable,
             stage=choice.stage,
             checkpointed=blocks.layers_to_checkpoint(self.folders.base, config, choice.way, rows, plan.capacity or rows.longest),
-            compiled=bool(plan.capacity) and compiles,  # shapes that change with every row would be compiled again and again
+            # shapes that change with every row would be compiled again and again
+            compiled=bool(plan.capacity) and attention.compiles(config.training.compile, chosen),
         )
         message = f"{choice}; {plan.rows_per_step:.4g} rows a step; {counts[0]:,} of {counts[1]:,} parameters; {built}"
         self.say(Progress("train", step=0, steps=plan.steps, message=message))

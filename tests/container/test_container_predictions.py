@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 from embedded_account import RunningAccount, run_account
 from fault_client import Faults
-from snowflake.connector.errors import Error
 from training_tiny import tiny_config
 
 from container import account, results, rows
 from container.predictions import Predictions
-from training.config import TrainingConfig
+from training.config import Base, TrainingConfig
 from training.data.rows import open_rows
 from training.errors import BadInputError, TrainingError
 from training.files import ARTEFACTS
@@ -131,11 +130,11 @@ def test_a_table_that_may_only_be_read_is_told_before_the_training(
         Predictions(config(tmp_path, table="D.S.READ_ONLY")).check()
 
 
-def finished(work: Path) -> None:
+def finished(work: Path, base_id: str = "b") -> None:
     """What the ranks leave."""
     answers(work / ARTEFACTS)
     counts = {"used_rows": 3, "eval_rows": 3, "parameters": 10, "trained_parameters": 1, "world": 1}
-    texts = {"base_id": "b", "base_sha256": "0", "fingerprint": "f", "zero": "1", "device": "d", "dtype": "float32", "long_rows": ""}
+    texts = {"base_id": base_id, "base_sha256": "0", "fingerprint": "f", "zero": "1", "device": "d", "dtype": "float32", "long_rows": ""}
     outcome = Outcome(**counts, **texts, splits={}, base={"valid_json": 0.0}, tuned={"valid_json": 1.0}, phase_seconds={"train": 1.0})  # type: ignore[arg-type]
     leave(work, outcome, History([StepRecord(0, 2.0, 1e-3, 1.0, 10, 0.5)]))
 
@@ -149,6 +148,14 @@ def test_scores_reach_the_run_and_its_card(connection: Any, tmp_path: Path) -> N
     assert run["metrics"]["tuned"] == pytest.approx({"valid_json": 1.0, "right": 2 / 3}, abs=1e-6)
     assert [problem.split(":")[0] for problem in run["problems"]] == ["no score none of the base model", "no score none of the tuned model"]
     assert "| right | 0.000 | 0.667 |" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_base_of_the_hub_is_called_by_its_name(tmp_path: Path) -> None:
+    finished(tmp_path / "work", base_id="")
+    given = config(tmp_path / "out").model_copy(update={"base": Base(hugging_face="org/small")})
+    results.finish(given, tmp_path / "work", tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["base"]["id"] == "org/small"
+    assert "Base model: `org/small`" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_a_table_that_went_away_does_not_cost_the_run(connection: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,5 +206,23 @@ def test_what_expires_twice_is_told_and_may_be_tried_again(faults: Faults, tmp_p
 
 def test_the_table_of_predictions_is_not_blamed_for_a_session_that_ended(faults: Faults, tmp_path: Path) -> None:
     faults.put({"match": "CREATE TABLE.*SEEN", "expire": "master"})
-    with pytest.raises(Error, match="390114"):
-        Predictions(reading(tmp_path)).check()
+    with pytest.raises(account.AccessError, match="the session ended while the table of predictions was used: 390114"):
+        results.prepare(reading(tmp_path))
+    assert faults.fired() == 2, "it was tried again"
+
+
+def test_a_session_that_ends_before_the_training_is_made_anew(faults: Faults, tmp_path: Path) -> None:
+    faults.put({"match": "CREATE TABLE.*SEEN", "nth": [1], "expire": "master"})
+    results.prepare(reading(tmp_path))
+    assert faults.fired() == 1
+
+
+def test_scores_are_asked_again_in_another_session(faults: Faults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("container.results._PAUSE", 0.0)
+    finished(tmp_path / "work")
+    faults.put({"match": "SELECT AVG", "nth": [2], "expire": "master"})
+    results.finish(config(tmp_path / "out", table="D.S.ASKED", right=RIGHT), tmp_path / "work", tmp_path / "out")
+    assert faults.fired() == 1
+    run = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert (run["metrics"]["base"]["right"], run["metrics"]["tuned"]["right"]) == (0.0, pytest.approx(2 / 3, abs=1e-6))
+    assert not run["problems"]

@@ -47,11 +47,11 @@ def data() -> Any:
     return pack()
 
 
-def adapted(family: str = "llama", dtype: torch.dtype = torch.float32, method: Method | None = None) -> Any:
+def adapted(family: str = "llama", dtype: torch.dtype = torch.float32, method: Method | None = None, **more: float) -> Any:
     """A random model whose adapters already do something."""
     torch.manual_seed(5)
     config, kind = FAMILIES[family]
-    base = install(kind(config(**SHAPE)).to(dtype))
+    base = install(kind(config(**SHAPE, **more)).to(dtype).eval())  # as it is loaded: the trial of it must not draw
     base.config._attn_implementation = attention.choose("sdpa", dtype)
     model = prepare(base, method or Method(lora=Lora(rank=4)))
     for name, parameter in model.named_parameters():
@@ -123,10 +123,14 @@ def test_a_checkpointed_layer_runs_twice_and_gives_the_same(layers: int, stage: 
     assert (done.checkpointed, done.fused) == (min(layers, 3), 21 if stage < 3 else 0)
 
 
-def test_dropout_is_drawn_the_same_in_both_passes(data: Any) -> None:
-    model = adapted(method=Method(lora=Lora(rank=4, dropout=0.5)))
+@pytest.mark.parametrize(
+    ("dropout", "more"), [(0.5, {}), (0.0, {"attention_dropout": 0.5})], ids=["of the adapters' input", "of attention's weights"]
+)
+def test_dropout_is_drawn_the_same_in_both_passes(dropout: float, more: dict[str, float], data: Any) -> None:
+    model = adapted(method=Method(lora=Lora(rank=4, dropout=dropout)), **more)
     torch.manual_seed(3)
     expected = learn(model, data)
+    assert apart(learn(model, data), expected) > 1e-2, "another draw gives other gradients"
     blocks.prepare(model, stage=1, checkpointed=3, compiled=False)
     torch.manual_seed(3)
     assert apart(learn(model, data), expected) < 1e-5

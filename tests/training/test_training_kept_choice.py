@@ -114,6 +114,15 @@ def test_the_job_moves_into_host_memory_what_the_plan_does(
     assert ("in host memory" in str(found)) is (offload != "none")
 
 
+def test_all_ranks_plan_for_the_smallest_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (1 << 30, 24 << 30))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA A10G")
+    here = hardware.machine()
+    monkeypatch.setattr(hardware, "least", lambda here: here / 2)  # another node has half of everything
+    found = hardware.machine()
+    assert (found.host_memory, found.cores, found.gpu_memory) == (here.host_memory / 2, here.cores / 2, here.gpu_memory / 2)
+
+
 def test_more_layers_are_checkpointed_where_less_room_was_measured(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without = layers_to_checkpoint(base, config(), (1, "none"), ROWS, 2048)
     monkeypatch.setenv(hardware.CALIBRATION, measured("NVIDIA A10G", 1.5e9))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 
 import pytest
+import torch
 
+from training.hardware import free_gpu_memory
 from training.scoring.evaluate import rows_at_once
 from training.scoring.metrics import mean_scores, rouge_l, score
 
@@ -89,3 +91,10 @@ def test_as_many_rows_are_answered_together_as_there_is_room_for(wanted: int, lo
     llama = {"hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "intermediate_size": 11008, "vocab_size": 32000}
     assert rows_at_once(wanted, longest, llama, 2, free) == rows, reason
     assert rows_at_once(wanted, longest, {}, 2, free) == wanted, "a model without formulas"
+
+
+def test_what_torch_holds_for_nothing_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a step the allocator keeps what the activations took: nearly all of the GPU."""
+    for name, value in {"mem_get_info": (1 << 30, 80 << 30), "memory_reserved": 70 << 30, "memory_allocated": 20 << 30}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
+    assert free_gpu_memory() == 51 << 30

@@ -171,6 +171,18 @@ def test_attention_that_cannot_drop_out_is_refused_for_models_that_do(wanted: st
     assert attention.choose("auto", torch.float32, dropout=0.1) == attention.PREFIX + "sdpa"
 
 
+@pytest.mark.parametrize("backend", attention.BACKENDS)
+def test_layers_that_are_told_lengths_are_not_compiled(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them would be compiled in."""
+    name = attention.PREFIX + backend
+    told = attention.arguments(name, Documents.of([3, 4]))
+    assert attention.compiles(True, name) is ("document_lengths" not in told)
+    assert not attention.compiles("auto", name), "here is no GPU"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert attention.compiles("auto", name) is attention.compiles(True, name)
+    assert not attention.compiles(False, name)
+
+
 @pytest.mark.parametrize("trained", [False, True], ids=["frozen head", "trained head"])
 def test_the_loss_in_chunks(trained: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(head, "CHUNK", 7)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -80,7 +81,8 @@ def test_adapters_on_one_gpu(size: str, technique: str, checkpointed: tuple[floa
 @pytest.mark.parametrize(
     ("size", "zero", "offload", "wanted", "host", "tolerance"),
     [
-        ("7B", 1, "none", {4: 59, 8: 50, 16: 45}, None, 0.02),
+        # the table summed gradients in float32 on every rank: 59, 50 and 45
+        ("7B", 1, "none", {4: 52.8, 8: 40.2, 16: 34}, None, 0.02),
         ("7B", 2, "none", {4: 44, 8: 30, 16: 22.5}, None, 0.02),
         ("7B", 2, "optimizer", {4: 16.4, 8: 16.4, 16: 16.4}, {4: 100, 8: 100, 16: 50}, 0.02),
         # the table counted 4 bytes of the largest matrix as gathered; here two layers stand beside it, and a bucket
@@ -418,3 +420,20 @@ def test_the_block_of_text_names_every_term() -> None:
         "DeepSpeed's own",
     ):
         assert words in text
+
+
+@pytest.mark.parametrize(
+    ("gpu", "dropout", "training", "fused", "reason"),
+    [
+        ("A10G", 0.0, {}, True, "varlen, packed"),
+        ("A10G", 0.0, {"attention": "flex"}, True, "one kernel for all documents too"),
+        ("A10G", 0.0, {"attention": "sdpa"}, False, "told lengths, for each of which it would be compiled"),
+        ("A10G", 0.1, {}, False, "varlen has no dropout"),
+        ("T4", 0.0, {}, False, "varlen needs bfloat16"),
+        ("A10G", 0.0, {"packing": False}, False, "one row after the other, each of its own length"),
+        ("A10G", 0.0, {"compile": False}, False, "as the manifest says"),
+    ],
+)
+def test_layers_that_are_compiled(gpu: str, dropout: float, training: dict[str, Any], fused: bool, reason: str) -> None:
+    given = replace(task("1B", LORA, training=Training(max_length=512, **training)), shape=replace(SHAPES["1B"], dropout=dropout))
+    assert choose(given, Machine.with_gpus("x", gpu, 24, 1, 100, 8)).estimate.setting.fused is fused, reason

@@ -74,7 +74,8 @@ def test_what_is_written_from_spread_weights_is_the_same_to_the_byte(found: dict
 def test_no_rank_holds_all_of_a_spread_model_while_it_is_scored(found: dict[str, Any], method: str) -> None:
     whole, spread = found["scores"][method]
     assert whole["most"] == whole["whole"]
-    assert spread["most"] <= 0.51 * spread["whole"] + spread["largest"] < 0.75 * spread["whole"], "its half and one matrix"
+    counted = 0.51 * spread["whole"] + 2 * spread["layer"] + spread["largest"]
+    assert spread["most"] <= counted < 0.95 * spread["whole"], "its half, two layers and one matrix"
 
 
 def test_spread_weights_are_written_in_files_of_a_bounded_size(found: dict[str, Any], folder: Path) -> None:

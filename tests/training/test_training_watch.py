@@ -7,23 +7,27 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
-from training_tiny import Ranks, tiny_config, tiny_rows, write_rows
+from training_tiny import Ranks, select_rows, tiny_config, tiny_rows, tiny_tokenizer, write_rows
 
 from training import engine, tuning
 from training.config import Data, EarlyStopping, Evaluation, Prompt, TrainingConfig
 from training.data import rows
 from training.data.dataset import prepare
+from training.data.tokens import Tokens
 from training.errors import BadInputError
 from training.files import Folders
 from training.history import EvalRecord, History, StepRecord
 from training.loop import StopFlag
+from training.model import attention
 from training.model.loading import load_model
 from training.progress import Pace, Progress
+from training.scoring import evaluate
 from training.scoring.evaluate import answer_loss
 from training.watch import Watch, waited
 
@@ -119,10 +123,12 @@ def folders_of(tmp: Path, parts: tuple[Path, Path]) -> Folders:
     return Folders(*parts, tmp / "work", tmp / "out")
 
 
-def tune(tmp: Path, parts: tuple[Path, Path], **evaluation: Any) -> tuple[tuning.Trained, list[Progress]]:
+def tune(
+    tmp: Path, parts: tuple[Path, Path], more: dict[str, Any] | None = None, **evaluation: Any
+) -> tuple[tuning.Trained, list[Progress]]:
     folders = folders_of(tmp, parts)
     method = {"lora": {"rank": 4, "dropout": 0.2}}
-    training = {"maxSteps": 6, "schedule": "constant"}
+    training = {"maxSteps": 6, "schedule": "constant", **(more or {})}
     document = tiny_config(tmp / "out", *parts, training=training, evaluation=evaluation)
     config = TrainingConfig.model_validate({**document, "method": method})
     said: list[Progress] = []
@@ -140,6 +146,12 @@ def test_a_look_in_between_changes_no_loss(tmp_path: Path, parts: tuple[Path, Pa
     assert all(set(record.scores) == {"loss", "rouge_l"} for record in looked.history.evals)
     told = [line.metrics for line in said if line.message == "held-out rows scored"]
     assert told == [record.scores for record in looked.history.evals]
+
+
+def test_packed_rows_are_not_compiled_for_every_batch_anew(tmp_path: Path, parts: tuple[Path, Path], one_rank: None) -> None:
+    _, said = tune(tmp_path, parts, {"maxSteps": 1, "packing": True, "compile": True})
+    [told] = [line.message for line in said if "layers checkpointed" in (line.message or "")]
+    assert "compiled" not in told, "attention here goes through the documents one by one"
 
 
 def test_early_stopping_ends_with_the_best_weights(tmp_path: Path, parts: tuple[Path, Path], one_rank: None) -> None:
@@ -168,6 +180,29 @@ def test_the_loss_of_the_rows_is_the_mean_over_their_answer_tokens(tmp_path: Pat
         found = answer_loss(model, held_out.encoded, held_out.tokens.pad, size, lambda *batches, told=told: told.append(batches))
         assert found == pytest.approx(total / count, rel=1e-5)
         assert told == [(n + 1, len(told)) for n in range(len(told))], "every batch is told, for those who wait"
+
+
+@pytest.mark.parametrize(("attends", "filled"), [("flex", True), ("varlen", False), ("sdpa", False)])
+def test_only_flex_attention_is_given_batches_of_one_length(
+    tmp_path: Path, parts: tuple[Path, Path], attends: str, filled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held_out = prepare(TrainingConfig.model_validate(tiny_config(tmp_path / "out", *parts)), folders_of(tmp_path, parts)).held_out
+    model = torch.nn.Module()
+    model.config = SimpleNamespace(_attn_implementation=attention.PREFIX + attends)  # type: ignore[assignment]
+    lengths: list[int] = []
+    monkeypatch.setattr(evaluate, "summed_loss", lambda model, batch: lengths.append(batch.ids.shape[1]) or 1.0)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    answer_loss(model, held_out.encoded, held_out.tokens.pad, 3)
+    assert len(lengths) > 1
+    assert (len(set(lengths)) == 1) is filled, lengths
+
+
+def test_rows_that_are_cut_for_the_loss_are_told(tmp_path: Path, parts: tuple[Path, Path]) -> None:
+    tokens, held_out = Tokens(tiny_tokenizer()), select_rows(tiny_rows(), Data(table="T"), Prompt(), 4).eval
+    limit = max(len(tokens.question(row.example.question)) for row in held_out) + 2
+    document = tiny_config(tmp_path / "out", *parts, training={"maxLength": limit}, data={"tooLong": "truncate"})
+    data = prepare(TrainingConfig.model_validate(document), folders_of(tmp_path, parts))
+    assert f"4 rows to score (for the loss 4 rows longer than {limit} tokens: 4 cut)" in str(data)
 
 
 @pytest.mark.slow

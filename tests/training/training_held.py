@@ -9,21 +9,6 @@ from typing import Any
 
 METHODS: dict[str, dict[str, Any]] = {"lora": {"lora": {"rank": 4}}, "dora": {"lora": {"rank": 4, "dora": True}}, "full": {"full": True}}
 PIECE = 50_000  # bytes of a file
-AT_ONCE = {"stage3_prefetch_bucket_size": 0, "stage3_max_live_parameters": 0, "stage3_max_reuse_distance": 0}
-
-
-def fetch_when_needed() -> None:
-    """DeepSpeed keeps a billion numbers whole, and fetches 50 million ahead: more than a model of these tests has."""
-    from training import engine
-
-    plain = engine.deepspeed_config
-
-    def sparing(*arguments: Any) -> dict[str, Any]:
-        document = plain(*arguments)
-        document["zero_optimization"].update(AT_ONCE)
-        return document
-
-    engine.deepspeed_config = sparing
 
 
 class Most:
@@ -55,7 +40,7 @@ def write_folder(folder: Path) -> None:
 
     tokenizer = tiny_tokenizer()
     tokens = {"vocab_size": len(tokenizer), "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2, "max_position_embeddings": 512}
-    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2}
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 5, "num_attention_heads": 4, "num_key_value_heads": 2}
     torch.manual_seed(11)
     model = LlamaForCausalLM(LlamaConfig(**shape, **tokens, initializer_range=0.4))
     with torch.no_grad():
@@ -110,6 +95,7 @@ def scores(folder: Path, method: str, limit: int) -> dict[str, Any]:
     with models.base() as model:
         whole = sum(getattr(p, "ds_numel", p.numel()) for p in model.parameters())
         largest = max(getattr(p, "ds_numel", p.numel()) for p in model.parameters())
+        layer = sum(getattr(p, "ds_numel", p.numel()) for p in model.model.layers[0].parameters())
         base = scored(model)
         few = replace(data.held_out, rows=data.held_out.rows[:1]).score(model, "tuned", lambda done: None, sharded=held is Held.SPREAD)
     tuning = Tuning(config, folders, choice, torch.float32, StopFlag(), lambda line: None, models.take)
@@ -124,6 +110,7 @@ def scores(folder: Path, method: str, limit: int) -> dict[str, Any]:
         "tuned": tuned,
         "most": -numbers,
         "whole": whole,
+        "layer": layer,
         "largest": largest,
         "artefacts": str(work / "artefacts"),
     }

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from training_forks import in_ranks, warm
-from training_held import all_scores, fetch_when_needed, write_folder, written_in_pieces
+from training_held import all_scores, write_folder, written_in_pieces
 from training_packs import pack
 
 METHODS: dict[str, dict[str, Any]] = {"lora": {"lora": {}}, "dora": {"lora": {"dora": True}}, "full": {"full": True}}
@@ -73,7 +73,6 @@ def curves(base: Path) -> dict[str, tuple[list[float], int]]:
 
 def everything(folder: Path) -> dict[str, Any]:
     found = {"curves": curves(folder / "tied")}
-    fetch_when_needed()
     written_in_pieces(folder)
     return found | {"scores": all_scores(folder)}
 

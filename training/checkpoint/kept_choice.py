@@ -20,7 +20,7 @@ from training.config import TrainingConfig
 from training.engine import ZeroChoice
 from training.errors import OutOfMemoryError
 from training.files import write_json
-from training.planner import Choice, Rows, Shape, Task, UnknownShapeError, choose, in_words
+from training.planner import Rows, in_words
 
 FILE = "zero.json"
 
@@ -58,7 +58,7 @@ def as_begun(config: TrainingConfig, base: Path, output: Path, rows: Rows) -> Tr
     if not tokens:
         return config
     begun = config.model_copy(update={"training": config.training.model_copy(update={"micro_batch_tokens": tokens})})
-    needed, best = _planned(begun, base, rows), _planned(config, base, rows)
+    needed, best = hardware.planned(begun, base, rows), hardware.planned(config, base, rows)
     if needed is None or best is None or needed.fits:
         return begun
     smaller = f", or set training.microBatchTokens: {best.micro_batch_tokens}, which begins a new run" if best.fits else ""
@@ -66,16 +66,6 @@ def as_begun(config: TrainingConfig, base: Path, output: Path, rows: Rows) -> Tr
         f"the run began on other GPUs, with micro-batches of {tokens} tokens; for these ZeRO {in_words(needed.zero, needed.offload)} "
         f"{needed.why}; let it end on GPUs like those that it began with{smaller}"
     )
-
-
-def _planned(config: TrainingConfig, base: Path, rows: Rows) -> Choice | None:
-    """What the planner makes of a configuration on this hardware; None for a model without formulas."""
-    try:
-        shape = Shape.of(json.loads((base / "config.json").read_text(encoding="utf-8")))
-    except UnknownShapeError:
-        return None
-    task = Task(shape, config.method, config.deepspeed, config.training, rows)
-    return choose(task, hardware.machine(), hardware.calibration())
 
 
 def _here(run: str) -> dict[str, object]:

@@ -191,7 +191,7 @@ def _trained(engine: Any) -> Iterator[tuple[str, Any, torch.Tensor]]:
 
 def _masters(engine: Any) -> list[torch.Tensor]:
     """The tensors that AdamW steps: flat parts under ZeRO, else one for each parameter."""
-    for name in ("fp32_partitioned_groups_flat", "single_partition_of_fp32_groups", "fp32_groups_flat_partition"):
+    for name in ("fp32_partitioned_groups_flat", "single_partition_of_fp32_groups"):
         if hasattr(engine.optimizer, name):
             return list(getattr(engine.optimizer, name))
     return [p for group in _adamw(engine).param_groups for p in group["params"]]

@@ -6,7 +6,7 @@ must never train with a default. Field names are camelCase in documents and snak
 """
 
 from training.config.document import CONFIG_VERSION, Output, Run, TrainingConfig, check_parts
-from training.config.method import DeepSpeed, Lora, Method
+from training.config.method import DeepSpeed, Lora, Method, Technique
 from training.config.rows import (
     PLACEHOLDER,
     SPLIT_COLUMN,
@@ -66,6 +66,7 @@ __all__ = [
     "Shares",
     "Split",
     "SqlMetric",
+    "Technique",
     "TooLong",
     "Tracker",
     "Training",

@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from training.config.section import Positive, Section, exactly_one, later
 
+Technique = Literal["full", "lora", "qlora"]
+
 
 class Lora(Section):
     """Low-rank adapters on top of frozen weights."""
@@ -50,6 +52,11 @@ class Method(Section):
     def adapter(self) -> Lora | None:
         """The adapters, whatever the base is kept in; None when all weights are trained."""
         return self.lora or self.qlora
+
+    @property
+    def technique(self) -> Technique:
+        """Which of the three."""
+        return "full" if self.adapter is None else "lora" if self.qlora is None else "qlora"
 
     @property
     def name(self) -> str:

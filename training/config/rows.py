@@ -31,6 +31,11 @@ class Base(Section):
             raise ValueError("base.revision is only meant for base.huggingFace")
         return self
 
+    @property
+    def name(self) -> str:
+        """Its id on the hub, else its folder."""
+        return self.hugging_face or self.path or ""
+
 
 class Columns(Section):
     """Names of the columns that the prompt template reads; compared without regard to case."""

@@ -41,7 +41,9 @@ class Training(Section):
     checkpoint_layers: Literal["auto", "none", "all"] | Positive = later(
         "auto", description="How many layers compute their activations twice to save memory; auto: as few as fit."
     )
-    compile: Literal["auto"] | bool = later("auto", description="torch.compile each layer; auto: on a GPU.")
+    compile: Literal["auto"] | bool = later(
+        "auto", description="torch.compile each layer, where rows are packed and attention is varlen or flex; auto: on a GPU."
+    )
     attention: Attention = later(
         "auto",
         description="How attention is computed; auto: varlen on a GPU where torch has it, eager on a CPU in bfloat16, else sdpa.",

@@ -34,8 +34,10 @@ class Dataset:
         """In words, for the log."""
         counted = f" ({self.train.counts})" if self.train.too_long else ""
         many, mean = len(self.train.rows), self.train.mean_length
-        left = f" ({self.unscored} left out, their questions are too long)" if self.unscored else ""
-        scored = f"{len(self.held_out.rows)} rows to score{left}; splits {self.splits}"
+        left = [f"{self.unscored} left out, their questions are too long"] if self.unscored else []
+        left += [f"for the loss {self.held_out.encoded.counts}"] if self.held_out.encoded.too_long else []
+        noted = f" ({'; '.join(left)})" if left else ""
+        scored = f"{len(self.held_out.rows)} rows to score{noted}; splits {self.splits}"
         return f"{many} rows to train on{counted}, {mean:.0f} tokens on average; {scored}"
 
 

@@ -13,7 +13,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.nn import functional
@@ -32,6 +32,7 @@ except ImportError:  # before PyTorch 2.10
 VARLEN_TAKES = frozenset(inspect.signature(varlen_attn).parameters) if varlen_attn is not None else frozenset()
 PREFIX = "snowcat_"  # names of transformers' own do not keep packed documents apart in all cases
 BACKENDS = ("varlen", "sdpa", "flex", "eager")
+FLEX = PREFIX + "flex"
 
 
 def choose(wanted: str, dtype: torch.dtype, dropout: float = 0.0) -> str:
@@ -64,9 +65,17 @@ def arguments(name: str, documents: Documents) -> dict[str, Any]:
     """What the attention called `name` wants to know of the documents, as arguments of the model's forward."""
     if name == PREFIX + "varlen":
         return {"document_ends": documents.ends, "longest_document": documents.longest}
-    if name == PREFIX + "flex":
+    if name == FLEX:
         return {"document_mask": _block_mask(documents)}
     return {"document_lengths": documents.lengths}
+
+
+def compiles(wanted: Literal["auto"] | bool, name: str) -> bool:
+    """What `training.compile` means for layers with the attention called `name`; `auto` is for a GPU.
+
+    Those that go through the documents one by one are told lengths, and would be compiled anew for nearly every micro-batch.
+    """
+    return (torch.cuda.is_available() if wanted == "auto" else wanted) and name in (PREFIX + "varlen", FLEX)
 
 
 @contextmanager

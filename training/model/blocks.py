@@ -7,7 +7,6 @@ the last layers have given their memory back.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from training import hardware
 from training.config import DeepSpeed, TrainingConfig
 from training.model import lora_fused
-from training.planner import Rows, Shape, Task, UnknownShapeError, Way, choose
+from training.planner import Rows, Way
 
 _ALL = 1 << 20
 
@@ -57,7 +56,7 @@ def prepare(model: Any, *, stage: int, checkpointed: int, compiled: bool) -> Blo
         if number < checkpointed:
             fast = partial(checkpoint, fast, use_reentrant=False, preserve_rng_state=_draws(layer))
         if fast is not layer.forward:
-            layer.forward = _while_training(layer, layer.forward, fast)
+            layer.forward = lora_fused.while_training(layer, layer.forward, fast)
     return Blocks(len(layers), min(checkpointed, len(layers)), compiled and whole, fused)
 
 
@@ -69,17 +68,12 @@ def layers_to_checkpoint(base: Path, config: TrainingConfig, way: Way, rows: Row
     wanted, on_gpu = config.training.checkpoint_layers, torch.cuda.is_available()
     if wanted == "none" or (wanted == "auto" and not on_gpu):
         return 0
-    if wanted not in ("auto", "all"):
-        return int(wanted)
-    try:
-        shape = Shape.of(json.loads((base / "config.json").read_text(encoding="utf-8")))
-    except UnknownShapeError:
-        return _ALL
-    if wanted == "all":
-        return shape.layers
+    if wanted != "auto":
+        return _ALL if wanted == "all" else int(wanted)
     zero = DeepSpeed.model_validate(dict(zip(("zero", "offload"), way, strict=True)))
     training = config.training.model_copy(update={"micro_batch_tokens": tokens})
-    return choose(Task(shape, config.method, zero, training, rows), hardware.machine(), hardware.calibration()).checkpoint_layers
+    found = hardware.planned(config.model_copy(update={"deepspeed": zero, "training": training}), base, rows)
+    return found.checkpoint_layers if found is not None else _ALL
 
 
 def decoder_layers(model: Any) -> list[Any]:
@@ -88,15 +82,11 @@ def decoder_layers(model: Any) -> list[Any]:
     return list(inner.get_decoder().layers)
 
 
-def _while_training(layer: Any, plain: Callable[..., Any], fast: Callable[..., Any]) -> Callable[..., Any]:
-    """Generation in the middle of a training has other shapes at every token: it takes the layer as it was."""
-
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        return fast(*args, **kwargs) if layer.training and torch.is_grad_enabled() else plain(*args, **kwargs)
-
-    return forward
-
-
 def _draws(layer: Any) -> bool:
-    """Whether the layer draws random numbers, which its second pass must draw again."""
-    return any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in layer.modules())
+    """Whether the layer draws random numbers, which its second pass must draw again.
+
+    It leaves values out by a module of its own, or hands a share (`attention_dropout` in many models) to a function that does.
+    """
+    modules = list(layer.modules())
+    shares = [value for module in modules for name, value in vars(module).items() if "drop" in name and isinstance(value, float)]
+    return any(share > 0 for share in shares) or any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in modules)

@@ -82,8 +82,7 @@ def context_length(folder: Path) -> int:
 
 def attention_dropout(folder: Path) -> float:
     """The share of attention weights that the model leaves out at random while it trains."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return float(config.get("attention_dropout") or 0.0)
+    return float(_config(folder).get("attention_dropout") or 0.0)
 
 
 def stored_bytes(folder: Path) -> int:

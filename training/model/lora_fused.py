@@ -40,14 +40,14 @@ def install(model: Any) -> int:
     taken = 0
     for module in list(model.modules()):
         if (parts := _group(module, MLP)) and _is_silu(module.act_fn):
-            module.forward = _while_training(module, module.forward, _mlp_forward(parts))
+            module.forward = while_training(module, module.forward, _mlp_forward(parts))
             taken += len(parts)
         elif parts := _group(module, QKV):
             _install_qkv([getattr(module, name) for name in QKV], parts)
             taken += len(parts)
         if parts := _group(module, OUTPUT):
             layer = getattr(module, *OUTPUT)
-            layer.forward = _while_training(layer, layer.forward, _single(parts))
+            layer.forward = while_training(layer, layer.forward, _single(parts))
             taken += len(parts)
     return taken
 
@@ -81,11 +81,11 @@ def _adapted(layer: Any) -> Adapted | None:
     return Adapted(base.weight, base.bias, a, b, float(layer.scaling[name]))
 
 
-def _while_training(module: Any, plain: Callable[..., Any], fused: Callable[..., Any]) -> Callable[..., Any]:
-    """The fused way when gradients are wanted; PEFT's own, which knows merging and disabling, for everything else."""
+def while_training(module: Any, plain: Callable[..., Any], fast: Callable[..., Any]) -> Callable[..., Any]:
+    """The fast way when gradients are wanted; the plain one, which knows answers of any length, merging and disabling, for all else."""
 
     def forward(*args: Any, **kwargs: Any) -> Any:
-        return fused(*args, **kwargs) if module.training and torch.is_grad_enabled() else plain(*args, **kwargs)
+        return fast(*args, **kwargs) if module.training and torch.is_grad_enabled() else plain(*args, **kwargs)
 
     return forward
 
@@ -103,7 +103,7 @@ def _install_qkv(layers: Sequence[Any], parts: Sequence[Adapted]) -> None:
         return lambda x: waiting.pop(place)
 
     for layer, fused in zip(layers, (first, other(1), other(2)), strict=True):
-        layer.forward = _while_training(layer, layer.forward, fused)
+        layer.forward = while_training(layer, layer.forward, fused)
 
 
 def _single(parts: Sequence[Adapted]) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -37,13 +37,8 @@ def _merged(model: Any, *, merges: bool) -> Iterator[tuple[str, torch.Tensor]]:
     import deepspeed
 
     seen: set[int] = set()  # of tied weights the first is told
-    inside: tuple[str, ...] = ()
-    for prefix, module in model.named_modules():
-        if prefix.startswith(inside) and inside:
-            continue
+    for prefix, module in _units("", model):
         adapted = isinstance(module, BaseTunerLayer)
-        if adapted:
-            inside = (f"{prefix}.",)
         parameters = [p for p in module.parameters(recurse=adapted) if hasattr(p, "ds_id")]
         with deepspeed.zero.GatheredParameters(parameters, enabled=bool(parameters)):
             if adapted and merges:
@@ -52,7 +47,15 @@ def _merged(model: Any, *, merges: bool) -> Iterator[tuple[str, torch.Tensor]]:
             for name, tensor in plain.state_dict(keep_vars=True).items():
                 if "." not in name and id(tensor) not in seen:
                     seen.add(id(tensor))
-                    yield f"{prefix}.{name}" if prefix else name, tensor.detach()
+                    yield f"{prefix}{name}", tensor.detach()
+
+
+def _units(prefix: str, module: Any) -> Iterator[tuple[str, Any]]:
+    """(what its weights' names begin with, module) of all modules; an adapted layer is one, with all that is in it."""
+    yield prefix, module
+    if not isinstance(module, BaseTunerLayer):
+        for name, inner in module.named_children():
+            yield from _units(f"{prefix}{name}.", inner)
 
 
 class _Files:

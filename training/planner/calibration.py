@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from training.config import Technique
 from training.planner.machine import Machine
-from training.planner.memory import Correction, Setting, Technique, on_rank
+from training.planner.memory import Correction, Setting, on_rank
 from training.planner.speed import model_flops, rate, recomputed_flops
 
 CALIBRATION_VERSION = 1

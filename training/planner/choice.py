@@ -14,10 +14,10 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from training.config import DeepSpeed, Method, Training
+from training.config import DeepSpeed, Method, Technique, Training
 from training.planner.calibration import Calibration
 from training.planner.machine import Machine
-from training.planner.memory import FORMULAS, Correction, Offload, Setting, Technique, gib
+from training.planner.memory import FORMULAS, Correction, Offload, Setting, gib
 from training.planner.needs import Estimate, Verdict, Work, estimate, verdict_of
 from training.planner.shape import Shape
 from training.planner.speed import tokens_per_second
@@ -59,9 +59,7 @@ class Task:
 
     @property
     def technique(self) -> Technique:
-        if self.method.full:
-            return "full"
-        return "lora" if self.method.lora is not None else "qlora"
+        return self.method.technique
 
     @property
     def trained(self) -> int:
@@ -201,8 +199,15 @@ def _setting(task: Task, machine: Machine, way: Way, tokens: int, layers: int) -
         longest=task.longest,
         width=task.width(machine),
         scores=task.training.attention == "eager" or (task.training.attention == "auto" and not machine.has_gpu),
-        fused=machine.has_gpu and task.training.compile is not False and way[0] < 3,  # stage 3 runs layers as they are
+        fused=way[0] < 3 and _compiled(task, machine),  # stage 3 runs layers as they are
     )
+
+
+def _compiled(task: Task, machine: Machine) -> bool:
+    """Whether layers are: those of packed rows, with an attention that takes documents of any lengths at once."""
+    training, varlen = task.training, task.width(machine) == 2 and not task.shape.dropout  # what `attention: auto` means then
+    at_once = training.attention in ("varlen", "flex") or (training.attention == "auto" and varlen)
+    return machine.has_gpu and training.compile is not False and training.packing is not False and at_once
 
 
 def _smallest(task: Task, machine: Machine, way: Way) -> Setting:

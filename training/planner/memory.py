@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
+from training.config import Technique
 from training.planner.machine import GIB, Machine
 from training.planner.shape import Shape
 
-Technique = Literal["full", "lora", "qlora"]
 Offload = Literal["none", "optimizer", "parameters"]
 
 CONTEXT = 0.9e9  # CUDA and its kernels
@@ -130,29 +130,32 @@ def _weights(setting: Setting, world: int) -> float:
     return 0.0 if setting.offload == "parameters" else held / world
 
 
+# bytes of a trained number by ZeRO stage: (on each rank, shared by all of them)
+_ADAPTERS = {0: (16.0, 0.0), 1: (4.0, 12.0), 2: (4.0, 12.0), 3: (4.0, 12.0)}  # shared: Adam's two moments and the master copy
+# gradients are summed in bfloat16; in a step they stand beside their float32 copies
+_ALL_HALF = {0: (20.0, 0.0), 1: (4.0, 16.0), 2: (2.0, 18.0), 3: (0.0, 18.0)}
+# in float32 DeepSpeed keeps a second copy of weights and gradients all the same, and a bucket: 28 bytes, as measured with one rank
+_ALL_SINGLE = {0: (16.0, 0.0), 1: (8.0, 20.0), 2: (4.0, 24.0), 3: (0.0, 28.0)}
+
+
 def _trained(setting: Setting, world: int) -> float:
-    """Weights, gradients and the optimizer's state. In bfloat16 a float32 copy of the weights and of the summed gradient come with it."""
-    count, zero, mixed = float(setting.trained), setting.zero, setting.width == 2
-    if setting.technique != "full":
-        shared = 12.0 if zero else 0.0  # Adam's two moments and the master copy are spread from stage 1 on
-        held = 16.0 * count - shared * count * (1 - 1 / world)
-        return held if setting.offload == "none" else held - shared * count / world
-    if setting.offload == "parameters":
-        return OFFLOAD_BUFFERS
-    if setting.offload == "optimizer":
-        return {1: 4.0, 2: 2.0, 3: 2.0 / world}[zero] * count + OFFLOAD_BUFFERS  # at stage 1 gradients stay whole until the step
-    if zero == 0:
-        # in bfloat16 the gradients stand beside their float32 copies in a step; several ranks add them up in a bucket
-        return (20.0 if mixed else 16.0) * count + (min(count, FLAT) * setting.width if world > 1 else 0.0)
-    # in float32 DeepSpeed keeps a second copy of weights and gradients all the same, and a bucket: 28 bytes, as measured with one rank
-    kept, spread = (
-        {1: (6.0, 12.0), 2: (2.0, 18.0), 3: (0.0, 18.0)}[zero] if mixed else {1: (8.0, 20.0), 2: (4.0, 24.0), 3: (0.0, 28.0)}[zero]
-    )
-    return kept * count + spread * count / world
+    """Weights, gradients and the optimizer's state."""
+    count, zero, width = float(setting.trained), setting.zero, float(setting.width)
+    full, offload, more = setting.technique == "full", setting.offload, 0.0
+    kept, shared = (_ADAPTERS if not full else _ALL_HALF if width == 2 else _ALL_SINGLE)[zero]
+    if not full:
+        shared = shared if offload == "none" else 0.0
+    elif offload != "none":
+        # with the optimizer in host memory gradients stay whole until the step at stage 1
+        kept, shared = (0.0, 0.0) if offload == "parameters" else {1: (2 * width, 0.0), 2: (width, 0.0), 3: (0.0, width)}[zero]
+        more = OFFLOAD_BUFFERS
+    elif zero == 0 and world > 1:
+        more = min(count, FLAT) * width  # several ranks add gradients up in a bucket
+    return kept * count + shared * count / world + more
 
 
 def _gather(setting: Setting) -> float:
-    """What stands whole for a moment: two layers and the largest matrix under ZeRO-3, one matrix unpacked for QLoRA."""
+    """What stands whole for a moment: two layers and the largest matrix under ZeRO-3 (`training.engine`), one unpacked for QLoRA."""
     shape = setting.shape
     largest = max(wide * high for wide, high in shape.projections.values())
     unpacked = float(setting.width * largest) if setting.technique == "qlora" else 0.0

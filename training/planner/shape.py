@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 DEFAULT_CONTEXT = 2048
@@ -26,6 +28,7 @@ class Shape:
     vocab: int
     tied: bool = False
     context: int = DEFAULT_CONTEXT
+    dropout: float = 0.0  # of attention's weights, while it trains
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Shape:
@@ -48,9 +51,18 @@ class Shape:
                 vocab=int(config["vocab_size"]),
                 tied=bool(config.get("tie_word_embeddings", False)),
                 context=int(config.get("max_position_embeddings") or DEFAULT_CONTEXT),
+                dropout=float(config.get("attention_dropout") or 0.0),
             )
         except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
             raise UnknownShapeError(f"config.json does not say what a model of the Llama family does: {error}") from None
+
+    @classmethod
+    def read(cls, folder: Path) -> Shape | None:
+        """Of the model in a folder; None for one without formulas."""
+        try:
+            return cls.of(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        except UnknownShapeError:
+            return None
 
     @property
     def projections(self) -> dict[str, tuple[int, int]]:

@@ -81,7 +81,7 @@ def publish(folder: Path, target: Path, config: TrainingConfig, outcome: Outcome
         "run": config.run.id,
         "job": config.run.job,
         "attempts": history.attempts,
-        "base": {"id": outcome.base_id or config.base.hugging_face or config.base.path, "sha256": outcome.base_sha256},
+        "base": {"id": outcome.base_id or config.base.name, "sha256": outcome.base_sha256},
         "dataset": {
             "table": config.data.table,
             "rows": outcome.used_rows,

@@ -28,7 +28,7 @@ Fine-tuned by Snowcat on {config.data.table or "the rows of a query or file"}.
 One run with seed {config.training.seed}: another seed moves these scores by several points. Held-out rows are rows
 that training did not see; names in them may well have been seen.
 
-- Base model: `{outcome.base_id or config.base.path}`, sha256 `{outcome.base_sha256 or "not recorded"}`
+- Base model: `{outcome.base_id or config.base.name}`, sha256 `{outcome.base_sha256 or "not recorded"}`
 - Data: {outcome.used_rows} rows trained on{dropped}; splits {json.dumps(outcome.splits)}; fingerprint of the rows used
   `{outcome.fingerprint}`
 - Method: {_method(config)}; {outcome.trained_parameters:,} of {outcome.parameters:,} parameters

@@ -22,8 +22,9 @@ from training.data.packing import best_fit, micro_batch
 from training.data.prompts import Question
 from training.data.tokens import Tokens
 from training.errors import BadInputError
-from training.hardware import device, least
+from training.hardware import device, free_gpu_memory, least
 from training.loop import summed_loss
+from training.model import attention
 from training.planner import Shape, UnknownShapeError
 from training.scoring.metrics import Prediction, mean_scores, score
 
@@ -51,7 +52,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The rows that models are compared on. `encoded` are those of them that fit the length of a training row."""
+    """The rows that models are compared on. `encoded` is what the loss is of: they are cut to the length of a training row."""
 
     rows: tuple[Row, ...]
     encoded: TrainingSet
@@ -121,7 +122,7 @@ def evaluate(
     at_once = evaluation.batch_rows
     if torch.cuda.is_available():
         longest = max(map(len, encoded)) + limit
-        at_once = rows_at_once(at_once, longest, model.config.to_dict(), model.dtype.itemsize, least(torch.cuda.mem_get_info()[0]))
+        at_once = rows_at_once(at_once, longest, model.config.to_dict(), model.dtype.itemsize, least(free_gpu_memory()))
     answers: dict[int, str] = {}
     for start in range(0, most if sharded else len(mine), at_once):
         batch = mine[start : start + at_once]
@@ -162,13 +163,13 @@ def asked(question: Question) -> str:
 def answer_loss(model: Any, held_out: TrainingSet, pad: int, batch_rows: int, measured: Measured = _untold) -> float:
     """Mean loss per answer token (nats) over the rows. All ranks must call this; all get the same result.
 
-    On a GPU all batches are filled to one length, that of `batch_rows` average rows: a compiled model prepares for each
-    length anew.
+    With flex attention all batches are filled to one length, that of `batch_rows` average rows: its kernel is compiled for each length
+    anew, while the layers run as they are.
     """
     lengths = held_out.lengths.tolist()
     capacity = max(*lengths, round(batch_rows * held_out.mean_length), 1)
     batches = best_fit(lengths, range(len(lengths)), capacity)
-    width = capacity if torch.cuda.is_available() else 0
+    width = capacity if getattr(model, "module", model).config._attn_implementation == attention.FLEX else 0
     sums = torch.zeros(2, dtype=torch.float64)
     trained = model.training
     model.eval()

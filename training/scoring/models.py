@@ -24,16 +24,15 @@ from training.data.tokens import Tokens
 from training.files import ARTEFACTS, Folders
 from training.model import loading, spread
 from training.model.folder import stored_bytes, stored_dtype
-from training.planner.memory import Held, Offload, Technique, how_held
+from training.planner.memory import Held, Offload, how_held
 
 
 def held_here(config: TrainingConfig, base: Path, dtype: torch.dtype, stage: int) -> Held:
     """The same on all ranks, which must all call this before any of them holds a model."""
     weights = stored_bytes(base) * dtype.itemsize / stored_dtype(base).itemsize
-    gpu = hardware.least(torch.cuda.mem_get_info()[0]) if torch.cuda.is_available() else None
+    gpu = hardware.least(hardware.free_gpu_memory()) if torch.cuda.is_available() else None
     host = hardware.least(hardware.free_host_memory() / hardware.ranks_here())
-    technique: Technique = "full" if config.method.full else "lora" if config.method.qlora is None else "qlora"
-    return how_held(weights, technique, stage, gpu=gpu, host=host)
+    return how_held(weights, config.method.technique, stage, gpu=gpu, host=host)
 
 
 @dataclass(frozen=True)

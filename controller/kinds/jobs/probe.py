@@ -25,9 +25,8 @@ COMMAND = ("python", "-m", "container.probe")
 
 def probe_identity(spec: FineTuneJobSpec, model: str, family: str) -> str:
     """8 hex digits; `model` is the identity of the base model."""
-    technique = "full" if spec.method.full else "qlora" if spec.method.qlora is not None else "lora"
     training = {"dtype": spec.training.dtype, "attention": spec.training.attention, "compile": spec.training.compile}
-    words = [model, technique, training, family.upper()]
+    words = [model, spec.method.technique, training, family.upper()]
     return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:8]
 
 
