@@ -11,6 +11,8 @@ Anything else is a crash and is retried up to the job's limit.
 
 from __future__ import annotations
 
+import errno
+
 
 class TrainingError(Exception):
     """Base of the failures whose meaning is known; `exit_code` is what the process ends with."""
@@ -40,3 +42,14 @@ class NeedsPersonError(TrainingError):
     """Only a person can clear the way, for example by asking for access to a model."""
 
     exit_code = 13
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether this is an allocation that failed, on a GPU or on the host."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether there was no room on a disk or a stage for what was to be written."""
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "no space left on device" in str(error).lower()

@@ -24,14 +24,13 @@ import torch
 from training import engine, hardware
 from training.config import Base, Data, Method, Output, Run, Training, TrainingConfig
 from training.data.packing import Documents, MicroBatch
-from training.errors import OutOfMemoryError, TrainingError
+from training.errors import OutOfMemoryError, TrainingError, is_out_of_memory
 from training.loop import train_step
 from training.model import attention, blocks, loading
 from training.model.folder import attention_dropout, check_folder
 from training.planner import Calibration, Machine, Point, Setting, Shape, Verdict, fit, known_chip
 from training.planner.machine import GIB
 from training.planner.needs import verdict_of
-from training.rank import is_out_of_memory
 
 LENGTHS_GPU, LENGTHS_CPU = (1024, 4096), (128, 512)  # tokens
 _LEARNED = 4  # every so many-th part of a row carries loss, as short answers to long questions do

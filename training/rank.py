@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import json
 import logging
 import os
@@ -36,7 +35,7 @@ def main(arguments: list[str]) -> int:
 
     from training.checkpoint.owner import Owner
     from training.config import TrainingConfig
-    from training.errors import BadInputError, OutOfMemoryError, TrainingError
+    from training.errors import BadInputError, OutOfMemoryError, TrainingError, is_disk_full, is_out_of_memory
     from training.files import Folders
     from training.job import Job
     from training.loop import StopFlag
@@ -71,17 +70,6 @@ def main(arguments: list[str]) -> int:
         return 0
     write_outcome(work, failure.exit_code, str(failure))
     return failure.exit_code
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether this is an allocation that failed, on a GPU or on the host."""
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
-
-
-def is_disk_full(error: BaseException) -> bool:
-    """Whether there was no room on a disk or a stage for what was to be written."""
-    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "no space left on device" in str(error).lower()
 
 
 def write_outcome(work: Path, code: int, message: str) -> None:

@@ -13,10 +13,10 @@ import torch
 from training import engine, rank
 from training.config import Lora, Method, TrainingConfig
 from training.engine import choose_stage, deepspeed_config
-from training.errors import BadInputError
+from training.errors import BadInputError, is_out_of_memory
 from training.model.folder import check_folder, stored_dtype
 from training.model.loading import load_model, prepare
-from training.rank import is_out_of_memory, write_outcome
+from training.rank import write_outcome
 
 
 def config(**parts: Any) -> TrainingConfig:

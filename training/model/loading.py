@@ -16,11 +16,10 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from training.config import Method
-from training.errors import BadInputError
+from training.errors import BadInputError, is_out_of_memory
 from training.hardware import device
 from training.model import adapters, forward
 from training.model.folder import check_folder
-from training.rank import is_out_of_memory
 
 
 def load_model(
