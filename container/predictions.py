@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from snowflake.connector.errors import DatabaseError, Error
 
 from container import account
-from training.config import PREDICTIONS_PLACE, SqlMetric, TrainingConfig
+from training.config import PREDICTIONS_PLACE, Run, SqlMetric, TrainingConfig
 from training.errors import BadInputError
 
 COLUMNS = {
@@ -31,10 +32,14 @@ COLUMNS = {
     "TUNED_SCORES": "OBJECT",
     "WRITTEN_AT": "TIMESTAMP_LTZ",
 }
-_TEMPORARY = "SNOWCAT_PREDICTIONS"
 _DOING = "the table of predictions was used"
 _CHUNK = 200_000  # characters of one INSERT: a statement may have a million, quotes are doubled in it
 _NUMBERS = (0, 1)  # type codes of the driver: FIXED and REAL
+
+
+def _temporary(run: Run) -> str:
+    """A table of this attempt alone: the runs of a sweep work side by side in one schema, and a lost session keeps its own for a while."""
+    return f"SNOWCAT_PREDICTIONS_{re.sub(r'[^A-Za-z0-9]', '_', run.id)}_{run.attempt}".upper()
 
 
 class Predictions:
@@ -42,7 +47,7 @@ class Predictions:
 
     def __init__(self, config: TrainingConfig) -> None:
         self.kept = config.predictions is not None
-        self.table = config.predictions.table if config.predictions is not None else _TEMPORARY
+        self.table = config.predictions.table if config.predictions is not None else _temporary(config.run)
         self.scores: list[SqlMetric] = config.evaluation.sql
         self.run = config.run
         if not account.TABLE_NAME.fullmatch(self.table):

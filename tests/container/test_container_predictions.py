@@ -81,6 +81,14 @@ def test_scores_by_sql_need_no_table_of_their_own(connection: Any, tmp_path: Pat
     assert connection.cursor().execute("SHOW TABLES IN SCHEMA D.S").fetchall() == []
 
 
+def test_runs_of_a_sweep_score_side_by_side(server: RunningAccount, connection: Any, tmp_path: Path) -> None:
+    one, other = (Predictions(config(tmp_path, run, right=RIGHT)) for run in ("run-1", "run-2"))
+    with server.connect(database="D", schema="S", warehouse="W") as busy:
+        one._make(busy.cursor())
+        other.check()
+        assert other.write(answers(tmp_path))[1] == pytest.approx({"right": 2 / 3}, abs=1e-6)
+
+
 def test_a_table_keeps_each_run_once(connection: Any, tmp_path: Path) -> None:
     path = answers(tmp_path)
     for run in ("run1", "run2", "run1"):
