@@ -206,12 +206,13 @@ class Session:
         """
         if not local.is_file():
             raise FileNotFoundError(f"{local} is not a file")
-        if "'" in str(local.resolve()):
+        place = local.parent.resolve() / local.name  # not what it may be a link to: that has another name
+        if "'" in str(place):
             raise Rejected(f"{local}: a file with a quote in its path cannot be uploaded; rename it")
         if "'" in folder:
             raise Rejected(f"a file cannot be uploaded to {folder} of @{stage.sql}: take the quote out of the folder's name")
         try:
-            stored = self.execute(statements.put(str(local.resolve()), stage, folder, compress=compress)).rows
+            stored = self.execute(statements.put(str(place), stage, folder, compress=compress)).rows
         except StageFull as error:
             raise StageFull(f"{local.name} does not fit on @{stage.sql}: {error.message}", errno=error.errno) from None
         for row in stored:

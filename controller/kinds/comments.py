@@ -90,6 +90,7 @@ def comment_drift(obj: DesiredObject, view: View, current: str | None, **attribu
     if text.strip() != user_text(obj):
         changes.append(FieldChange("comment", text.strip(), user_text(obj)))
     wanted = mark_for(obj, view, mark, **attributes)
-    if mark is not None and mark.project == view.project.name and mark != wanted:
+    observed = obj.manifest.metadata.management_policy is ManagementPolicy.OBSERVE  # then its mark is left as it is, and no news
+    if mark is not None and mark.project == view.project.name and mark != wanted and not observed:
         changes.append(FieldChange("mark", str(mark), str(wanted)))
     return tuple(changes)

@@ -88,10 +88,12 @@ class RoleKind(TableKind):
 
     def verdict(self, obj: DesiredObject, row: Row, view: View) -> Verdict:
         lacking = [f"the grant to {what.lower()} {who.text}" for what, who in self._not_granted_to(obj, view)]
-        texts = [str(grant) for grant in sorted(self._difference(obj, view).missing)] + lacking
+        missing = self._difference(obj, view).missing
+        texts = [str(grant) for grant in sorted(missing)] + lacking
         if not texts:
             return Verdict(Health.HEALTHY, "", "Present")
-        way_out = "" if manages_grants(view) else f"; {BOOTSTRAP}"
+        ours = manages_grants(view) or (not lacking and all(_on_own(grant, obj, view) for grant in missing))
+        way_out = "" if ours else f"; {BOOTSTRAP}"
         return Verdict(Health.DEGRADED, f"lacks {', '.join(texts)}{way_out}", "MissingGrants")
 
     # ---- export ----
@@ -120,10 +122,12 @@ class RoleKind(TableKind):
         return role_statements(obj, view)
 
     def update(self, obj: DesiredObject, seen: Observation, view: View) -> Sequence[Step]:
-        """Nothing, where this role may not: the plan then shows the message that `observe` gave."""
-        if not manages_grants(view):
-            return ()
+        """A role that manages no grants gives those on what it owns, the project's own objects; of the others the plan shows what
+        `observe` said."""
         role = obj.key.name.name
+        if not manages_grants(view):
+            given = frozenset(grant for grant in self._difference(obj, view).missing if _on_own(grant, obj, view))
+            return [Sql(text, apart=True) for text in statements_for(role, Difference(missing=given))]
         paths = {change.path for change in seen.drift}
         steps: list[Step] = []
         for path, change in _by_field(self._difference(obj, view)).items():
@@ -138,11 +142,12 @@ class RoleKind(TableKind):
     def delete(self, key: ObjectKey, view: View) -> Sequence[Step]:
         if key.name.name.text == view.snapshot.role:
             raise Stalled(f"{key} is the role that this session uses: an administrator must drop it", "OwnRole")
-        own = _held_by(QualifiedName((Identifier(view.snapshot.role),))) if view.snapshot.role else None
-        known = own in view.snapshot.answers  # it is asked only while a manifest of a role is there; else the account says whether it may
-        if known and not view.snapshot.offline and not manages_grants(view):
-            raise Stalled(f"this role may not drop {key}: an administrator must", "NeedsAdministrator")
-        return super().delete(key, view)
+        (drop,) = super().delete(key, view)
+        rows = (view.snapshot.row(read, key.name) for read in self.inventory_reads() if view.snapshot.asked(read))
+        owner = next((str(row.get("owner") or "") for row in rows if row is not None), "")
+        if owner not in ("", view.snapshot.role) and view.snapshot.role not in ADMINISTRATORS:
+            raise Stalled(f"role {owner} owns {key}, as it made it: have an administrator run {drop};", "NeedsAdministrator")
+        return (drop,)
 
     # ---- differences ----
 
@@ -197,11 +202,16 @@ def role_statements(obj: DesiredObject, view: View) -> list[Step]:
     name, role = obj.key.name, obj.key.name.name
     known = ",".join(sorted(_short(what, who) for what, who in wanted_holders(obj)))
     comment = sql.equals("COMMENT", sql.text(marked_comment(obj, view, given=known)))
-    own = [key.name.sql for key in view.graph.objects if key != obj.key]
-    grants = frozenset(g for g in wanted_grants(obj) if not any(g.target.endswith(f" {name}") or f" {name}!" in g.target for name in own))
+    grants = frozenset(grant for grant in wanted_grants(obj) if not _on_own(grant, obj, view))
     texts = [sql.create("ROLE", name, [comment], if_not_exists=True), *statements_for(role, Difference(missing=grants))]
     gives = [*texts[1:], *(_grant_to(role, what, who) for what, who in wanted_holders(obj))]
     return [Sql(texts[0]), *(Sql(text, apart=True) for text in gives)]
+
+
+def _on_own(grant: Grant, obj: DesiredObject, view: View) -> bool:
+    """Whether it is a grant on an object of this project, whose owner may give it."""
+    own = (key.name.sql for key in view.graph.objects if key != obj.key)
+    return any(grant.target.endswith(f" {name}") or f" {name}!" in grant.target for name in own)
 
 
 def manages_grants(view: View) -> bool:

@@ -55,7 +55,7 @@ class StageKind(TableKind):
     def gather(self, obj: DesiredObject, graph: Graph, gatherer: Gatherer) -> UploadSet:
         if not obj.manifest.spec.files:
             return _NO_FILES
-        uploads = find_uploads(obj.manifest.spec.files, obj.location.file.parent)
+        uploads = find_uploads(obj.manifest.spec.files, obj.location.file.parent, gatherer.project.root)
         content = gatherer.hash_files([upload.file for upload in uploads]) if uploads else ""
         return UploadSet(uploads, fingerprint(uploads, content))
 

@@ -37,11 +37,11 @@ class UploadSet:
     fingerprint: str = ""
 
 
-def find_uploads(wanted: Iterable[StageFiles], base: Path) -> tuple[Upload, ...]:
+def find_uploads(wanted: Iterable[StageFiles], base: Path, project: Path) -> tuple[Upload, ...]:
     """The files that a manifest names, relative to its folder `base`; a folder stands for all files below it.
 
     Raises:
-        Stalled: a pattern matches nothing, or two files want the same place.
+        Stalled: a pattern matches nothing, two files want the same place, or one is a link that leaves the `project`'s folder.
     """
     found: dict[str, Upload] = {}
     for entry in wanted:
@@ -49,6 +49,9 @@ def find_uploads(wanted: Iterable[StageFiles], base: Path) -> tuple[Upload, ...]
         if not files:
             raise Stalled(f"files: {entry.from_} matches no file below {base}")
         for file in files:
+            if not file.resolve().is_relative_to(project.resolve()):
+                hint = f"a stage keeps files of the project: move it below {project}"
+                raise Stalled(f"files: {file} is {file.resolve()}, which is not in the project's folder; {hint}")
             inner = file.parent.relative_to(root).as_posix()
             upload = Upload(file, "/".join(part for part in (entry.to.strip("/"), "" if inner == "." else inner) if part))
             other = found.setdefault(upload.path, upload)

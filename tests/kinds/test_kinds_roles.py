@@ -171,13 +171,40 @@ def test_what_other_manifests_give_is_theirs(
     assert {change.path for change in seen.drift} == ({"serviceRoles" if held[1] == "SERVICE_ROLE" else "privileges"} if sent else set())
 
 
-def test_a_role_without_a_manifest_is_dropped_where_nobody_was_asked_what_we_hold(tmp_path: Path) -> None:
-    graph = graph_of(tmp_path, TEXT)
+def test_a_role_that_an_administrator_made_is_theirs_to_drop(tmp_path: Path) -> None:
+    (obj,) = graph_of(tmp_path, TEXT).of_kind("Role")
+    listed = {Show("ROLES"): [row_for(obj, owner="SECURITYADMIN")]}
+    with pytest.raises(Stalled, match="SECURITYADMIN owns Role/thing, as it made it: have an administrator run DROP ROLE THING;"):
+        ROLE.delete(obj.key, view_of(Graph({}), listed, role="WORKER"))
+    for reason, answers, role in (
+        ("it made it itself", {Show("ROLES"): [row_for(obj)]}, "WORKER"),
+        ("an administrator", listed, "SECURITYADMIN"),
+        ("not listed any more", {}, "WORKER"),
+    ):
+        assert sql_of(ROLE.delete(obj.key, view_of(Graph({}), answers, role=role))) == ["DROP ROLE THING"], reason
+
+
+OWN = """
+kind: Role
+metadata: {name: reader}
+spec:
+  privileges:
+    - {on: {kind: Database, name: own}, privileges: [USAGE]}
+    - {on: {kind: Database, name: db}, privileges: [USAGE]}
+"""
+
+
+def test_grants_on_the_project_s_own_objects_need_no_administrator(tmp_path: Path) -> None:
+    """Whoever owns an object may give rights on it; the script of `snowcat bootstrap` comes before it is there."""
+    graph = graph_of(tmp_path, OWN, "kind: Database\nmetadata: {name: own}")
     (obj,) = graph.of_kind("Role")
-    assert sql_of(ROLE.delete(obj.key, view_of(Graph({}), role="WORKER"))) == ["DROP ROLE THING"]
-    held = {Show("GRANTS", "TO ROLE WORKER"): [grant("CREATE STAGE")]}
-    with pytest.raises(Stalled, match="an administrator must"):
-        ROLE.delete(obj.key, view_of(graph, held, role="WORKER"))
+    held = {Show("ROLES"): [row_for(obj)], Show("GRANTS", "TO ROLE READER"): []}
+    view = view_of(graph, held, role="WORKER")
+    seen = ROLE.observe(obj, view)
+    assert sql_of(ROLE.update(obj, seen, view)) == ["GRANT USAGE ON DATABASE OWN TO ROLE READER"]
+    assert seen.message.endswith("snowcat bootstrap` and have an administrator run what it prints"), "for the other one"
+    view = view_of(graph, {**held, Show("GRANTS", "TO ROLE READER"): [grant("USAGE", "DATABASE", "DB")]}, role="WORKER")
+    assert "bootstrap" not in ROLE.observe(obj, view).message
 
 
 def test_a_missing_role_needs_an_administrator(tmp_path: Path) -> None:
