@@ -198,11 +198,17 @@ def _container_problems(manifest: Manifest, field: str, value: str, location: Lo
     return []
 
 
+def _leaves(path: Path, root: Path) -> bool:
+    """Whether a path or pattern leads out of a folder, by its text or by a link. Files that a pattern matches are looked at when read."""
+    fixed = Path(str(path).partition("*")[0])
+    return not (Path(os.path.normpath(path)).is_relative_to(os.path.normpath(root)) and fixed.resolve().is_relative_to(root.resolve()))
+
+
 def _path_problems(manifest: Manifest, node: Node, file: Path, root: Path) -> list[Problem]:
     """Files of the user's that a manifest names and that are not there; for a stage, that are not the project's to upload."""
     problems = []
     for path, value, marker in marked_fields(manifest.spec, LocalPath, ("spec",)):
-        if manifest.kind == "Stage" and not Path(os.path.normpath(file.parent / value)).is_relative_to(os.path.normpath(root)):
+        if manifest.kind == "Stage" and _leaves(file.parent / value, root):
             hint = f"a stage keeps files of the project: move it below {root}"
             problems.append(Problem(Location(file, node.find(path)[0]), f"{value!r} leaves the project's folder", hint, dotted(path)))
             continue

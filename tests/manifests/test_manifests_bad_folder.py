@@ -160,3 +160,15 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     assert [problem.location.file.name for problem in result.errors] == ["gone.yaml", "loop.yaml"]
     assert all("cannot be read" in problem.message for problem in result.errors)
     assert [str(obj.key) for obj in result.graph] == ["ComputePool/pool"]
+
+
+def test_a_link_that_leads_a_stage_s_files_out_of_the_project(tmp_path: Path) -> None:
+    """Whoever may change the project's folder could have any file of the machine uploaded."""
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/rows.txt").write_text("x")
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "data").symlink_to("../outside")
+    for pattern in ("data/*.txt", "data/rows.txt", "data"):
+        (problem,) = load(folder, STAGE.replace("spec: {}", f"spec: {{files: [{{from: '{pattern}'}}]}}")).errors
+        assert f"{pattern!r} leaves the project's folder" in str(problem)
