@@ -170,17 +170,19 @@ class _Narrator:
         self._notes: tuple[str, ...] = ()
 
     def __call__(self, report: Report) -> None:
-        for event in report.events:
-            if event.reason in (Reason.UNREACHABLE, Reason.REACHABLE):
-                continue  # logged where it was noticed
-            write = log.warning if event.type == "Warning" else log.info
-            write(event.reason, object=event.key or event.object, message=event.message, generation=event.generation)
         if report.problems != self._problems:
             for problem in report.problems:
                 log.error("InvalidManifest", message=problem)
             if self._problems and not report.problems:
                 log.info("all manifests are valid again")
             self._problems = report.problems
+        for event in report.events:
+            if event.reason in (Reason.UNREACHABLE, Reason.REACHABLE):
+                continue  # logged where it was noticed
+            if event.message in report.problems and event.reason != Reason.STALLED:
+                continue  # one line for the fault and one for each object that it stalls are enough
+            write = log.warning if event.type == "Warning" else log.info
+            write(event.reason, object=event.key or event.object, message=event.message, generation=event.generation)
         for note in sorted(set(report.notes) - set(self._notes)):
             log.warning("LastGoodText", message=note)
         self._notes = report.notes

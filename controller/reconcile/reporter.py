@@ -82,7 +82,7 @@ class Reporter:
             found = self._statuses
             self.rest.moved(False)
         else:
-            found = self._compare(loaded, plan, busy)
+            found = self._compare(loaded, plan, busy, full=full)
             self._seen = seen
         return Report(
             project=loaded.project.name,
@@ -95,11 +95,15 @@ class Reporter:
             settled=self._settled(plan, found, now, full=full, idle=not busy and not unread),
         )
 
-    def _compare(self, loaded: Loaded, plan: Plan, busy: Mapping[ObjectKey, str]) -> tuple[ObjectStatus, ...]:
+    def _compare(self, loaded: Loaded, plan: Plan, busy: Mapping[ObjectKey, str], *, full: bool) -> tuple[ObjectStatus, ...]:
         """The statuses of a look, and what follows from their difference to the last ones. Only those that moved are looked at."""
         made = made_again(plan, Context(self.failures.known, busy, self.generations), self._made)
+        invalid = invalid_objects(loaded, plan)
+        if not full:  # it does not look for leftovers: those of the last full one are still there
+            declared = made.keys() | {status.key for status in invalid}
+            made |= {key: one for key, one in self._made.items() if key not in declared and one.status.location is None}
         moved = [key for key, status in made.items() if status is not self._made.get(key)]
-        found = [*(made[key].status for key in moved), *invalid_objects(loaded, plan)]
+        found = [*(made[key].status for key in moved), *invalid]
         history.compare(self.state, plan, found, self.before)
         found = self.state.transitions(found)
         dated = {status.key: status for status in found}

@@ -198,3 +198,22 @@ def test_a_composite_moves_with_its_parts(now: Plan, wanted: set[str], reason: s
     after = made_again(now, nothing, before)
     assert {str(at.name.name) for at, made in after.items() if made is not before.get(at)} == wanted, reason
     assert [made.status for made in after.values()] == statuses(now, nothing)
+
+
+def test_what_is_in_no_manifest_any_more_stays_told_between_full_looks(tmp_path: Path) -> None:
+    """Only a full look finds it; a project that comes to no rest, as with a broken file, has others all the time."""
+    world, side = World(write(tmp_path, one_wh=warehouse("one_wh"))), Side([1_000_000.0], forgetful=False)
+    for name in ("one_wh", "kept"):
+        world.account.put("WAREHOUSES", name, mark("Warehouse", name), **WAREHOUSE)
+    full = plan(world.view(), KINDS, prune=world.rules)
+    lesser = replace(full, objects={ONE: full.objects[ONE]})
+    told = []
+    for now in (full, lesser, full, lesser, full):
+        side.reporter.take_plan(now)
+        report = side.reporter.looked(world.load(), now, {}, 0.0, full=now is full, unread=0)
+        assert {status.key for status in report.statuses} == {ONE, key("Warehouse", "kept")}
+        told.append([event.reason for event in report.events if "KEPT" in str(event.object).upper()])
+    assert told[0] and not any(told[1:])
+    world.account.rows["WAREHOUSES"].pop(1)
+    now = plan(world.view(), KINDS, prune=world.rules)
+    assert len(side.reporter.looked(world.load(), now, {}, 0.0, full=True, unread=0).statuses) == 1
