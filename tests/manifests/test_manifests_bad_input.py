@@ -347,6 +347,19 @@ def test_a_field_that_is_called_like_a_secret_is_not_repeated_in_any_kind(field:
         assert not [value for value in ("hunter2", "4711") if value in text], text
 
 
+@pytest.mark.parametrize(
+    ("field", "says"),
+    [
+        ("command: op read hunter2", "expected a list, got text that is not repeated here; write it as a list: [op, read, op://…]"),
+        ("command: [op, false]", "expected text, got true or false that is not repeated here; put it in quotes"),
+        ("env: 4711", "expected text, got a number that is not repeated here; Name of an environment variable"),
+    ],
+)
+def test_a_value_of_a_wrong_shape_in_value_from_is_not_told_to_go_there(field: str, says: str, tmp_path: Path) -> None:
+    text = "\n".join(str(problem) for problem in load(tmp_path, secret(f"  valueFrom: {{{field}}}\n")).problems)
+    assert says in text and "make a Secret" not in text
+
+
 def test_a_secret_still_says_which_word_was_meant(tmp_path: Path) -> None:
     text = "\n".join(str(problem) for problem in load(tmp_path, secret("  type: pasword\n  valueFrom: {evn: A}\n")).problems)
     assert "did you mean password?" in text
