@@ -154,7 +154,7 @@ ROWS = [
         "metadata.schema",
         "'order' is a reserved word of SQL",
     ),
-    Row("a name of 256 letters", pool("p" * 256), 3, "metadata.name", "not a Snowflake identifier"),
+    Row("a name of 256 letters", pool("p" * 256), 3, "metadata.name", "'pppppppppppppppppppp'… has 256 characters", "at most 255"),
     Row("a quoted name for a pool", pool("'\"my pool\"'"), 3, "metadata.name", "Snowflake takes only an unquoted name for a ComputePool"),
     Row(
         "a name with its schema", STAGE.replace("files", "db.s.files"), 3, "metadata.name", "not a Snowflake identifier", "metadata.schema"
