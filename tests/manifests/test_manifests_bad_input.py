@@ -102,6 +102,14 @@ ROWS = [
         "objects wait for each other: ComputePool/",
     ),
     Row(
+        "a dependency on itself",
+        pool().replace("pool}", "pool, dependsOn: [ComputePool/pool]}"),
+        3,
+        "metadata.dependsOn[0]",
+        "ComputePool/pool depends on itself",
+        "remove this entry",
+    ),
+    Row(
         "a dependency that is no Kind/name",
         pool().replace("pool}", "pool, dependsOn: [x]}"),
         3,
