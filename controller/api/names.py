@@ -59,23 +59,23 @@ class Identifier:
         Raises:
             NameProblem: empty, too long, or neither a bare name nor properly quoted.
         """
-        if len(written) >= 2 and written.startswith('"') and written.endswith('"'):
+        quoted = len(written) >= 2 and written.startswith('"') and written.endswith('"')
+        text = written
+        if quoted:
             inner = written[1:-1]
             if not inner or '"' in inner.replace('""', ""):
                 raise NameProblem(f"{written} is not a quoted identifier: double an inner quote and leave none empty")
             text = inner.replace('""', '"')
-        elif _BARE.fullmatch(written):
-            text = written.upper()
-        else:
-            hint = re.sub(r"[^A-Za-z0-9_$]", "_", written)[:_MAX_LENGTH] or "my_name"
+        if len(text) > _MAX_LENGTH:
+            raise NameProblem(f"{written[:20]!r}… has {len(text)} characters; a Snowflake identifier has at most {_MAX_LENGTH}")
+        if not quoted and not _BARE.fullmatch(written):
+            hint = re.sub(r"[^A-Za-z0-9_$]", "_", written) or "my_name"
             if hint[0].isdigit() or hint[0] == "$":
                 hint = "_" + hint
             raise NameProblem(
                 f"{written!r} is not a Snowflake identifier: letters, digits, '_' and '$', not starting with a digit; try {hint!r}"
             )
-        if len(text) > _MAX_LENGTH:
-            raise NameProblem(f"{written[:20]!r}… is longer than {_MAX_LENGTH} characters")
-        return cls(text)
+        return cls(text if quoted else text.upper())
 
     @cached_property
     def is_bare(self) -> bool:

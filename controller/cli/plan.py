@@ -56,6 +56,8 @@ def plan(target: Target, offline: bool, watch: bool, exit_code: bool, manner: Ma
     """
     if out is not None and (offline or watch):
         raise Failure("--out keeps the plan of one look at an account: leave --offline and --watch out", INVALID)
+    if out is not None and not out.parent.is_dir():
+        raise Failure(f"--out {out}: folder {out.parent} does not exist", INVALID)
     with opened(target, offline=offline) as project:
         if watch:
             return _watch(project, manner)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from controller.account.snapshot import Row, Show, Snapshot
@@ -73,15 +74,19 @@ def _trouble(rows: Sequence[Row]) -> _Trouble:
         status = as_upper(row.get("status"))
         restarts = as_int(row.get("restart_count")) or 0
         if status in ("FAILED", "UNKNOWN") or restarts:
-            parts = [str(row.get("message") or status or "").strip()]
-            code = as_int(row.get("last_exit_code"))
-            parts += [f"exit code {code}"] if code is not None else []
+            message = str(row.get("message") or status or "").strip()
+            parts = [message, exit_code(as_int(row.get("last_exit_code")), message)]
             parts += [f"{restarts} restarts"] if restarts else []
             return _Trouble(
                 f"container {row.get('container_name')}: {', '.join(part for part in parts if part)}", status == "FAILED" or restarts > 2
             )
     message = next((str(row["message"]).strip() for row in rows if row.get("message") and as_upper(row.get("status")) != "READY"), "")
     return _Trouble(message)
+
+
+def exit_code(code: int | None, message: str) -> str:
+    """`exit code 3`; empty where none is known, or the message beside it says it itself."""
+    return "" if code is None or re.search(rf"\bexit code {code}\b", message) else f"exit code {code}"
 
 
 def _join(*parts: str) -> str:

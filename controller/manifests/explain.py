@@ -208,11 +208,20 @@ def _mismatch(detail: ErrorDetails, expected: list[str], model: type[pydantic.Ba
     if kind in CHOICES and isinstance(raw, str):
         hint = did_you_mean(raw, expected)
     elif isinstance(given, Hidden):
-        hint = HINT
+        hint = _hint_at_secret(kind, model, present)
     elif kind == "string_type" and isinstance(given, int | float):
         hint = _name_in_place_of(given) if _is_name(model, present) else "put it in quotes"
     shown = _shown(given)
     return Finding(present, line, kind, _expects(expected, shown), hint, tuple(expected), shown)
+
+
+def _hint_at_secret(kind: str, model: type[pydantic.BaseModel], path: Path) -> str:
+    """What to do about a value that may be a secret; within `valueFrom` only its shape is wrong."""
+    if "valueFrom" not in path[:-1]:
+        return HINT
+    if kind == "list_type":
+        return "write it as a list: [op, read, op://…]"
+    return "put it in quotes" if isinstance(path[-1], int) else _meaning(model, path)
 
 
 def _finding(detail: ErrorDetails, model: type[pydantic.BaseModel], node: Node) -> Finding:

@@ -20,6 +20,7 @@ _TAG_PREFIX = "tag:yaml.org,2002:"
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_MERGE_MARKER = re.compile(r"(<{7}|\|{7}|={7}|>{7})(?: .*)?")  # of git; always at the beginning of a line
 _SPECIAL = {".inf": float("inf"), "+.inf": float("inf"), "-.inf": float("-inf"), ".nan": float("nan")}
 
 
@@ -116,6 +117,9 @@ def documents(text: str) -> Iterator[Node]:
 
 def _explained(problem: str, line: int, text: str) -> YamlProblem:
     lines = text.splitlines()
+    for number, written in enumerate(lines, 1):
+        if marker := _MERGE_MARKER.fullmatch(written):
+            return YamlProblem(f"{marker[1]!r} marks a merge that is not finished", number, "keep what is right and remove git's markers")
     here = lines[line - 1] if 0 < line <= len(lines) else ""
     if "\\t" in problem or "\t" in here[: len(here) - len(here.lstrip())]:
         return YamlProblem("a tab stands where YAML takes spaces only", line, "indent with spaces")

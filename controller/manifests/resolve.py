@@ -271,7 +271,9 @@ def _references(
                 wrong.append(Problem(candidate.line_of(path), f"{text!r} is not Kind/name", hint, dotted(path), key))
                 continue
             target = look(kind, name, path)
-            if target:
+            if target == key:
+                wrong.append(Problem(candidate.line_of(path), f"{key} depends on itself", "remove this entry", dotted(path), key))
+            elif target:
                 needs.add(target)
         container = _container(key, lookup)
         if isinstance(container, str):

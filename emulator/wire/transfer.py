@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,12 @@ class Transfer:
         if self.account.store.by_id(stage_id) is None:
             return PlainTextResponse("the stage is gone", 404)
         if method == "PUT":
-            return await self._upload(request, stage_id, path)
+            try:
+                return await self._upload(request, stage_id, path)
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                return PlainTextResponse(f"the account's disk is full: {error.strerror}", 507)
         return await self._download(stage_id, path)
 
     async def _upload(self, request: Request, stage_id: int, path: str) -> Response:

@@ -35,6 +35,13 @@ def test_what_is_no_name(written: str) -> None:
         Identifier.parse(written)
 
 
+@pytest.mark.parametrize("written", ["a" * 300, "a-" * 150, '"' + "a" * 300 + '"'])
+def test_a_name_that_is_too_long_is_told_its_length_and_not_repeated(written: str) -> None:
+    with pytest.raises(NameProblem, match="has 300 characters; a Snowflake identifier has at most 255") as caught:
+        Identifier.parse(written)
+    assert len(str(caught.value)) < 100
+
+
 @pytest.mark.parametrize(
     ("written", "parts"),
     [("a", ("A",)), ("a.b", ("A", "B")), ('db."s.t".x', ("DB", "s.t", "X"))],

@@ -91,6 +91,7 @@ def test_a_saved_plan_is_kept_to_until_something_moves(local: Snowcat) -> None:
 def test_what_plan_out_refuses(snowcat: Snowcat) -> None:
     assert "--offline" in snowcat("plan", "--offline", "--out", "x.json", ".").err
     assert not (snowcat.folder / "x.json").exists()
+    assert snowcat("plan", "--out", "nope/x.json", ".").err.strip() == "snowcat: --out nope/x.json: folder nope does not exist"
 
 
 def test_export_begins_a_project_whose_plan_is_empty(local: Snowcat, tmp_path: Path) -> None:

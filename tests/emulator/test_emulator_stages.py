@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -12,6 +15,11 @@ import pytest
 import snowflake.connector
 from embedded_account import run_account
 from snowflake.connector.pandas_tools import write_pandas
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from emulator.stages.files import StageFiles
+from emulator.wire.transfer import Transfer
 
 Connection = snowflake.connector.SnowflakeConnection
 
@@ -81,3 +89,21 @@ def test_a_full_stage_says_so(tmp_path: Path) -> None:
     assert [row[0] for row in cursor.execute("LS @s").fetchall()] == ["s/small"]
     client.close()
     account.close()
+
+
+@pytest.mark.parametrize(
+    ("step", "number", "status"),
+    [("incoming", errno.ENOSPC, 507), ("accept", errno.EDQUOT, 507), ("accept", errno.EIO, 500)],
+)
+def test_an_upload_that_finds_the_disk_full_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, number: int, status: int
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(number, "no room")
+
+    monkeypatch.setattr(StageFiles, step, fail)
+    account: Any = SimpleNamespace(
+        urls=SimpleNamespace(check=lambda *_: True), store=SimpleNamespace(by_id=lambda _: object()), stages=StageFiles(tmp_path)
+    )
+    client = TestClient(Starlette(routes=Transfer(account).routes()), raise_server_exceptions=False)
+    assert client.put("/_stage/1/a.txt", content=b"x").status_code == status

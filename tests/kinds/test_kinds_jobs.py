@@ -209,6 +209,7 @@ def test_a_finished_run_is_read_once_and_stays_known(tmp_path: Path) -> None:
         (["FAILED"], 1, "boom", 2),
         (["FAILED"], 12, "", 2),
         (["FAILED", "FAILED"], 1, "Traceback\nValueError: boom\n", "failed 2 times, exit code 1: ValueError: boom"),
+        (["FAILED", "FAILED"], 1, "ended with exit code 1", "failed 2 times: ended with exit code 1; mend it"),
         (["FAILED"], 10, 'SNOWCAT_PROGRESS {"phase": "failed", "message": "no column x"}', "no column x"),
         (["FAILED"], 11, 'SNOWCAT_PROGRESS {"phase": "failed", "message": "use zero: 3"}', "use zero: 3"),
         (

@@ -225,6 +225,8 @@ def test_a_crash_before_the_note_costs_a_description_only(tmp_path: Path) -> Non
         ),
         ({"status": "PENDING"}, [("PENDING", "Waiting to start", 0, None)], Health.PROGRESSING, "pending: Waiting to start"),
         ({"status": "PENDING"}, [("FAILED", "crashed", 3, 1)], Health.DEGRADED, "container main: crashed, exit code 1, 3 restarts"),
+        ({"status": "PENDING"}, [("FAILED", "exit code 3", 3, 3)], Health.DEGRADED, "container main: exit code 3, 3 restarts"),
+        ({"status": "PENDING"}, [("FAILED", "exit code 13", 3, 1)], Health.DEGRADED, "main: exit code 13, exit code 1, 3 restarts"),
         ({"status": "FAILED"}, [], Health.DEGRADED, "failed"),
         ({"status": "INTERNAL_ERROR"}, [], Health.DEGRADED, "internal_error"),
         ({"status": "BRAND_NEW"}, [], Health.PROGRESSING, "brand_new"),

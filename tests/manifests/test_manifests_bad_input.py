@@ -102,6 +102,14 @@ ROWS = [
         "objects wait for each other: ComputePool/",
     ),
     Row(
+        "a dependency on itself",
+        pool().replace("pool}", "pool, dependsOn: [ComputePool/pool]}"),
+        3,
+        "metadata.dependsOn[0]",
+        "ComputePool/pool depends on itself",
+        "remove this entry",
+    ),
+    Row(
         "a dependency that is no Kind/name",
         pool().replace("pool}", "pool, dependsOn: [x]}"),
         3,
@@ -114,6 +122,15 @@ ROWS = [
     Row("tabs", "apiVersion: snowcat/v1\nkind: ComputePool\nmetadata:\n\tname: pool\n", 4, "", "a tab stands", "indent with spaces"),
     Row("an open bracket", "apiVersion: [snowcat/v1\nkind: ComputePool\n", 2, "", "this is not YAML"),
     Row("a colon in plain text", "apiVersion: snowcat/v1\nkind: a: b\n", 2, "", "this is not YAML", "quotes"),
+    Row(
+        "a merge that is not finished",
+        POOL + "<<<<<<< HEAD\n  minNodes: 1\n=======\n  minNodes: 2\n>>>>>>> more-nodes\n",
+        6,
+        "",
+        "'<<<<<<<' marks a merge that is not finished",
+        "remove git's markers",
+    ),
+    Row("a part of a merge that was left", POOL + "=======\n  minNodes: 2\n", 6, "", "'=======' marks a merge that is not finished"),
     Row("5 MB of YAML", "# x\n" * 1_310_720, 1, "", "the file has 5.0 MiB", "split it"),
     Row("an alias bomb", BOMB, 5, "", "unfolds to more than", "write the values out"),
     Row("an alias within its own anchor", "a: &a [1, *a]\n", 1, "", "within its own anchor"),
@@ -145,7 +162,7 @@ ROWS = [
         "metadata.schema",
         "'order' is a reserved word of SQL",
     ),
-    Row("a name of 256 letters", pool("p" * 256), 3, "metadata.name", "not a Snowflake identifier"),
+    Row("a name of 256 letters", pool("p" * 256), 3, "metadata.name", "'pppppppppppppppppppp'… has 256 characters", "at most 255"),
     Row("a quoted name for a pool", pool("'\"my pool\"'"), 3, "metadata.name", "Snowflake takes only an unquoted name for a ComputePool"),
     Row(
         "a name with its schema", STAGE.replace("files", "db.s.files"), 3, "metadata.name", "not a Snowflake identifier", "metadata.schema"
@@ -345,6 +362,19 @@ def test_a_field_that_is_called_like_a_secret_is_not_repeated_in_any_kind(field:
         text = "\n".join(f"{problem!r} {problem}" for problem in result.problems)
         assert result.errors
         assert not [value for value in ("hunter2", "4711") if value in text], text
+
+
+@pytest.mark.parametrize(
+    ("field", "says"),
+    [
+        ("command: op read hunter2", "expected a list, got text that is not repeated here; write it as a list: [op, read, op://…]"),
+        ("command: [op, false]", "expected text, got true or false that is not repeated here; put it in quotes"),
+        ("env: 4711", "expected text, got a number that is not repeated here; Name of an environment variable"),
+    ],
+)
+def test_a_value_of_a_wrong_shape_in_value_from_is_not_told_to_go_there(field: str, says: str, tmp_path: Path) -> None:
+    text = "\n".join(str(problem) for problem in load(tmp_path, secret(f"  valueFrom: {{{field}}}\n")).problems)
+    assert says in text and "make a Secret" not in text
 
 
 def test_a_secret_still_says_which_word_was_meant(tmp_path: Path) -> None:

@@ -134,6 +134,12 @@ def test_a_file_that_is_no_plan(reason: str, change: Callable[[str], str], told:
         read(path)
 
 
+def test_a_file_that_cannot_be_written_is_named_as_it_was_given(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        save(tmp_path / "nope/x.json", Plan("proj", "acme", {}), Evidence({}, {}))
+    assert caught.value.filename == str(tmp_path / "nope/x.json")
+
+
 # ---- what is let through ---------------------------------------------------------------------------------------------------------------
 
 

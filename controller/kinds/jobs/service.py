@@ -23,7 +23,7 @@ from controller.kinds.jobs.endings import CONTAINER, HOPELESS, LOG_LINES, Ending
 from controller.kinds.jobs.result import read_result
 from controller.kinds.properties import as_upper
 from controller.kinds.references import schema_of
-from controller.kinds.service_health import services_in
+from controller.kinds.service_health import exit_code, services_in
 from controller.kinds.services.comparison import Document
 from controller.kinds.services.specification import render
 
@@ -176,8 +176,9 @@ def next_step(found: Sequence[Attempt], fact: JobFact, limit: int) -> Next:
     counted = sum(1 for attempt in found if attempt.failed and attempt.number > fact.forgiven)
     if counted <= limit:
         return Next(attempt=last.number + 1)
-    code = f", exit code {ending.code}" if ending.code is not None else ""
-    return Next(stalled=_advise(f"failed {counted} times{code}: {ending.message}"), reason="RetriesExhausted")
+    code = exit_code(ending.code, ending.message)
+    said = f"failed {counted} times{f', {code}' if code else ''}: {ending.message}"
+    return Next(stalled=_advise(said), reason="RetriesExhausted")
 
 
 def _advise(message: str) -> str:

@@ -183,7 +183,10 @@ def save(path: Path, plan: Plan, evidence: Evidence) -> None:
     document = _redacted(document)
     document["sha256"] = digest(document)
     folder = path.parent
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{path.name}.")  # made with mode 0600
+    try:
+        handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{path.name}.")  # made with mode 0600
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             json.dump(document, file, indent=2, ensure_ascii=False, default=str)
