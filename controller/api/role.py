@@ -125,6 +125,7 @@ class RoleSpec(Spec):
 class Role(Manifest):
     """A role with its grants. What only an administrator may do is printed by `snowcat bootstrap`.
 
+    Grants on objects of the project are given by whoever owns those.
     What the role holds beyond the manifest is taken back, unless the role was adopted: then only what an earlier manifest gave.
     """
 

@@ -21,7 +21,10 @@ class StageFiles(Model):
 class StageSpec(Spec):
     encryption: Literal["SNOWFLAKE_SSE", "SNOWFLAKE_FULL"] = Field(default="SNOWFLAKE_SSE", description="Cannot be changed later.")
     directory: bool = Field(default=True, description="Whether it has a directory table.")
-    files: list[StageFiles] = Field(default=[], description="Files to upload and keep as they are in the repository.")
+    files: list[StageFiles] = Field(
+        default=[],
+        description="Files to upload, again when they change. One that is taken out of the list or the repository stays on the stage.",
+    )
     comment: str | None = None
 
 

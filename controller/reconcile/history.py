@@ -9,7 +9,7 @@ from controller.api.objects import ObjectKey
 from controller.kinds.base import FieldChange, Health
 from controller.reconcile.events import Reason
 from controller.reconcile.pause import PAUSED
-from controller.reconcile.planning.change import Action, Change, ObjectPlan, Plan, plain
+from controller.reconcile.planning.change import Action, Block, Change, ObjectPlan, Plan, plain
 from controller.reconcile.report import ObjectStatus
 from controller.reconcile.state import State
 from controller.reconcile.work.backoff import Failure, FailureClass
@@ -105,7 +105,8 @@ def _differences(state: State, entry: ObjectPlan, status: ObjectStatus, old: Obj
     else:
         known = state.condition(entry.key, "Synced")
         synced, generation = bool(known and known[0] == "True"), known[2] if known else 0
-    if not synced:
+    reported = change.block is Block.HELD and old is not None and old.message != status.message  # and no repair will ever tell of it
+    if not synced and not reported:
         return
     changed = status.generation != generation
     fields = [field for field in change.fields if changed or not field.own]

@@ -138,6 +138,26 @@ def test_suspended_and_observed_objects_are_only_reported(live: Live) -> None:
     assert (live.row("WAREHOUSES", "wh_@") or {})["auto_suspend"] == 60
 
 
+def test_every_difference_of_an_observed_object_is_told(live: Live) -> None:
+    """Also the second one, and the account is as it was made: neither is ever repaired."""
+    live.write(a=WAREHOUSE)
+    live.apply()
+    live.write(a=WAREHOUSE.replace("name: wh_@", "name: wh_@, managementPolicy: observe"))
+    live.apply()
+
+    def drifts() -> list[str]:
+        return [event.message for event in live.state.events() if event.reason == "DriftDetected"]
+
+    assert not drifts(), "that its mark says more than an observed one would is no difference"
+    with live.daemon() as loop:
+        for number, (clause, field) in enumerate((("AUTO_SUSPEND = 7", "autoSuspend"), ("AUTO_RESUME = FALSE", "autoResume")), 1):
+            live.by_hand(f"ALTER WAREHOUSE wh_@ SET {clause}")
+            loop.files_changed()
+            eventually(lambda number=number: len(drifts()) == number, f"{field} is told")  # type: ignore[misc]
+            assert field in drifts()[-1]
+        eventually(lambda: any("in autoSuspend, autoResume" in status.message for status in live.reports[-1].statuses), "and which differ")
+
+
 def test_a_removed_manifest_prunes_its_object_and_orphans_stay(live: Live) -> None:
     live.write(
         a=WAREHOUSE,

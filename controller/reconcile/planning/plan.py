@@ -187,7 +187,7 @@ class _Planner:
         elif any(o.manifest.metadata.suspend for o in line):
             text, reason = "metadata.suspend is true: nothing is changed", "Suspended"
         elif any(o.manifest.metadata.management_policy is ManagementPolicy.OBSERVE for o in line):
-            text, reason = "managementPolicy is observe: differences are only reported", "ObserveOnly"
+            text, reason = _observed(seen), "ObserveOnly"
         else:
             return None
         if seen.exists and not seen.drift and paused is None:
@@ -280,6 +280,13 @@ def differences(drift: Sequence[FieldChange]) -> str:
     """Which fields differ, for a sentence."""
     paths = [f.path for f in drift]
     return f"{', '.join(paths)} {'differs' if len(paths) == 1 else 'differ'}" if paths else "differs"
+
+
+def _observed(seen: Observation) -> str:
+    if not seen.exists:
+        return "managementPolicy is observe, and there is none: nothing makes it"
+    paths = ", ".join(change.path for change in seen.drift)
+    return f"managementPolicy is observe: differences are only reported{f', in {paths}' if paths else ''}"
 
 
 def _blocked(key: ObjectKey, refusal: Refusal, after: tuple[ObjectKey, ...] = ()) -> Change:
