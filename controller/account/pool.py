@@ -158,10 +158,10 @@ class SessionPool:
                         with self._lock:
                             self._hung += [session] if session.line.hanging else []
                         raise
+                    continue
                 except AccountError:
-                    other.aborted = True  # not every role may, or it is gone; else the statement may still end by itself
-                else:
-                    other.aborted = True
+                    pass  # not every role may, or it is gone; else the statement may still end by itself
+                other.aborted = True
         return session
 
     @property
